@@ -1,0 +1,34 @@
+//! Wharf's domain: what a request, a tensor, a model and a plugin are, and the ports that the other crates meet through.
+//!
+//! Nothing here does I/O or knows a wire format. Types of this crate are not `Serialize`: a wire type lives where it is
+//! served. The reading order is the order of the modules.
+#![deny(missing_docs)]
+
+mod datatype;
+mod digest;
+mod error;
+mod name;
+mod payload;
+mod ports;
+mod request;
+mod shape;
+mod tensor;
+
+pub use datatype::{Datatype, Element};
+pub use digest::Digest;
+pub use error::{Error, ErrorKind, LoadError, Result};
+pub use name::{InvalidName, Name};
+pub use payload::{Body, Payload};
+pub use ports::{
+    BoxFuture, Candidate, Engine, Isolation, Model, ModelFolder, ModelInfo, ModelLoad,
+    ModelVersion, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, Stage,
+    TensorSpec,
+};
+pub use request::{Headers, RequestContext};
+pub use shape::Shape;
+pub use tensor::{AlignedBytes, Elements, Tensor, TensorError};
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "tensors are little-endian, and are shared with the model runtime without conversion"
+);

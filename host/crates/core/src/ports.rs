@@ -1,0 +1,16 @@
+//! The traits that capability crates meet through. Each is implemented once for production and once as a fake in the
+//! testkit; the program wires them together.
+
+mod engine;
+mod plugins;
+
+use std::pin::Pin;
+
+pub use engine::{Engine, Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion, TensorSpec};
+pub use plugins::{
+    Candidate, Isolation, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease,
+    Stage,
+};
+
+/// A boxed future, as a method of a trait object gives it. Dropping it cancels the work.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

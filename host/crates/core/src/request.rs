@@ -1,0 +1,81 @@
+//! The request that a pipeline works for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+
+/// What every stage knows of its request. Shared: a stage keeps it as long as it works.
+///
+/// A request is cancelled by dropping the future that works for it; whoever holds a resource for a request gives it back
+/// in `Drop`. The deadline is checked by those who wait or compute.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The request id: the client's `x-request-id`, or one that the server made.
+    pub id: Arc<str>,
+    /// The name of the route.
+    pub route: Arc<str>,
+    /// The tenant, where one is known.
+    pub tenant: Option<Arc<str>>,
+    /// The header fields, without credentials.
+    pub headers: Headers,
+    /// When the answer is of no use any more.
+    pub deadline: Instant,
+}
+
+impl RequestContext {
+    /// The time left until the deadline; zero when it has passed.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The header fields of a request that stages may see: credentials are taken out when it is made.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(HeaderMap);
+
+impl Headers {
+    /// Takes the fields, without `authorization`, `proxy-authorization` and `cookie`.
+    #[must_use]
+    pub fn new(mut fields: HeaderMap) -> Self {
+        for credential in [
+            http::header::AUTHORIZATION,
+            http::header::PROXY_AUTHORIZATION,
+            http::header::COOKIE,
+        ] {
+            fields.remove(credential);
+        }
+        Self(fields)
+    }
+
+    /// The first value of a field, where it is text. The name is matched without regard to case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+
+    /// Every field that is text, names in lower case.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_see_no_credentials() {
+        let mut fields = HeaderMap::new();
+        fields.insert("authorization", "Bearer secret".parse().unwrap());
+        fields.insert("cookie", "session=secret".parse().unwrap());
+        fields.insert("x-user", "7".parse().unwrap());
+        let headers = Headers::new(fields);
+        assert_eq!(headers.get("Authorization"), None);
+        assert_eq!(headers.get("X-User"), Some("7"));
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [("x-user", "7")]);
+    }
+}
