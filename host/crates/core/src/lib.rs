@@ -24,7 +24,7 @@ pub use ports::{
     ModelVersion, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, Stage,
     TensorSpec,
 };
-pub use request::{Headers, RequestContext};
+pub use request::{Headers, RequestContext, SPAN_TARGET};
 pub use shape::Shape;
 pub use tensor::{AlignedBytes, Elements, Tensor, TensorError};
 

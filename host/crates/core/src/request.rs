@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+/// The target of the spans on a request's path. The program turns them on only where traces are exported: logs name the
+/// request by a field, and a span that nobody reads still costs.
+pub const SPAN_TARGET: &str = "wharf::trace";
+
 /// What every stage knows of its request. Shared: a stage keeps it as long as it works.
 ///
 /// A request is cancelled by dropping the future that works for it; whoever holds a resource for a request gives it back

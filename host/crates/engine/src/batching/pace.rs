@@ -1,0 +1,117 @@
+//! How long a model's runs take, and whether one may run on the caller's thread.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// After an inline run that took far too long, none runs inline for so long.
+const PENALTY: Duration = Duration::from_secs(1);
+
+/// The moving averages of a model's runs. Written without a lock: a lost update does no harm.
+pub(super) struct Pace {
+    /// Runs shorter than this may be inline; zero turns it off.
+    inline_below: Duration,
+    born: Instant,
+    run_nanos: AtomicU64,
+    /// The share of a run that one request took.
+    request_nanos: AtomicU64,
+    /// Requests with inputs up to so many bytes have been short.
+    short_bytes: AtomicU64,
+    /// Until when none runs inline, in nanoseconds since `born`.
+    banned_until: AtomicU64,
+}
+
+impl Pace {
+    pub(super) fn new(inline_below: Duration) -> Self {
+        Self {
+            inline_below,
+            born: Instant::now(),
+            run_nanos: AtomicU64::new(0),
+            request_nanos: AtomicU64::new(0),
+            short_bytes: AtomicU64::new(0),
+            banned_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes a run of so many requests, whose inputs took so many bytes.
+    pub(super) fn ran(&self, time: Duration, requests: usize, bytes: u64) {
+        let nanos = nanos(time);
+        average(&self.run_nanos, nanos);
+        average(&self.request_nanos, nanos / requests.max(1) as u64);
+        if self.latency() < self.inline_below && time < self.inline_below {
+            self.short_bytes.fetch_max(bytes, Relaxed);
+        } else if time >= self.inline_below && bytes > 0 && self.latency() >= self.inline_below {
+            self.short_bytes.fetch_min(bytes - 1, Relaxed);
+        }
+    }
+
+    /// Notes an inline run that had to be stopped.
+    pub(super) fn overran(&self) {
+        self.banned_until
+            .store(nanos(self.born.elapsed() + PENALTY), Relaxed);
+    }
+
+    /// Whether a request with inputs of so many bytes may run on the caller's thread. Only sizes that have been seen to be
+    /// short may: a model may be quick for one token and slow for a thousand.
+    pub(super) fn is_short(&self, bytes: u64) -> bool {
+        self.latency() < self.inline_below
+            && bytes <= self.short_bytes.load(Relaxed)
+            && match self.banned_until.load(Relaxed) {
+                0 => true,
+                until => until < nanos(self.born.elapsed()),
+            }
+    }
+
+    /// The moving average of a run's time; zero before the first.
+    pub(super) fn latency(&self) -> Duration {
+        Duration::from_nanos(self.run_nanos.load(Relaxed))
+    }
+
+    /// The moving average of the time that an instance is busy for one request.
+    pub(super) fn per_request(&self) -> Duration {
+        Duration::from_nanos(self.request_nanos.load(Relaxed))
+    }
+}
+
+/// Moves an average by an eighth of the difference.
+fn average(place: &AtomicU64, value: u64) {
+    let old = place.load(Relaxed);
+    let new = if old == 0 {
+        value
+    } else {
+        old - old / 8 + value / 8
+    };
+    place.store(new.max(1), Relaxed);
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sizes_that_were_short_are_short() {
+        let pace = Pace::new(Duration::from_micros(200));
+        assert!(!pace.is_short(0) || pace.latency().is_zero());
+        for _ in 0..3 {
+            pace.ran(Duration::from_micros(20), 1, 100);
+        }
+        assert!(pace.is_short(100));
+        assert!(!pace.is_short(101));
+        pace.overran();
+        assert!(!pace.is_short(100));
+    }
+
+    #[test]
+    fn a_slow_model_is_never_short() {
+        let pace = Pace::new(Duration::from_micros(200));
+        pace.ran(Duration::from_millis(5), 4, 100);
+        assert!(!pace.is_short(100) && !pace.is_short(0));
+        assert_eq!(pace.per_request(), Duration::from_micros(1250));
+        let off = Pace::new(Duration::ZERO);
+        off.ran(Duration::from_micros(1), 1, 100);
+        assert!(!off.is_short(1));
+    }
+}

@@ -1,0 +1,104 @@
+//! The engine: loads versions of models on ONNX Runtime.
+
+mod load;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use opentelemetry::metrics::Meter;
+use ort::environment::Environment;
+use wharf_core::{Engine, LoadError, Model, ModelFolder, ModelVersion};
+
+use crate::batching::Watchdog;
+use crate::metrics::Metrics;
+use crate::ort::{LibraryError, environment, find};
+use crate::site::{DigestCache, ModelDir, pick, read_settings};
+use crate::{Config, CudaProbe, DeviceProbe};
+
+/// Runs ONNX models. Its methods block: call them where that does no harm.
+pub struct OnnxEngine {
+    environment: Environment,
+    config: Config,
+    probe: Arc<dyn DeviceProbe>,
+    digests: DigestCache,
+    watchdog: Arc<Watchdog>,
+    metrics: Metrics,
+}
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no ONNX Runtime library, or it cannot be used.
+    #[error(
+        "ONNX Runtime is not to be had: {reason}; `cargo xtask setup` fetches it, and WHARF_ONNXRUNTIME names another \
+         libonnxruntime.so"
+    )]
+    Library {
+        /// What was looked for, and what became of it.
+        reason: String,
+    },
+    /// A thread could not be started.
+    #[error("the engine's watchdog cannot be started")]
+    Thread(#[from] std::io::Error),
+}
+
+impl From<LibraryError> for OpenError {
+    fn from(error: LibraryError) -> Self {
+        Self::Library {
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl OnnxEngine {
+    /// Finds and loads ONNX Runtime. The process has one: a second engine shares the first one's library.
+    ///
+    /// # Errors
+    /// Where the library is not there or not usable; the error names the command that fetches it.
+    pub fn new(config: Config, meter: &Meter) -> Result<Self, OpenError> {
+        Self::with_probe(config, meter, Arc::new(CudaProbe::new()))
+    }
+
+    /// The same with another view of the devices.
+    ///
+    /// # Errors
+    /// As [`OnnxEngine::new`].
+    pub fn with_probe(
+        config: Config,
+        meter: &Meter,
+        probe: Arc<dyn DeviceProbe>,
+    ) -> Result<Self, OpenError> {
+        let library: PathBuf = find(config.onnxruntime.as_deref())?;
+        let environment = environment(&library).map_err(|reason| OpenError::Library { reason })?;
+        tracing::debug!(library = %library.display(), "onnx runtime is loaded");
+        Ok(Self {
+            environment,
+            config,
+            metrics: Metrics::new(meter, Arc::clone(&probe)),
+            probe,
+            digests: DigestCache::default(),
+            watchdog: Arc::new(Watchdog::start()?),
+        })
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
+        let dir = ModelDir::open(&folder.site, &folder.name)?;
+        let settings = read_settings(&dir)?;
+        let version = |(version, digest)| ModelVersion {
+            site: folder.site.clone(),
+            name: folder.name.clone(),
+            version,
+            digest,
+        };
+        Ok(pick(&dir, &settings, &self.digests)?
+            .into_iter()
+            .map(version)
+            .collect())
+    }
+
+    fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
+        self.load_version(version)
+    }
+}

@@ -1,0 +1,96 @@
+//! A loaded version of a model.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tracing::Instrument;
+use wharf_core::{
+    BoxFuture, Model, ModelInfo, ModelLoad, RequestContext, Result, SPAN_TARGET, Tensor,
+};
+
+use crate::batching::Scheduler;
+use crate::devices::FreeMemory;
+use crate::{memory, validate};
+
+/// A version of a model that runs on ONNX Runtime.
+pub(crate) struct OnnxModel {
+    info: ModelInfo,
+    /// None only while it is dropped: its sessions must be gone before memory is given back.
+    scheduler: Option<Arc<Scheduler>>,
+    workers: Vec<JoinHandle<()>>,
+    free_memory: FreeMemory,
+}
+
+impl OnnxModel {
+    /// Starts the instances' threads.
+    pub(crate) fn start(
+        info: ModelInfo,
+        scheduler: Scheduler,
+        free_memory: FreeMemory,
+    ) -> std::io::Result<Self> {
+        let scheduler = Arc::new(scheduler);
+        let mut model = Self {
+            info,
+            scheduler: Some(Arc::clone(&scheduler)),
+            workers: Vec::new(),
+            free_memory,
+        };
+        model.workers = scheduler.spawn_workers()?;
+        Ok(model)
+    }
+
+    fn scheduler(&self) -> &Scheduler {
+        self.scheduler
+            .as_ref()
+            .expect("only dropping takes the scheduler")
+    }
+}
+
+impl Model for OnnxModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn infer<'a>(
+        &'a self,
+        request: &'a RequestContext,
+        inputs: Vec<Tensor>,
+    ) -> BoxFuture<'a, Result<Vec<Tensor>>> {
+        let span = tracing::info_span!(target: SPAN_TARGET, "inference.predict", model = %self.info.name, version = self.info.version);
+        let work = async move {
+            let inputs = validate::in_order(&self.info.inputs, inputs)?;
+            self.scheduler().infer(inputs, request.deadline).await
+        };
+        if span.is_disabled() {
+            Box::pin(work)
+        } else {
+            Box::pin(work.instrument(span))
+        }
+    }
+
+    fn load(&self) -> ModelLoad {
+        let (queue_depth, in_flight) = self.scheduler().depths();
+        ModelLoad {
+            queue_depth,
+            in_flight,
+            latency: self.scheduler().latency(),
+            free_memory: self.free_memory.get(),
+        }
+    }
+}
+
+/// Joins the threads, frees the sessions and gives their memory back. It may wait for a run that is being terminated.
+impl Drop for OnnxModel {
+    fn drop(&mut self) {
+        if let Some(scheduler) = &self.scheduler {
+            scheduler.close();
+        }
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!(model = %self.info.name, "an instance of the model panicked");
+            }
+        }
+        self.scheduler = None;
+        memory::trim();
+    }
+}

@@ -1,0 +1,21 @@
+//! Reads an ONNX file before ONNX Runtime does, for what could reach outside of it: tensors whose data lie in other files.
+//!
+//! The file comes from whoever trains models, and is not trusted: it is walked in place, without an allocation that its
+//! content could drive, and to a bounded depth.
+
+mod tensor;
+mod walk;
+mod wire;
+
+pub(crate) use walk::{Inspection, inspect};
+
+/// Why a file is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OnnxError {
+    #[error("not an ONNX model, or cut short: {0}")]
+    Malformed(&'static str),
+    #[error("the graph nests deeper than {limit} messages", limit = walk::MAX_DEPTH)]
+    TooDeep,
+    #[error("{0}")]
+    Refused(String),
+}

@@ -1,0 +1,159 @@
+//! Which versions of a model are served, and the digest of each.
+
+use std::collections::BTreeSet;
+
+use wharf_core::{Digest, LoadError};
+
+use super::digests::{self, DigestCache, Known};
+use super::files::ModelDir;
+use crate::onnx;
+use crate::settings::{Policy, Settings};
+
+/// Reads the settings of a model.
+pub(crate) fn read_settings(dir: &ModelDir) -> Result<Settings, LoadError> {
+    Settings::parse(&dir.label_of("model.toml"), &dir.settings()?)
+}
+
+/// The versions that the policy picks, ascending, with their digests.
+pub(crate) fn pick(
+    dir: &ModelDir,
+    settings: &Settings,
+    cache: &DigestCache,
+) -> Result<Vec<(u64, Digest)>, LoadError> {
+    let there = list(dir)?;
+    let picked: BTreeSet<u64> = match settings.versions.policy {
+        Policy::All => there,
+        Policy::Latest => {
+            let count = settings.versions.count.map_or(1, std::num::NonZeroU32::get);
+            there.into_iter().rev().take(count as usize).collect()
+        }
+        Policy::Listed => {
+            let listed: BTreeSet<u64> = settings.versions.list.iter().flatten().copied().collect();
+            if let Some(missing) = listed.difference(&there).next() {
+                return Err(LoadError::new(
+                    dir.label_of("model.toml"),
+                    format!("version {missing} is not there; add {missing}/model.onnx or take it off the list"),
+                )
+                .with_key("versions.list"));
+            }
+            listed
+        }
+    };
+    picked
+        .into_iter()
+        .map(|version| Ok((version, digest_version(dir, version, settings, cache)?)))
+        .collect()
+}
+
+/// The version folders that have a model. One without is being copied, or was emptied: it is no version yet.
+fn list(dir: &ModelDir) -> Result<BTreeSet<u64>, LoadError> {
+    let mut versions = BTreeSet::new();
+    for name in dir.entries()? {
+        let number = name
+            .parse::<u64>()
+            .ok()
+            .filter(|number| number.to_string() == name);
+        match number {
+            Some(version) if dir.has(&format!("{name}/model.onnx")) => {
+                versions.insert(version);
+            }
+            Some(_) => tracing::debug!(
+                model = dir.label,
+                folder = name,
+                "a version folder has no model.onnx yet"
+            ),
+            None if name == "model.toml" || name.starts_with('.') => {}
+            None => tracing::debug!(
+                model = dir.label,
+                entry = name,
+                "not a version: a version is a number"
+            ),
+        }
+    }
+    if versions.is_empty() {
+        return Err(LoadError::new(
+            dir.label.clone(),
+            "the model has no version; put the first at 1/model.onnx in this folder",
+        ));
+    }
+    Ok(versions)
+}
+
+/// The digest of a version: of its ONNX file, of the external data that this names, and of the settings. A version that
+/// cannot be served has one too: loading it says why, and a mended file has another.
+fn digest_version(
+    dir: &ModelDir,
+    version: u64,
+    settings: &Settings,
+    cache: &DigestCache,
+) -> Result<Digest, LoadError> {
+    let model = match dir.model(version) {
+        Ok(file) => {
+            let label = dir.label_of(&format!("{version}/model.onnx"));
+            cache.get(file, |file| {
+                file.read_model(&label).map(|bytes| look(&bytes))
+            })
+        }
+        Err(error) => Err(error),
+    }
+    .unwrap_or_else(|error| broken(&error));
+    let external = model.locations.iter().map(|location| {
+        let known = dir.external(version, location).and_then(|file| {
+            cache.get(file, |mut file| match digests::digest_file(&mut file) {
+                Ok(digest) => Ok(Known {
+                    digest,
+                    locations: Vec::new(),
+                }),
+                Err(error) => Err(LoadError::new(location.as_str(), error.to_string())),
+            })
+        });
+        (
+            location.as_str(),
+            known.unwrap_or_else(|error| broken(&error)).digest,
+        )
+    });
+    let parts = [
+        ("model.onnx", model.digest),
+        ("model.toml", digest_settings(settings)),
+    ];
+    Ok(digests::join(parts.into_iter().chain(external)))
+}
+
+/// What is to know of an ONNX file's bytes.
+pub(super) fn look(bytes: &[u8]) -> Known {
+    let mut locations: Vec<String> = onnx::inspect(bytes)
+        .map(|inspection| {
+            inspection
+                .external
+                .iter()
+                .map(|tensor| tensor.location.to_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    locations.sort();
+    locations.dedup();
+    Known {
+        digest: digests::digest(bytes),
+        locations,
+    }
+}
+
+fn broken(error: &LoadError) -> Known {
+    Known {
+        digest: digests::digest(error.to_string().as_bytes()),
+        locations: Vec::new(),
+    }
+}
+
+/// The digest of the settings that a version is loaded with; which versions are served is none of them.
+pub(super) fn digest_settings(settings: &Settings) -> Digest {
+    let Settings {
+        versions: _,
+        instances,
+        threads,
+        batching,
+        warmup,
+        memory,
+    } = settings;
+    digests::digest(format!("{instances:?}{threads:?}{batching:?}{warmup:?}{memory:?}").as_bytes())
+}

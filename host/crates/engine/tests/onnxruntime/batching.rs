@@ -1,0 +1,204 @@
+//! The queue: joining, splitting, bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wharf_core::{ErrorKind, Model, Tensor};
+
+use crate::support::{Site, eventually, floats, infer, onnx, request};
+
+const JOINED: &str =
+    "[instances]\ncount = 1\n[batching]\nmax_rows = 8\nqueue_capacity = 64\nqueue_wait_ms = 600000";
+
+/// A run that takes long enough for others to gather behind it: of the model's own rows, but of a width of its own.
+async fn occupy(
+    model: &Arc<dyn Model>,
+) -> tokio::task::JoinHandle<wharf_core::Result<Vec<Tensor>>> {
+    let running = tokio::spawn({
+        let model = Arc::clone(model);
+        async move { infer(&model, vec![floats("x", &[1, 7], &[7.0; 7])]).await }
+    });
+    eventually("the run begins", || model.load().in_flight == 1).await;
+    running
+}
+
+/// Queues requests one after another, so that their order is known.
+async fn queue(
+    model: &Arc<dyn Model>,
+    inputs: Vec<Tensor>,
+) -> Vec<tokio::task::JoinHandle<wharf_core::Result<Vec<Tensor>>>> {
+    let mut waiting = Vec::new();
+    for input in inputs {
+        let depth = model.load().queue_depth;
+        let model_of_task = Arc::clone(model);
+        waiting.push(tokio::spawn(async move {
+            infer(&model_of_task, vec![input]).await
+        }));
+        eventually("the request waits", || model.load().queue_depth > depth).await;
+    }
+    waiting
+}
+
+#[tokio::test]
+async fn what_waits_is_joined_and_split_by_rows() {
+    let site = Site::new();
+    let model = site.serve(&onnx::slow_rows(400_000), JOINED);
+    assert_eq!(model.info().max_batch_rows, 8);
+    let first = occupy(&model).await;
+    let inputs: Vec<Tensor> = (1..=4_u16)
+        .map(|rows| {
+            let values: Vec<f32> = (0..rows * 2)
+                .map(|index| f32::from(rows * 100 + index))
+                .collect();
+            floats("x", &[u64::from(rows), 2], &values)
+        })
+        .collect();
+    let waiting = queue(&model, inputs.clone()).await;
+    first.await.unwrap().unwrap();
+    // 1 + 2 + 3 rows fit in 8, 4 more do not.
+    eventually("the first three run as one", || {
+        let load = model.load();
+        load.in_flight == 3 && load.queue_depth == 1
+    })
+    .await;
+    for (task, input) in waiting.into_iter().zip(inputs) {
+        let outputs = task.await.unwrap().unwrap();
+        assert_eq!(outputs[0].shape(), input.shape());
+        assert_eq!(outputs[0].data(), input.data());
+    }
+}
+
+#[tokio::test]
+async fn shapes_that_differ_run_apart() {
+    let site = Site::new();
+    let model = site.serve(&onnx::slow_rows(400_000), JOINED);
+    let first = occupy(&model).await;
+    let waiting = queue(
+        &model,
+        vec![
+            floats("x", &[1, 2], &[1.0, 2.0]),
+            floats("x", &[1, 3], &[3.0, 4.0, 5.0]),
+            floats("x", &[1, 2], &[6.0, 7.0]),
+            floats("x", &[9, 2], &[8.0; 18]),
+        ],
+    )
+    .await;
+    first.await.unwrap().unwrap();
+    eventually("the two that fit run as one", || {
+        let load = model.load();
+        load.in_flight == 2 && load.queue_depth == 2
+    })
+    .await;
+    let mut results = Vec::new();
+    for task in waiting {
+        results.push(task.await.unwrap().unwrap().remove(0));
+    }
+    assert_eq!(results[0].as_slice::<f32>().unwrap(), [1.0, 2.0]);
+    assert_eq!(results[1].as_slice::<f32>().unwrap(), [3.0, 4.0, 5.0]);
+    assert_eq!(results[2].as_slice::<f32>().unwrap(), [6.0, 7.0]);
+    assert_eq!(results[3].shape()[..], [9, 2]);
+}
+
+#[tokio::test]
+async fn one_bad_request_does_not_fail_its_batch() {
+    // An index that is out of range fails the whole run.
+    let graph = onnx::graph(
+        &[onnx::node("Gather", &["table", "x"], &["y"], &[])],
+        &[onnx::value("x", onnx::INT64, &[-1, 1])],
+        &[onnx::value("y", onnx::FLOAT, &[-1, 1])],
+        &[onnx::tensor_f32("table", &[3], &[10.0, 20.0, 30.0])],
+    );
+    let site = Site::new();
+    let settings = "[instances]\ncount = 1\n[batching]\nmax_rows = 3\ndelay_ms = 10000";
+    let model = site.serve(&onnx::model(&graph).0, settings);
+    // The batch runs when it is full, long before its delay is over.
+    let index = |value: i64| vec![Tensor::from_vec("x", [1, 1], vec![value]).unwrap()];
+    let (one, bad, two) = tokio::join!(
+        infer(&model, index(1)),
+        infer(&model, index(99)),
+        infer(&model, index(2))
+    );
+    assert_eq!(one.unwrap()[0].as_slice::<f32>().unwrap(), [20.0]);
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Unprocessable);
+    assert_eq!(two.unwrap()[0].as_slice::<f32>().unwrap(), [30.0]);
+}
+
+#[tokio::test]
+async fn outputs_without_the_rows_of_the_inputs_end_joining() {
+    // It gives the first row alone, which no shape inference can see.
+    let axis = onnx::Message::new()
+        .bytes(1, "axis")
+        .varint(3, 0)
+        .varint(20, 2);
+    let graph = onnx::graph(
+        &[onnx::node("Compress", &["x", "first"], &["y"], &[axis])],
+        &[onnx::value("x", onnx::FLOAT, &[-1, 2])],
+        &[onnx::value("y", onnx::FLOAT, &[-1, 2])],
+        &[onnx::tensor("first", onnx::BOOL, &[1], &[1])],
+    );
+    let site = Site::new();
+    let model = site.serve(
+        &onnx::model(&graph).0,
+        "[instances]\ncount = 1\n[batching]\nmax_rows = 2\ndelay_ms = 10000",
+    );
+    let row = |value: f32| vec![floats("x", &[1, 2], &[value, value])];
+    let (one, two) = tokio::join!(infer(&model, row(1.0)), infer(&model, row(2.0)));
+    assert_eq!(one.unwrap()[0].as_slice::<f32>().unwrap(), [1.0, 1.0]);
+    assert_eq!(two.unwrap()[0].as_slice::<f32>().unwrap(), [2.0, 2.0]);
+    // Nothing is waited for any more.
+    let alone = infer(&model, row(5.0)).await.unwrap();
+    assert_eq!(alone[0].as_slice::<f32>().unwrap(), [5.0, 5.0]);
+}
+
+#[tokio::test]
+async fn a_delay_ends_though_the_batch_is_not_full() {
+    let site = Site::new();
+    let model = site.serve(&onnx::add(1.0), "[batching]\nmax_rows = 100\ndelay_ms = 20");
+    let started = std::time::Instant::now();
+    infer(&model, vec![floats("x", &[1, 2], &[0.0; 2])])
+        .await
+        .unwrap();
+    assert!(
+        started.elapsed() >= Duration::from_millis(20),
+        "the delay was not kept"
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let site = Site::new();
+    let settings = "[instances]\ncount = 1\n[batching]\nqueue_capacity = 2";
+    let model = site.serve(&onnx::slow(), settings);
+    let long = |turns: i64| {
+        vec![
+            floats("x", &[1, 64], &[1.0; 64]),
+            Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
+        ]
+    };
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        let model = Arc::clone(&model);
+        let inputs = long(1_000_000_000);
+        running.push(tokio::spawn(async move { infer(&model, inputs).await }));
+    }
+    eventually("one runs and two wait", || {
+        (model.load().in_flight, model.load().queue_depth) == (1, 2)
+    })
+    .await;
+    let context = request(Duration::from_secs(60));
+    let error = model.infer(&context, long(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        error
+            .retry_after()
+            .is_some_and(|wait| wait >= Duration::from_secs(1))
+    );
+    for task in &running {
+        task.abort();
+    }
+    eventually("all is free again", || {
+        (model.load().in_flight, model.load().queue_depth) == (0, 0)
+    })
+    .await;
+    infer(&model, long(1)).await.unwrap();
+}

@@ -1,0 +1,221 @@
+//! Makes ONNX files: a small encoder of the protobuf messages that they are made of.
+
+/// `TensorProto.DataType`.
+pub(crate) const FLOAT: u64 = 1;
+pub(crate) const INT64: u64 = 7;
+pub(crate) const STRING: u64 = 8;
+pub(crate) const BOOL: u64 = 9;
+
+/// A message that is being written.
+#[derive(Clone, Default)]
+pub(crate) struct Message(pub(crate) Vec<u8>);
+
+impl Message {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn raw_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    pub(crate) fn varint(mut self, field: u32, value: u64) -> Self {
+        self.raw_varint(u64::from(field) << 3);
+        self.raw_varint(value);
+        self
+    }
+
+    pub(crate) fn bytes(mut self, field: u32, bytes: impl AsRef<[u8]>) -> Self {
+        self.raw_varint(u64::from(field) << 3 | 2);
+        self.raw_varint(bytes.as_ref().len() as u64);
+        self.0.extend_from_slice(bytes.as_ref());
+        self
+    }
+
+    pub(crate) fn message(self, field: u32, message: &Message) -> Self {
+        self.bytes(field, &message.0)
+    }
+
+    pub(crate) fn messages(self, field: u32, messages: &[Message]) -> Self {
+        messages
+            .iter()
+            .fold(self, |this, message| this.message(field, message))
+    }
+}
+
+/// A `ValueInfoProto`: a tensor whose dimensions are free where negative.
+pub(crate) fn value(name: &str, element: u64, shape: &[i64]) -> Message {
+    let dimensions: Vec<Message> = shape
+        .iter()
+        .enumerate()
+        .map(|(index, dimension)| match u64::try_from(*dimension) {
+            Ok(dimension) => Message::new().varint(1, dimension),
+            Err(_) => Message::new().bytes(2, format!("free{index}")),
+        })
+        .collect();
+    let shape = Message::new().messages(1, &dimensions);
+    let tensor = Message::new().varint(1, element).message(2, &shape);
+    Message::new()
+        .bytes(1, name)
+        .message(2, &Message::new().message(1, &tensor))
+}
+
+/// A `NodeProto`.
+pub(crate) fn node(
+    operator: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attributes: &[Message],
+) -> Message {
+    let message = inputs
+        .iter()
+        .fold(Message::new(), |message, name| message.bytes(1, name));
+    let message = outputs
+        .iter()
+        .fold(message, |message, name| message.bytes(2, name));
+    message.bytes(4, operator).messages(5, attributes)
+}
+
+/// A `TensorProto` with its data inside.
+pub(crate) fn tensor(name: &str, element: u64, shape: &[u64], data: &[u8]) -> Message {
+    let message = shape.iter().fold(Message::new(), |message, dimension| {
+        message.varint(1, *dimension)
+    });
+    message.varint(2, element).bytes(8, name).bytes(9, data)
+}
+
+pub(crate) fn tensor_f32(name: &str, shape: &[u64], data: &[f32]) -> Message {
+    let bytes: Vec<u8> = data
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    tensor(name, FLOAT, shape, &bytes)
+}
+
+/// A `TensorProto` of floats with its data in another file.
+pub(crate) fn external(name: &str, shape: &[u64], entries: &[(&str, &str)]) -> Message {
+    let message = shape.iter().fold(Message::new(), |message, dimension| {
+        message.varint(1, *dimension)
+    });
+    let message = message.varint(2, FLOAT).bytes(8, name);
+    entries
+        .iter()
+        .fold(message, |message, (key, value)| {
+            message.message(13, &Message::new().bytes(1, key).bytes(2, value))
+        })
+        .varint(14, 1)
+}
+
+/// A `GraphProto`.
+pub(crate) fn graph(
+    nodes: &[Message],
+    inputs: &[Message],
+    outputs: &[Message],
+    initializers: &[Message],
+) -> Message {
+    Message::new()
+        .messages(1, nodes)
+        .bytes(2, "g")
+        .messages(5, initializers)
+        .messages(11, inputs)
+        .messages(12, outputs)
+}
+
+/// A `ModelProto` of a graph.
+pub(crate) fn model(graph: &Message) -> Message {
+    let opset = Message::new().bytes(1, "").varint(2, 17);
+    Message::new()
+        .varint(1, 8)
+        .message(7, graph)
+        .message(8, &opset)
+}
+
+/// `y = x`, of any element type and shape.
+pub(crate) fn identity(element: u64, shape: &[i64]) -> Vec<u8> {
+    model(&graph(
+        &[node("Identity", &["x"], &["y"], &[])],
+        &[value("x", element, shape)],
+        &[value("y", element, shape)],
+        &[],
+    ))
+    .0
+}
+
+/// `y = x + step`, rows of two floats.
+pub(crate) fn add(step: f32) -> Vec<u8> {
+    model(&graph(
+        &[node("Add", &["x", "step"], &["y"], &[])],
+        &[value("x", FLOAT, &[-1, 2])],
+        &[value("y", FLOAT, &[-1, 2])],
+        &[tensor_f32("step", &[1], &[step])],
+    ))
+    .0
+}
+
+/// `y = x` after as many turns of a loop as the input `turns` says: a model that takes as long as a test wants. Each
+/// turn multiplies matrices, so that it can be stopped between them.
+pub(crate) fn slow() -> Vec<u8> {
+    let body = graph(
+        &[
+            node("Identity", &["go"], &["go_on"], &[]),
+            node("MatMul", &["a", "weights"], &["b"], &[]),
+        ],
+        &[
+            value("turn", INT64, &[]),
+            value("go", BOOL, &[]),
+            value("a", FLOAT, &[-1, 64]),
+        ],
+        &[value("go_on", BOOL, &[]), value("b", FLOAT, &[-1, 64])],
+        &[],
+    );
+    let mut weights = vec![0_f32; 64 * 64];
+    for index in 0..64 {
+        weights[index * 64 + index] = 1.0;
+    }
+    let body = Message::new()
+        .bytes(1, "body")
+        .message(6, &body)
+        .varint(20, 5);
+    model(&graph(
+        &[
+            node("Squeeze", &["turns"], &["count"], &[]),
+            node("Loop", &["count", "", "x"], &["y"], &[body]),
+        ],
+        &[value("x", FLOAT, &[-1, 64]), value("turns", INT64, &[1])],
+        &[value("y", FLOAT, &[-1, 64])],
+        &[tensor_f32("weights", &[64, 64], &weights)],
+    ))
+    .0
+}
+
+/// The same, a fixed number of turns for a batch of rows, so that requests can be joined.
+pub(crate) fn slow_rows(turns: i64) -> Vec<u8> {
+    let body = graph(
+        &[
+            node("Identity", &["go"], &["go_on"], &[]),
+            node("Abs", &["a"], &["b"], &[]),
+        ],
+        &[
+            value("turn", INT64, &[]),
+            value("go", BOOL, &[]),
+            value("a", FLOAT, &[-1, -1]),
+        ],
+        &[value("go_on", BOOL, &[]), value("b", FLOAT, &[-1, -1])],
+        &[],
+    );
+    let body = Message::new()
+        .bytes(1, "body")
+        .message(6, &body)
+        .varint(20, 5);
+    model(&graph(
+        &[node("Loop", &["turns", "", "x"], &["y"], &[body])],
+        &[value("x", FLOAT, &[-1, -1])],
+        &[value("y", FLOAT, &[-1, -1])],
+        &[tensor("turns", INT64, &[], &turns.to_le_bytes())],
+    ))
+    .0
+}

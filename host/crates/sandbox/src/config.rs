@@ -1,0 +1,61 @@
+//! The sandbox's settings: `[plugins]` of `wharf.toml`. Every key is optional.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::Limits;
+
+/// Settings of the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where compiled plugins are kept between starts. By default `wharf/aot` in the user's cache folder; the folder
+    /// belongs to the host alone (mode 0700).
+    pub cache_folder: Option<PathBuf>,
+    /// The most compiled plugins that the cache folder keeps; the oldest give way.
+    pub cache_files: u32,
+    /// The most live instances of all plugins together. Address space, not memory, is set aside for them: 4 GiB each.
+    pub max_instances: u32,
+    /// The largest component, in MiB.
+    pub component_mb: u32,
+    /// The most code of a component, in MiB. Compiling takes about 40 MiB of memory and a second of two cores for each.
+    pub component_code_mb: u32,
+    /// The most functions of a component.
+    pub component_functions: u32,
+    /// The largest function of a component, in KiB: the compiler's time grows faster than a function does.
+    pub function_kb: u32,
+    /// The limits of plugins that set no others.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cache_folder: None,
+            cache_files: 128,
+            max_instances: 1000,
+            component_mb: 64,
+            component_code_mb: 32,
+            component_functions: 100_000,
+            function_kb: 1024,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The cache folder: the one set, or the user's. None where the user has no home.
+    pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
+        self.cache_folder.clone().or_else(|| {
+            let absolute = |name| {
+                std::env::var_os(name)
+                    .map(PathBuf::from)
+                    .filter(|path| path.is_absolute())
+            };
+            absolute("XDG_CACHE_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+                .map(|cache| cache.join("wharf").join("aot"))
+        })
+    }
+}

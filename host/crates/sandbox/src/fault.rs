@@ -1,0 +1,143 @@
+//! What becomes of a call that did not end well: a guest's own error and a fault of the guest are different things.
+
+use wasmtime::component::ResourceTableError;
+use wharf_core::{Error, ErrorKind, Name};
+
+use crate::bindings::v1::types;
+use crate::clock::DeadlinePassed;
+use crate::limits::{LimitBroken, Limits};
+
+/// The longest text of a guest that a client gets, in bytes.
+const MESSAGE_BYTES: usize = 4096;
+
+/// Why a guest did not come to an end of its own.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It ran into a limit.
+    Limit(LimitBroken),
+    /// The request's deadline passed: no fault of the plugin.
+    Deadline,
+    /// It trapped, or broke the canonical ABI. The text has the symbolised backtrace.
+    Trap(wasmtime::Error),
+}
+
+impl Fault {
+    /// Sorts what wasmtime gives.
+    pub(crate) fn of(error: wasmtime::Error, limits: &Limits) -> Self {
+        if let Some(limit) = error.downcast_ref::<LimitBroken>() {
+            return Self::Limit(limit.clone());
+        }
+        if error.downcast_ref::<DeadlinePassed>().is_some() {
+            return Self::Deadline;
+        }
+        let of_wasmtime = |what, setting, value| {
+            Self::Limit(LimitBroken {
+                what,
+                setting,
+                value,
+            })
+        };
+        if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+            return of_wasmtime("the guest holds too many handles", "handles", limits.handles);
+        }
+        let text = format!("{error:#}");
+        // wasmtime has no types for its own limits.
+        if text.contains("fuel allocated for hostcalls") {
+            of_wasmtime(
+                "a host call was given too much data",
+                "host_call_mb",
+                limits.host_call_mb,
+            )
+        } else if text.contains("resource limit exceeded: instance count too high") {
+            of_wasmtime(
+                "the component has too many core modules",
+                "core_instances",
+                limits.core_instances,
+            )
+        } else if text.contains("resource limit exceeded: memory count too high") {
+            of_wasmtime("the component has too many memories", "memories", limits.memories)
+        } else if text.contains("resource limit exceeded: table count too high") {
+            of_wasmtime("the component has too many tables", "tables", limits.tables)
+        } else if text.contains("store handle limit exceeded") {
+            of_wasmtime("the guest holds too many handles", "handles", limits.handles)
+        } else {
+            Self::Trap(error)
+        }
+    }
+
+    /// What the client gets: nothing of the guest, and no name.
+    pub(crate) fn for_client(&self) -> Error {
+        match self {
+            Self::Deadline => Error::new(
+                ErrorKind::Deadline,
+                "the request's deadline passed; allow more time, or ask for less",
+            ),
+            Self::Limit(_) | Self::Trap(_) => Error::new(
+                ErrorKind::PluginFault,
+                "a plugin of this route failed; the server's log has the details under the request id",
+            ),
+        }
+    }
+
+    /// Writes the fault to the log, with all that an author needs to find it.
+    pub(crate) fn log(&self, place: &Place<'_>, output: &str) {
+        let Place {
+            plugin,
+            digest,
+            during,
+            request_id,
+        } = place;
+        match self {
+            Self::Deadline => {
+                tracing::debug!(%plugin, %digest, during, request_id, "plugin call ended by the request's deadline");
+            }
+            Self::Limit(limit) => tracing::error!(
+                %plugin, %digest, during, request_id,
+                setting = limit.setting, value = limit.value, reason = %limit, output,
+                "plugin ran into a limit"
+            ),
+            Self::Trap(error) => {
+                tracing::error!(%plugin, %digest, during, request_id, error = ?error, output, "plugin trapped");
+            }
+        }
+    }
+}
+
+/// Where a fault happened.
+pub(crate) struct Place<'a> {
+    pub(crate) plugin: &'a Name,
+    pub(crate) digest: &'a str,
+    /// The stage, or `load`.
+    pub(crate) during: &'static str,
+    pub(crate) request_id: &'a str,
+}
+
+/// Makes a guest's own error the request's.
+pub(crate) fn refusal(error: types::Error) -> Error {
+    let (kind, message, field) = match error {
+        types::Error::InvalidInput(input) => {
+            (ErrorKind::InvalidArgument, input.message, input.field)
+        }
+        types::Error::NotFound(message) => (ErrorKind::NotFound, message, None),
+        types::Error::Unavailable(message) => (ErrorKind::Unavailable, message, None),
+        types::Error::Denied(message) => (ErrorKind::PermissionDenied, message, None),
+        types::Error::Failed(message) => (ErrorKind::PluginFault, message, None),
+    };
+    let refusal = Error::new(kind, shortened(message));
+    match field {
+        Some(field) => refusal.with_field(shortened(field)),
+        None => refusal,
+    }
+}
+
+/// Cuts a guest's text to a bearable length, at a character's edge.
+pub(crate) fn shortened(mut text: String) -> String {
+    if text.len() > MESSAGE_BYTES {
+        let mut end = MESSAGE_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}

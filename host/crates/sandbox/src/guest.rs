@@ -1,0 +1,191 @@
+//! The host's side of an instance: what a store holds, and what bounds its growth.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+use wasmtime::component::{Resource, ResourceTable};
+use wharf_core::{Body, Name, RequestContext, Tensor};
+
+use crate::Limits;
+use crate::clock::CallClock;
+use crate::limits::LimitBroken;
+use crate::logging::{Line, LogBudget};
+use crate::metrics::GuestMetrics;
+use crate::wasi::{OutputText, WasiState};
+
+/// What all instances of a loaded plugin share.
+pub(crate) struct PluginFacts {
+    pub(crate) name: Name,
+    /// The digest of component and settings together, in hexadecimal digits.
+    pub(crate) digest: String,
+    pub(crate) limits: Limits,
+    /// The settings as one JSON object.
+    pub(crate) settings: Arc<str>,
+    pub(crate) metrics: GuestMetrics,
+    pub(crate) log: LogBudget,
+}
+
+/// The data of a store. It works for one request at a time.
+pub(crate) struct GuestState {
+    plugin: Arc<PluginFacts>,
+    table: ResourceTable,
+    request: Option<Arc<RequestContext>>,
+    pub(crate) clock: CallClock,
+    pub(crate) growth: Growth,
+    /// Made when the guest first calls WASI: most guests never do.
+    wasi: Option<Box<WasiState>>,
+}
+
+impl GuestState {
+    pub(crate) fn new(plugin: Arc<PluginFacts>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(plugin.limits.handles as usize);
+        Self {
+            table,
+            request: None,
+            clock: CallClock::init(plugin.limits.init_ms),
+            growth: Growth::new(&plugin.limits),
+            wasi: None,
+            plugin,
+        }
+    }
+
+    pub(crate) fn plugin(&self) -> &PluginFacts {
+        &self.plugin
+    }
+
+    /// Begins or ends work for a request.
+    pub(crate) fn set_request(&mut self, request: Option<Arc<RequestContext>>) {
+        self.request = request;
+    }
+
+    /// The request that the guest works for.
+    ///
+    /// # Errors
+    /// Outside of a stage call. A guest cannot keep a handle that long, so it is a trap.
+    pub(crate) fn request(&self) -> wasmtime::Result<&RequestContext> {
+        self.request
+            .as_deref()
+            .ok_or_else(|| wasmtime::format_err!("there is no request outside of a stage call"))
+    }
+
+    pub(crate) fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<&Tensor> {
+        Ok(self.table.get(handle)?)
+    }
+
+    pub(crate) fn body(&self, handle: &Resource<Body>) -> wasmtime::Result<&Body> {
+        Ok(self.table.get(handle)?)
+    }
+
+    /// Gives the guest a handle.
+    pub(crate) fn keep<T: Any + Send>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
+        Ok(self.table.push(value)?)
+    }
+
+    /// Takes a value back together with its handle.
+    pub(crate) fn take<T: Any>(&mut self, handle: Resource<T>) -> wasmtime::Result<T> {
+        Ok(self.table.delete(handle)?)
+    }
+
+    /// The guest dropped its handle.
+    pub(crate) fn forget<T: Any>(&mut self, rep: u32) -> wasmtime::Result<()> {
+        self.table.delete(Resource::<T>::new_own(rep))?;
+        Ok(())
+    }
+
+    /// Writes a line of the guest's to the host's log, within its rate.
+    pub(crate) fn log(&self, line: &Line<'_>) {
+        let request_id = self.request.as_ref().map_or("", |request| &request.id);
+        self.plugin.log.write(&self.plugin, request_id, line);
+    }
+
+    /// The WASI state and the table that it shares with the rest.
+    pub(crate) fn wasi(&mut self) -> (&mut WasiState, &mut ResourceTable) {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let bytes = self.plugin.limits.output_text_kb as usize * 1024;
+            Box::new(WasiState::new(OutputText::new(bytes)))
+        });
+        (wasi, &mut self.table)
+    }
+
+    /// What the guest wrote to standard output and error since the last time; empty where it never wrote.
+    pub(crate) fn take_output(&mut self) -> String {
+        self.wasi
+            .as_ref()
+            .map_or_else(String::new, |wasi| wasi.output().take())
+    }
+}
+
+/// Bounds the growth of an instance: wasmtime asks before each.
+pub(crate) struct Growth {
+    limits: Limits,
+    /// The size of all memories together, in bytes.
+    memory: u64,
+}
+
+impl Growth {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            memory: 0,
+        }
+    }
+
+    /// The size of all memories together, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory
+    }
+}
+
+impl ResourceLimiter for Growth {
+    /// An error, rather than a refusal that the guest sees: a guest that is refused memory aborts with a message of its
+    /// own language, and the operator would not learn of the setting.
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let sum = self.memory + (desired.saturating_sub(current)) as u64;
+        if sum > u64::from(self.limits.memory_mb) << 20 {
+            return Err(LimitBroken {
+                what: "the guest takes too much memory",
+                setting: "memory_mb",
+                value: self.limits.memory_mb,
+            }
+            .into());
+        }
+        self.memory = sum;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.limits.table_elements as usize {
+            return Err(LimitBroken {
+                what: "a table of the guest grows too large",
+                setting: "table_elements",
+                value: self.limits.table_elements,
+            }
+            .into());
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.core_instances as usize
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables as usize
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories as usize
+    }
+}

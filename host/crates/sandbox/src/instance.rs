@@ -1,0 +1,154 @@
+//! One instance of a plugin: a store, and the stages in it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, UpdateDeadline};
+use wharf_core::RequestContext;
+
+use crate::bindings::v1::exports::lifecycle::Description;
+use crate::bindings::v1::{Answer, Job, StageExports, Stages, types};
+use crate::clock::CallClock;
+use crate::guest::{GuestState, PluginFacts};
+use crate::logging::{Line, Severity};
+
+/// A call that ends before the second tick never yields: the first may come at any moment after its start.
+const TICKS_BEFORE_YIELD: u64 = 2;
+
+/// Makes instances of a plugin.
+pub(crate) struct InstanceFactory {
+    pub(crate) component: InstancePre<GuestState>,
+    pub(crate) exports: StageExports,
+    pub(crate) plugin: Arc<PluginFacts>,
+}
+
+/// Why an instance could not be made ready.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// It trapped or broke a limit.
+    Fault(wasmtime::Error, String),
+    /// Its `init` or `self-test` refused.
+    Refused(types::Error),
+}
+
+impl InstanceFactory {
+    /// Makes an instance that is not yet initialised.
+    pub(crate) async fn instantiate(&self) -> Result<GuestInstance, StartError> {
+        let limits = &self.plugin.limits;
+        let state = GuestState::new(Arc::clone(&self.plugin));
+        let mut store = Store::new(self.component.engine(), state);
+        store.limiter(|state| &mut state.growth);
+        store.set_hostcall_fuel((limits.host_call_mb as usize) << 20);
+        // wasmtime counts a handle twice while it is lent.
+        store.set_max_component_handles(limits.handles as usize * 2 + 64);
+        store.epoch_deadline_callback(|context| {
+            context.data().clock.check()?;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+        let clock = store.data().clock.clone();
+        let stages = clock
+            .bound(async {
+                let instance = self.component.instantiate_async(&mut store).await?;
+                self.exports.of_instance(&mut store, &instance)
+            })
+            .await;
+        match stages {
+            Ok(stages) => Ok(GuestInstance { store, stages }),
+            Err(error) => Err(StartError::Fault(error, store.data_mut().take_output())),
+        }
+    }
+
+    /// Makes an instance that is ready for a stage call.
+    pub(crate) async fn start(&self) -> Result<GuestInstance, StartError> {
+        let mut instance = self.instantiate().await?;
+        instance.init().await?;
+        Ok(instance)
+    }
+}
+
+/// An instance. It is thrown away after a trap, a limit or a call that was left: its memory may be in any state.
+pub(crate) struct GuestInstance {
+    store: Store<GuestState>,
+    stages: Stages,
+}
+
+impl GuestInstance {
+    /// Asks the plugin what it is. None where it has no lifecycle.
+    pub(crate) async fn describe(&mut self) -> Result<Option<Description>, StartError> {
+        let clock = self.arm_init();
+        let described = clock.bound(self.stages.describe(&mut self.store)).await;
+        described.map_err(|error| StartError::Fault(error, self.take_output()))
+    }
+
+    pub(crate) async fn init(&mut self) -> Result<(), StartError> {
+        let clock = self.arm_init();
+        let settings = Arc::clone(&self.store.data().plugin().settings);
+        let done = clock.bound(self.stages.init(&mut self.store, &settings)).await;
+        self.started(done)
+    }
+
+    pub(crate) async fn self_test(&mut self) -> Result<(), StartError> {
+        let clock = self.arm_init();
+        let done = clock.bound(self.stages.self_test(&mut self.store)).await;
+        self.started(done)
+    }
+
+    /// Calls a stage. None where the plugin does not have it.
+    pub(crate) async fn call(
+        &mut self,
+        request: &Arc<RequestContext>,
+        job: Job<'_>,
+        now: Instant,
+    ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
+        let state = self.store.data_mut();
+        let clock = CallClock::call(state.plugin().limits.call_ms, now, request.deadline);
+        // A guest whose time is up before it begins could still work until the next tick.
+        clock.check_at(now)?;
+        state.clock = clock.clone();
+        state.set_request(Some(Arc::clone(request)));
+        self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+        let answer = clock.bound(self.stages.call(&mut self.store, job)).await?;
+        let state = self.store.data_mut();
+        let output = state.take_output();
+        if !output.is_empty() {
+            state.log(&Line {
+                severity: Severity::Info,
+                message: &output,
+                fields: &[],
+            });
+        }
+        state.set_request(None);
+        Ok(answer)
+    }
+
+    /// What the guest wrote to standard output and error.
+    pub(crate) fn take_output(&mut self) -> String {
+        self.store.data_mut().take_output()
+    }
+
+    /// The memory of the instance, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.store.data().growth.memory_bytes()
+    }
+
+    fn arm_init(&mut self) -> CallClock {
+        let state = self.store.data_mut();
+        state.clock = CallClock::init(state.plugin().limits.init_ms);
+        let clock = state.clock.clone();
+        self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+        clock
+    }
+
+    fn started(
+        &mut self,
+        done: wasmtime::Result<Result<(), types::Error>>,
+    ) -> Result<(), StartError> {
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(StartError::Refused(error)),
+            Err(error) => Err(StartError::Fault(error, self.take_output())),
+        }
+    }
+}

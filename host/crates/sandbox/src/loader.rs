@@ -1,0 +1,332 @@
+//! From the files of a plugin to a plugin that serves.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use opentelemetry::metrics::Meter;
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{InstancePre, Linker};
+use wharf_core::{
+    Digest, LoadError, Plugin, PluginFile, PluginHost, PluginInfo, PluginRelease, Stage,
+};
+
+use crate::bindings::v1::exports::lifecycle::Description;
+use crate::bindings::v1::{self, StageExports, types};
+use crate::cache::CompileCache;
+use crate::engine::{Ticker, engine};
+use crate::fault::{Fault, Place};
+use crate::guest::{GuestState, PluginFacts};
+use crate::inspect::inspect;
+use crate::instance::{InstanceFactory, StartError};
+use crate::logging::LogBudget;
+use crate::manifest::Manifest;
+use crate::metrics::{SandboxMetrics, Shared};
+use crate::plugin::{Health, LoadedPlugin};
+use crate::pool::Pool;
+use crate::{Config, SandboxError, contract, wasi};
+
+/// The largest `plugins/NAME.toml`, in bytes.
+const SETTINGS_BYTES: u64 = 1 << 20;
+
+/// Loads plugins, and owns what they share: the compiler, its cache, the linker and the thread that interrupts them.
+pub struct Sandbox {
+    config: Config,
+    linker: Linker<GuestState>,
+    cache: CompileCache,
+    metrics: Shared,
+    _ticker: Ticker,
+}
+
+impl Sandbox {
+    /// Makes the engine, opens the cache and starts the thread.
+    ///
+    /// # Errors
+    /// Where a setting is out of bounds, the cache folder that is set cannot be used, or the machine lacks address space.
+    pub fn new(config: Config, meter: &Meter) -> Result<Self, SandboxError> {
+        config
+            .limits
+            .check()
+            .map_err(|(name, message)| SandboxError::Setting {
+                key: format!("limits.{name}"),
+                message,
+            })?;
+        if config.max_instances == 0 {
+            return Err(SandboxError::Setting {
+                key: "max_instances".to_owned(),
+                message: "must be at least 1".to_owned(),
+            });
+        }
+        let engine = engine(&config)?;
+        let mut linker = Linker::new(&engine);
+        v1::link(&mut linker).map_err(SandboxError::Link)?;
+        wasi::link(&mut linker).map_err(SandboxError::Link)?;
+        Ok(Self {
+            cache: open_cache(&engine, &config)?,
+            _ticker: Ticker::start(&engine)?,
+            metrics: Arc::new(SandboxMetrics::new(meter)),
+            linker,
+            config,
+        })
+    }
+
+    fn build(&self, release: &PluginRelease) -> Result<LoadedPlugin, LoadError> {
+        let file = format!("plugins/{}.wasm", release.name);
+        let refused = |message: String| LoadError::new(&file, message);
+        let manifest = Manifest::parse(&release.name, &release.settings, &self.config.limits)?;
+        let component = &release.component;
+        let content = Digest::new(Sha256::digest(component).into());
+        if let Some(pin) = manifest.pin.filter(|pin| *pin != content) {
+            return Err(refused(format!(
+                "the component has the SHA-256 {content}, but plugins/{}.toml pins {pin}: put the pinned one here, or change the pin",
+                release.name
+            )));
+        }
+        inspect(component, &self.config).map_err(refused)?;
+        let (component, compilation) =
+            self.cache.component(&content, component).map_err(|error| {
+                refused(format!("the component is not valid: {error:#}")).with_source(Cause(error))
+            })?;
+        self.metrics.compiled(compilation);
+        let contract = contract::check(&self.linker, &component, &manifest.grants).map_err(refused)?;
+        let component = self
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| refused(format!("the component does not fit: {error:#}")))?;
+        let plugin = Arc::new(PluginFacts {
+            name: release.name.clone(),
+            digest: release.digest.to_string(),
+            settings: manifest.settings,
+            metrics: self.metrics.guest(&release.name),
+            log: LogBudget::new(manifest.limits.log_lines_per_second),
+            limits: manifest.limits,
+        });
+        let factory = factory(component, Arc::clone(&plugin));
+        let stages = factory.exports.list();
+        let (description, memory_bytes) = self.try_out(&factory, &file)?;
+        let pool = Pool::open(
+            factory,
+            manifest.isolation,
+            self.metrics.pool(&release.name),
+            memory_bytes,
+        )
+        .map_err(|error| refused("cannot start the plugin's thread".to_owned()).with_source(error))?;
+        Ok(LoadedPlugin {
+            info: PluginInfo {
+                name: release.name.clone(),
+                digest: release.digest,
+                version: description.version,
+                summary: description.summary,
+                contract,
+                stages,
+                isolation: manifest.isolation,
+            },
+            router: self.metrics.stage(&release.name, Stage::Router),
+            preprocess: self.metrics.stage(&release.name, Stage::Preprocess),
+            postprocess: self.metrics.stage(&release.name, Stage::Postprocess),
+            health: Health::default(),
+            facts: plugin,
+            pool,
+        })
+    }
+
+    /// Describes, initialises and self-tests an instance, which then goes. Gives the memory that it took.
+    fn try_out(
+        &self,
+        factory: &InstanceFactory,
+        file: &str,
+    ) -> Result<(Description, u64), LoadError> {
+        let refused = |during, error| start_error(factory, file, during, error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| LoadError::new(file, "cannot start a runtime").with_source(error))?;
+        runtime.block_on(async {
+            let mut instance = factory
+                .instantiate()
+                .await
+                .map_err(|error| refused("instantiation", error))?;
+            let description = instance
+                .describe()
+                .await
+                .map_err(|error| refused("describe", error))?
+                .unwrap_or_else(|| Description {
+                    version: String::new(),
+                    summary: String::new(),
+                    metrics: Vec::new(),
+                });
+            self.metrics
+                .declare(&factory.plugin.metrics, &description.metrics)
+                .map_err(|message| LoadError::new(file, message))?;
+            instance
+                .init()
+                .await
+                .map_err(|error| refused("init", error))?;
+            let memory_bytes = instance.memory_bytes();
+            instance
+                .self_test()
+                .await
+                .map_err(|error| refused("self-test", error))?;
+            Ok((description, memory_bytes))
+        })
+    }
+}
+
+impl PluginHost for Sandbox {
+    fn read(&self, file: &PluginFile) -> Result<PluginRelease, LoadError> {
+        let (wasm, toml) = (
+            format!("plugins/{}.wasm", file.name),
+            format!("plugins/{}.toml", file.name),
+        );
+        let most = u64::from(self.config.component_mb) << 20;
+        let component = read_file(&file.site.join(&wasm), most).map_err(|error| {
+            let message = if error.kind() == io::ErrorKind::FileTooLarge {
+                format!("the component is too large; the cap is plugins.component_mb = {} (MiB)", self.config.component_mb)
+            } else {
+                format!("cannot read the component: {error}")
+            };
+            LoadError::new(&wasm, message).with_source(error)
+        })?;
+        let settings = match read_file(&file.site.join(&toml), SETTINGS_BYTES) {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
+                LoadError::new(&toml, "the settings are not UTF-8").with_source(error)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                return Err(LoadError::new(&toml, format!("cannot read the settings: {error}"))
+                    .with_source(error));
+            }
+        };
+        Manifest::parse(&file.name, &settings, &self.config.limits)?;
+        let mut digest = Sha256::new();
+        digest.update((component.len() as u64).to_le_bytes());
+        digest.update(&component);
+        digest.update(&settings);
+        Ok(PluginRelease {
+            site: file.site.clone(),
+            name: file.name.clone(),
+            digest: Digest::new(digest.finalize().into()),
+            component: component.into(),
+            settings: settings.into(),
+        })
+    }
+
+    fn load(&self, release: &PluginRelease) -> Result<Arc<dyn Plugin>, LoadError> {
+        // Guest code runs in here, on a runtime of its own, which cannot be nested in the caller's.
+        let built = std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("wharf-load".to_owned())
+                .spawn_scoped(scope, || self.build(release))
+                .map(std::thread::ScopedJoinHandle::join)
+        });
+        let file = || format!("plugins/{}.wasm", release.name);
+        match built {
+            Ok(Ok(built)) => Ok(Arc::new(built?)),
+            Ok(Err(_)) => Err(LoadError::new(file(), "loading the plugin panicked; the log has the details")),
+            Err(error) => Err(LoadError::new(file(), "cannot start a thread to load the plugin").with_source(error)),
+        }
+    }
+}
+
+fn factory(component: InstancePre<GuestState>, plugin: Arc<PluginFacts>) -> InstanceFactory {
+    InstanceFactory {
+        exports: StageExports::find(&component),
+        component,
+        plugin,
+    }
+}
+
+/// Opens the cache. Without the folder that is set there is no sandbox; without the default one, only slower starts.
+fn open_cache(engine: &Engine, config: &Config) -> Result<CompileCache, SandboxError> {
+    let folder = config.cache_folder();
+    let opened = CompileCache::open(engine, folder.as_deref(), config.cache_files);
+    match (opened, folder) {
+        (Ok(cache), Some(_)) => Ok(cache),
+        (Ok(cache), None) => {
+            tracing::warn!("there is no home folder to keep compiled plugins in; set plugins.cache_folder to start faster");
+            Ok(cache)
+        }
+        (Err(source), folder) if config.cache_folder.is_some() => Err(SandboxError::Cache {
+            folder: folder.unwrap_or_default(),
+            source,
+        }),
+        (Err(error), folder) => {
+            tracing::warn!(?folder, %error, "cannot keep compiled plugins; set plugins.cache_folder to start faster");
+            CompileCache::open(engine, None, config.cache_files).map_err(|source| SandboxError::Cache {
+                folder: folder.unwrap_or_default(),
+                source,
+            })
+        }
+    }
+}
+
+fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("this is no file"));
+    }
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// What went wrong while a plugin was tried out.
+fn start_error(
+    factory: &InstanceFactory,
+    file: &str,
+    during: &'static str,
+    error: StartError,
+) -> LoadError {
+    let plugin = &factory.plugin;
+    match error {
+        StartError::Refused(types::Error::InvalidInput(input)) if during == "init" => {
+            let error = LoadError::new(format!("plugins/{}.toml", plugin.name), input.message);
+            match input.field {
+                Some(field) => error.with_key(format!("settings.{field}")),
+                None => error.with_key("settings"),
+            }
+        }
+        StartError::Refused(error) => {
+            let error = crate::fault::refusal(error);
+            LoadError::new(file, format!("the plugin's {during} refused: {error}"))
+        }
+        StartError::Fault(error, output) => {
+            let fault = Fault::of(error, &plugin.limits);
+            fault.log(
+                &Place {
+                    plugin: &plugin.name,
+                    digest: &plugin.digest,
+                    during,
+                    request_id: "",
+                },
+                &output,
+            );
+            let message = match &fault {
+                Fault::Limit(limit) => format!("the plugin's {during} failed: {limit}"),
+                Fault::Deadline => format!("the plugin's {during} took too long"),
+                Fault::Trap(error) => format!("the plugin's {during} trapped: {}", error.root_cause()),
+            };
+            match fault {
+                Fault::Trap(error) => LoadError::new(file, message).with_source(Cause(error)),
+                _ => LoadError::new(file, message),
+            }
+        }
+    }
+}
+
+/// wasmtime's error as a standard one.
+#[derive(Debug)]
+struct Cause(wasmtime::Error);
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for Cause {}

@@ -1,0 +1,89 @@
+//! Instances made ahead of time, each for one request.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::Limits;
+use crate::instance::GuestInstance;
+
+/// The fewest instances that stand ready.
+const FEWEST: usize = 4;
+
+/// The rounds of the pool's thread without a request after which fewer instances stand ready: some ten seconds.
+const IDLE_ROUNDS: u32 = 20;
+
+/// A bounded queue of instances that no request has used.
+pub(super) struct FreshShelf {
+    ready: ArrayQueue<GuestInstance>,
+    /// How many are to stand ready: doubled when a request found none, halved when there are no requests.
+    target: AtomicUsize,
+    taken: AtomicUsize,
+    idle_rounds: AtomicU32,
+}
+
+impl FreshShelf {
+    pub(super) fn new(limits: &Limits, memory_bytes: u64) -> Self {
+        // Few stand ready of a plugin whose instances are large.
+        let fitting = (u64::from(limits.ready_mb) << 20) / memory_bytes.max(1);
+        let capacity = usize::try_from(fitting)
+            .unwrap_or(usize::MAX)
+            .clamp(1, limits.ready_instances as usize);
+        Self {
+            ready: ArrayQueue::new(capacity),
+            target: AtomicUsize::new(FEWEST.min(capacity)),
+            taken: AtomicUsize::new(0),
+            idle_rounds: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn take(&self) -> Option<GuestInstance> {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        let found = self.ready.pop();
+        if found.is_none() {
+            let target = self.target.load(Ordering::Relaxed);
+            let more = (target * 2).min(self.ready.capacity());
+            self.target.store(more, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// Whether so few are left that the pool's thread should be woken. Waking it costs microseconds, so it is woken for
+    /// several at a time.
+    pub(super) fn is_low(&self) -> bool {
+        self.ready.len() * 2 <= self.target.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wants_more(&self) -> bool {
+        self.ready.len() < self.target.load(Ordering::Relaxed)
+    }
+
+    /// Puts an instance on the shelf; false, and the instance dropped, where it is full.
+    pub(super) fn put(&self, instance: GuestInstance) -> bool {
+        self.ready.push(instance).is_ok()
+    }
+
+    /// Gives up half of the instances after a while without requests. Gives how many.
+    pub(super) fn shrink_when_idle(&self) -> usize {
+        if self.taken.swap(0, Ordering::Relaxed) > 0 {
+            self.idle_rounds.store(0, Ordering::Relaxed);
+            return 0;
+        }
+        let rounds = self.idle_rounds.fetch_add(1, Ordering::Relaxed) + 1;
+        let fewest = FEWEST.min(self.ready.capacity());
+        if !rounds.is_multiple_of(IDLE_ROUNDS) {
+            return 0;
+        }
+        let target = (self.target.load(Ordering::Relaxed) / 2).max(fewest);
+        self.target.store(target, Ordering::Relaxed);
+        let mut given_up = 0;
+        while self.ready.len() > target && self.ready.pop().is_some() {
+            given_up += 1;
+        }
+        given_up
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ready.len()
+    }
+}

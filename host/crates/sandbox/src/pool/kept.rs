@@ -1,0 +1,134 @@
+//! Instances that serve again: of one tenant each, or of everybody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use wharf_core::RequestContext;
+
+use crate::Limits;
+use crate::instance::GuestInstance;
+
+/// Whose instance it is. None for everybody's, and for requests without a tenant.
+pub(super) type Tenant = Option<Arc<str>>;
+
+/// The idle instances of each tenant.
+pub(super) struct KeptShelf {
+    by_tenant: bool,
+    tenants: usize,
+    instances: usize,
+    idle: Duration,
+    /// Counted beside the map, so that it is known without its lock.
+    kept: AtomicUsize,
+    places: Mutex<HashMap<Tenant, Place>>,
+}
+
+struct Place {
+    /// The one last used is the last: its memory is warm.
+    instances: Vec<GuestInstance>,
+    last_used: Instant,
+}
+
+impl KeptShelf {
+    pub(super) fn by_tenant(limits: &Limits) -> Self {
+        Self {
+            by_tenant: true,
+            tenants: limits.tenants as usize,
+            instances: limits.instances as usize,
+            idle: Duration::from_secs(limits.idle_s.into()),
+            kept: AtomicUsize::new(0),
+            places: Mutex::default(),
+        }
+    }
+
+    pub(super) fn shared(limits: &Limits) -> Self {
+        Self {
+            by_tenant: false,
+            ..Self::by_tenant(limits)
+        }
+    }
+
+    /// Whose instances the request may use.
+    pub(super) fn tenant(&self, request: &RequestContext) -> Tenant {
+        if self.by_tenant {
+            request.tenant.clone()
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn take(&self, tenant: &Tenant) -> Option<GuestInstance> {
+        let instance = self.places.lock().get_mut(tenant)?.instances.pop()?;
+        self.kept.fetch_sub(1, Ordering::AcqRel);
+        Some(instance)
+    }
+
+    /// Keeps an instance. Gives those that have to go for it.
+    pub(super) fn put(&self, tenant: Tenant, instance: GuestInstance) -> Vec<GuestInstance> {
+        let now = Instant::now();
+        let mut places = self.places.lock();
+        let mut dropped = Vec::new();
+        if let Some(place) = places.get_mut(&tenant) {
+            place.last_used = now;
+            place.instances.push(instance);
+        } else {
+            if places.len() >= self.tenants {
+                let idlest = places
+                    .iter()
+                    .min_by_key(|(_, place)| place.last_used)
+                    .map(|(tenant, _)| tenant.clone());
+                if let Some(place) = idlest.and_then(|idlest| places.remove(&idlest)) {
+                    dropped = place.instances;
+                }
+            }
+            places.insert(
+                tenant,
+                Place {
+                    instances: vec![instance],
+                    last_used: now,
+                },
+            );
+        }
+        drop(places);
+        self.kept.fetch_add(1, Ordering::AcqRel);
+        self.kept.fetch_sub(dropped.len(), Ordering::AcqRel);
+        // Every tenant may keep some, but all together not more than may work at one time.
+        if self.len() > self.instances {
+            dropped.extend(self.take_idlest());
+        }
+        dropped
+    }
+
+    fn take_idlest(&self) -> Option<GuestInstance> {
+        let mut places = self.places.lock();
+        let (_, place) = places
+            .iter_mut()
+            .filter(|(_, place)| !place.instances.is_empty())
+            .min_by_key(|(_, place)| place.last_used)?;
+        let instance = place.instances.pop()?;
+        drop(places);
+        self.kept.fetch_sub(1, Ordering::AcqRel);
+        Some(instance)
+    }
+
+    /// Drops the instances of tenants that were idle for long. Gives how many.
+    pub(super) fn expire(&self) -> usize {
+        let now = Instant::now();
+        let expired: Vec<Place> = self
+            .places
+            .lock()
+            .extract_if(|_, place| now.saturating_duration_since(place.last_used) >= self.idle)
+            .map(|(_, place)| place)
+            .collect();
+        let count = expired.iter().map(|place| place.instances.len()).sum();
+        self.kept.fetch_sub(count, Ordering::AcqRel);
+        count
+    }
+
+    /// How many instances are kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.load(Ordering::Acquire)
+    }
+}

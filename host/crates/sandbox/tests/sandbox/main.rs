@@ -1,0 +1,5 @@
+//! The sandbox through its public ports, with real guests.
+
+mod calls;
+mod site;
+mod wat;

@@ -1,0 +1,160 @@
+//! A site folder with plugins, a sandbox over it, and requests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::Registry;
+use tempfile::TempDir;
+use wharf_core::{
+    Body, Headers, LoadError, Payload, Plugin, PluginFile, PluginHost, RequestContext, Tensor,
+};
+use wharf_sandbox::{Config, Sandbox};
+
+/// A site in a folder of its own, and a sandbox with a cache of its own.
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    pub(crate) sandbox: Sandbox,
+    registry: Registry,
+    _provider: SdkMeterProvider,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .build()
+            .unwrap();
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let config = Config {
+            cache_folder: config
+                .cache_folder
+                .or_else(|| Some(folder.path().join("cache"))),
+            // The tests of a run share one machine's address space.
+            max_instances: config.max_instances.min(200),
+            ..config
+        };
+        Self {
+            sandbox: Sandbox::new(config, &provider.meter("test")).unwrap(),
+            folder,
+            registry,
+            _provider: provider,
+        }
+    }
+
+    /// Puts a plugin into the site.
+    pub(crate) fn put(&self, name: &str, component: &[u8], settings: &str) -> PluginFile {
+        let plugins = self.folder.path().join("plugins");
+        std::fs::write(plugins.join(format!("{name}.wasm")), component).unwrap();
+        std::fs::write(plugins.join(format!("{name}.toml")), settings).unwrap();
+        PluginFile {
+            site: self.folder.path().to_owned(),
+            name: name.parse().unwrap(),
+        }
+    }
+
+    pub(crate) fn load(
+        &self,
+        name: &str,
+        component: &[u8],
+        settings: &str,
+    ) -> Result<Arc<dyn Plugin>, LoadError> {
+        let release = self.sandbox.read(&self.put(name, component, settings))?;
+        self.sandbox.load(&release)
+    }
+
+    /// The sum of a metric over the series that have all these labels: the value, or the count of a histogram.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let families = self.registry.gather();
+        let series = families
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(|family| family.get_metric());
+        series
+            .filter(|metric| {
+                labels.iter().all(|(key, value)| {
+                    let mut pairs = metric.get_label().iter();
+                    pairs.any(|pair| pair.name() == *key && pair.value() == *value)
+                })
+            })
+            .map(|metric| {
+                metric.get_counter().get_value()
+                    + metric.get_gauge().get_value()
+                    + metric.get_histogram().get_sample_count() as f64
+            })
+            .sum()
+    }
+}
+
+/// A guest that `cargo xtask guests` built.
+pub(crate) fn guest(name: &str) -> Vec<u8> {
+    let folder = std::env::var_os("WHARF_TEST_GUESTS").map_or_else(guests, PathBuf::from);
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; build the guests with `cargo xtask guests`",
+            path.display()
+        )
+    })
+}
+
+/// `guests` in the target folder, which is some folder above the test's own program.
+fn guests() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let folder = program
+        .ancestors()
+        .map(|folder| folder.join("guests"))
+        .find(|guests| guests.is_dir());
+    folder.unwrap_or_else(|| Path::new("target/guests").to_owned())
+}
+
+pub(crate) fn request() -> Arc<RequestContext> {
+    request_within(Duration::from_secs(60))
+}
+
+pub(crate) fn request_within(time: Duration) -> Arc<RequestContext> {
+    Arc::new(RequestContext {
+        id: "request-1".into(),
+        route: "digits".into(),
+        tenant: None,
+        headers: Headers::default(),
+        deadline: Instant::now() + time,
+    })
+}
+
+pub(crate) fn request_of(tenant: &str) -> Arc<RequestContext> {
+    Arc::new(RequestContext {
+        tenant: Some(tenant.into()),
+        ..(*request()).clone()
+    })
+}
+
+pub(crate) fn body(text: &str) -> Payload {
+    Payload::Body(Body {
+        media_type: "text/plain".into(),
+        data: Bytes::copy_from_slice(text.as_bytes()),
+    })
+}
+
+pub(crate) fn floats(values: &[f32]) -> Payload {
+    let shape = [values.len() as u64];
+    Payload::Tensors(vec![Tensor::from_vec("x", shape, values.to_vec()).unwrap()])
+}
+
+/// The text of a body.
+pub(crate) fn text(payload: &Payload) -> String {
+    match payload {
+        Payload::Body(body) => String::from_utf8(body.data.to_vec()).unwrap(),
+        Payload::Tensors(tensors) => panic!("{tensors:?} is no body"),
+    }
+}

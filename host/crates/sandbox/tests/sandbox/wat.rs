@@ -1,0 +1,107 @@
+//! Small guests written by hand, for what no toolchain makes.
+
+/// A component with a preprocess stage whose core function is `process`, with `fields` of a core module around it.
+///
+/// The core function takes the request's handle, the case of the payload and its two words, and gives the address of the
+/// result. The module may import `host` `drop-body`.
+pub(crate) fn preprocess(fields: &str) -> Vec<u8> {
+    let text = PREPROCESS.replace("FIELDS", fields);
+    wat::parse_str(text).unwrap()
+}
+
+/// Gives the payload back.
+pub(crate) const ECHO: &str = r#"
+    (func (export "process") (param i32 i32 i32 i32) (result i32)
+        (i32.store8 (i32.const 0) (i32.const 0))
+        (i32.store8 (i32.const 4) (local.get 1))
+        (i32.store (i32.const 8) (local.get 2))
+        (i32.store (i32.const 12) (local.get 3))
+        (i32.const 0))
+"#;
+
+/// Never comes to an end.
+pub(crate) const SPIN: &str = r#"
+    (func (export "process") (param i32 i32 i32 i32) (result i32)
+        (loop $forever (br $forever))
+        (i32.const 0))
+"#;
+
+const PREPROCESS: &str = r#"
+(component
+    (type $types (instance
+        (export "tensor" (type $tensor (sub resource)))
+        (export "body" (type $body (sub resource)))
+        (export "request" (type $request (sub resource)))
+        (type $payload-shape (variant
+            (case "tensors" (list (own $tensor)))
+            (case "body" (own $body))))
+        (export "payload" (type $payload (eq $payload-shape)))
+        (type $invalid-shape (record (field "field" (option string)) (field "message" string)))
+        (export "invalid-input" (type $invalid (eq $invalid-shape)))
+        (type $error-shape (variant
+            (case "invalid-input" $invalid)
+            (case "not-found" string)
+            (case "unavailable" string)
+            (case "denied" string)
+            (case "failed" string)))
+        (export "error" (type $error (eq $error-shape)))
+    ))
+    (import "wharf:plugin/types@1.0.0" (instance $host (type $types)))
+    (alias export $host "request" (type $request))
+    (alias export $host "payload" (type $payload))
+    (alias export $host "error" (type $error))
+    (alias export $host "body" (type $body))
+    (core module $memory
+        (memory (export "memory") 2)
+        (global $next (mut i32) (i32.const 4096))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+            (local $at i32)
+            (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+            (global.set $next (i32.add (local.get $at) (local.get 3)))
+            (local.get $at)))
+    (core instance $memory (instantiate $memory))
+    (core func $drop-body (canon resource.drop $body))
+    (core module $guest
+        (import "env" "memory" (memory 2))
+        (import "host" "drop-body" (func $drop-body (param i32)))
+        FIELDS)
+    (core instance $guest (instantiate $guest
+        (with "env" (instance $memory))
+        (with "host" (instance (export "drop-body" (func $drop-body))))))
+    (func $process (param "request" (borrow $request)) (param "input" $payload) (result (result $payload (error $error)))
+        (canon lift (core func $guest "process")
+            (memory (core memory $memory "memory"))
+            (realloc (core func $memory "realloc"))))
+    (component $stage
+        (import "request" (type $request (sub resource)))
+        (import "tensor" (type $tensor (sub resource)))
+        (import "body" (type $body (sub resource)))
+        (type $payload-shape (variant
+            (case "tensors" (list (own $tensor)))
+            (case "body" (own $body))))
+        (import "payload" (type $payload (eq $payload-shape)))
+        (type $invalid-shape (record (field "field" (option string)) (field "message" string)))
+        (import "invalid-input" (type $invalid (eq $invalid-shape)))
+        (type $error-shape (variant
+            (case "invalid-input" $invalid)
+            (case "not-found" string)
+            (case "unavailable" string)
+            (case "denied" string)
+            (case "failed" string)))
+        (import "error" (type $error (eq $error-shape)))
+        (import "process" (func $process
+            (param "request" (borrow $request)) (param "input" $payload) (result (result $payload (error $error)))))
+        (export "process" (func $process)))
+    (alias export $host "tensor" (type $tensor))
+    (alias export $host "invalid-input" (type $invalid))
+    (instance $stage (instantiate $stage
+        (with "request" (type $request))
+        (with "tensor" (type $tensor))
+        (with "body" (type $body))
+        (with "payload" (type $payload))
+        (with "invalid-input" (type $invalid))
+        (with "error" (type $error))
+        (with "process" (func $process))))
+    (export "wharf:plugin/preprocess@1.0.0" (instance $stage))
+)
+"#;

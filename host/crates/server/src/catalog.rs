@@ -1,0 +1,245 @@
+//! What the public listener says of itself: routes, models, plugins and health.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::get;
+use http::StatusCode;
+use serde::Serialize;
+use wharf_core::{Model, PluginInfo, TensorSpec};
+use wharf_serving::{Route, RouteInput, Serving, StageSpec};
+
+use crate::app::with_fallbacks;
+use crate::endpoint::Surface;
+
+/// The paths that are asked for seldom.
+pub(crate) fn router(serving: Serving) -> axum::Router {
+    let router = axum::Router::new()
+        .route("/", get(index))
+        .route("/v1/routes", get(routes))
+        .route("/v1/models", get(models))
+        .route("/v1/plugins", get(plugins))
+        .route("/v2/health/live", get(async || StatusCode::OK))
+        .route("/v2/health/ready", get(ready))
+        .with_state(serving);
+    with_fallbacks(Surface::Public, router)
+}
+
+/// Triton's clients know 'not ready' as 400, and expect no body.
+async fn ready(State(serving): State<Serving>) -> StatusCode {
+    if serving.ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    }
+}
+
+#[derive(Serialize)]
+struct Index {
+    name: &'static str,
+    version: &'static str,
+    ready: bool,
+    generation: u64,
+    endpoints: [&'static str; 6],
+}
+
+async fn index(State(serving): State<Serving>) -> Json<Index> {
+    Json(Index {
+        name: "wharf",
+        version: env!("CARGO_PKG_VERSION"),
+        ready: serving.ready(),
+        generation: serving.snapshot().generation(),
+        endpoints: [
+            "POST /v1/infer/{route}",
+            "GET /v1/routes",
+            "GET /v1/models",
+            "GET /v1/plugins",
+            "GET /v2/health/live",
+            "GET /v2/health/ready",
+        ],
+    })
+}
+
+#[derive(Serialize)]
+struct Routes {
+    routes: Vec<RouteDocument>,
+}
+
+#[derive(Serialize)]
+struct RouteDocument {
+    name: String,
+    /// Whether it stands for a model alone, without a file.
+    implicit: bool,
+    input: InputDocument,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    router: Option<StageDocument>,
+    candidates: Vec<CandidateDocument>,
+    pre: Vec<StageDocument>,
+    post: Vec<StageDocument>,
+    timeout_ms: u64,
+    max_in_flight: u32,
+    in_flight: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum InputDocument {
+    Body,
+    Tensors(Vec<TensorDocument>),
+}
+
+#[derive(Serialize)]
+struct StageDocument {
+    plugin: String,
+    on_failure: &'static str,
+}
+
+#[derive(Serialize)]
+struct CandidateDocument {
+    model: String,
+    version: u64,
+    labels: Vec<String>,
+}
+
+async fn routes(State(serving): State<Serving>) -> Json<Routes> {
+    let snapshot = serving.snapshot();
+    Json(Routes {
+        routes: snapshot
+            .routes()
+            .map(|route| route_document(route))
+            .collect(),
+    })
+}
+
+fn route_document(route: &Route) -> RouteDocument {
+    let spec = route.spec();
+    let stages = |stages: &[StageSpec]| stages.iter().map(stage_document).collect();
+    RouteDocument {
+        name: route.name().to_string(),
+        implicit: spec.implicit,
+        input: match route.input() {
+            RouteInput::Body => InputDocument::Body,
+            RouteInput::Tensors(specs) => {
+                InputDocument::Tensors(specs.iter().map(tensor_document).collect())
+            }
+        },
+        router: spec.router.as_ref().map(stage_document),
+        candidates: spec
+            .candidates
+            .iter()
+            .zip(route.models())
+            .map(|(candidate, model)| CandidateDocument {
+                model: candidate.model.to_string(),
+                // Where the route names none, the one that is in force.
+                version: model.info().version,
+                labels: candidate.labels.to_vec(),
+            })
+            .collect(),
+        pre: stages(&spec.pre),
+        post: stages(&spec.post),
+        timeout_ms: u64::try_from(route.timeout().as_millis()).unwrap_or(u64::MAX),
+        max_in_flight: route.max_in_flight(),
+        in_flight: route.in_flight(),
+    }
+}
+
+fn stage_document(stage: &StageSpec) -> StageDocument {
+    StageDocument {
+        plugin: stage.plugin.to_string(),
+        on_failure: stage.on_failure.name(),
+    }
+}
+
+#[derive(Serialize)]
+struct TensorDocument {
+    name: String,
+    datatype: &'static str,
+    /// -1 for a dimension that each request chooses, as OIP has it.
+    shape: Vec<i64>,
+}
+
+fn tensor_document(spec: &TensorSpec) -> TensorDocument {
+    let size = |size: &Option<u64>| size.and_then(|size| size.try_into().ok()).unwrap_or(-1);
+    TensorDocument {
+        name: spec.name.to_string(),
+        datatype: spec.datatype.name(),
+        shape: spec.shape.iter().map(size).collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Models {
+    models: Vec<ModelDocument>,
+}
+
+#[derive(Serialize)]
+struct ModelDocument {
+    name: String,
+    version: u64,
+    digest: String,
+    platform: &'static str,
+    device: String,
+    max_batch_rows: u64,
+    inputs: Vec<TensorDocument>,
+    outputs: Vec<TensorDocument>,
+}
+
+async fn models(State(serving): State<Serving>) -> Json<Models> {
+    let snapshot = serving.snapshot();
+    Json(Models {
+        models: snapshot.models().map(model_document).collect(),
+    })
+}
+
+fn model_document(model: &Arc<dyn Model>) -> ModelDocument {
+    let info = model.info();
+    ModelDocument {
+        name: info.name.to_string(),
+        version: info.version,
+        digest: format!("sha256:{}", info.digest),
+        platform: info.platform,
+        device: info.device.clone(),
+        max_batch_rows: info.max_batch_rows,
+        inputs: info.inputs.iter().map(tensor_document).collect(),
+        outputs: info.outputs.iter().map(tensor_document).collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Plugins {
+    plugins: Vec<PluginDocument>,
+}
+
+#[derive(Serialize)]
+struct PluginDocument {
+    name: String,
+    version: String,
+    summary: String,
+    digest: String,
+    contract: String,
+    stages: Vec<&'static str>,
+    isolation: &'static str,
+}
+
+async fn plugins(State(serving): State<Serving>) -> Json<Plugins> {
+    let snapshot = serving.snapshot();
+    Json(Plugins {
+        plugins: snapshot
+            .plugins()
+            .map(|plugin| plugin_document(plugin.info()))
+            .collect(),
+    })
+}
+
+fn plugin_document(info: &PluginInfo) -> PluginDocument {
+    PluginDocument {
+        name: info.name.to_string(),
+        version: info.version.clone(),
+        summary: info.summary.clone(),
+        digest: format!("sha256:{}", info.digest),
+        contract: info.contract.clone(),
+        stages: info.stages.iter().map(|stage| stage.name()).collect(),
+        isolation: info.isolation.name(),
+    }
+}

@@ -1,0 +1,181 @@
+//! The settings of the listeners, as an operator writes them and as the server works with them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The settings of the listeners: the table `[server]` of `wharf.toml`. Every key is optional.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect: HTTP/1.1 and HTTP/2 on one port. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where operators connect: `/metrics` and `/admin`. Keep it off public networks.
+    pub admin_listen: SocketAddr,
+    /// The longest time from the first byte of a request to the end of its header, and from connecting to the first byte.
+    pub header_timeout_ms: u64,
+    /// The longest time that a request body may take to arrive.
+    pub body_timeout_ms: u64,
+    /// How long a connection may stay open without a request.
+    pub idle_timeout_ms: u64,
+    /// How long a client may leave an answer unread.
+    pub write_timeout_ms: u64,
+    /// How long requests in flight have to finish when the server stops.
+    pub drain_timeout_ms: u64,
+    /// Connections of each listener at one time. One more is answered with 503 and closed.
+    pub max_connections: usize,
+    /// The largest request body, after decompression.
+    pub max_body_bytes: u64,
+    /// The largest request header: request line and fields together.
+    pub max_header_bytes: usize,
+    /// The most fields of a request header.
+    pub max_headers: usize,
+    /// Requests that one HTTP/2 connection may have open at one time.
+    pub max_concurrent_streams: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            admin_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090),
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            idle_timeout_ms: 75_000,
+            write_timeout_ms: 30_000,
+            drain_timeout_ms: 30_000,
+            max_connections: 4096,
+            max_body_bytes: 64 << 20,
+            max_header_bytes: 16 << 10,
+            max_headers: 100,
+            max_concurrent_streams: 256,
+        }
+    }
+}
+
+/// A setting that the server cannot work with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("server.{key} is {value}: {rule}")]
+pub struct ConfigError {
+    /// The key in the table.
+    pub key: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+/// The settings, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) max_headers: usize,
+    pub(crate) max_concurrent_streams: u32,
+}
+
+impl Config {
+    /// Checks the settings, without opening anything.
+    ///
+    /// # Errors
+    /// Where one is outside its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.limits().map(drop)
+    }
+
+    pub(crate) fn limits(&self) -> Result<Limits, ConfigError> {
+        Ok(Limits {
+            header_timeout: timeout("header_timeout_ms", self.header_timeout_ms)?,
+            body_timeout: timeout("body_timeout_ms", self.body_timeout_ms)?,
+            idle_timeout: timeout("idle_timeout_ms", self.idle_timeout_ms)?,
+            write_timeout: timeout("write_timeout_ms", self.write_timeout_ms)?,
+            drain_timeout: Duration::from_millis(within(
+                "drain_timeout_ms",
+                self.drain_timeout_ms,
+                0..=DAY_MS,
+                "use 0 to 86400000 (a day)",
+            )?),
+            max_connections: size("max_connections", self.max_connections as u64)?,
+            max_body_bytes: size("max_body_bytes", self.max_body_bytes)?,
+            // hyper refuses a buffer below 8 KiB, and what is not a header in the buffer counts too.
+            max_header_bytes: within(
+                "max_header_bytes",
+                self.max_header_bytes as u64,
+                1024..=MAX_HEADER_BYTES,
+                "use 1024 to 262144",
+            )? as usize,
+            max_headers: within(
+                "max_headers",
+                self.max_headers as u64,
+                8..=10_000,
+                "use 8 to 10000",
+            )? as usize,
+            max_concurrent_streams: within(
+                "max_concurrent_streams",
+                self.max_concurrent_streams.into(),
+                1..=100_000,
+                "use 1 to 100000",
+            )? as u32,
+        })
+    }
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Below hyper's read buffer of 400 KiB, so that this limit is met first.
+const MAX_HEADER_BYTES: u64 = 256 << 10;
+
+fn timeout(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
+    within(key, value, 50..=DAY_MS, "use 50 to 86400000 (a day)").map(Duration::from_millis)
+}
+
+fn size(key: &'static str, value: u64) -> Result<usize, ConfigError> {
+    within(key, value, 1..=1 << 32, "use 1 to 4294967296").map(|value| value as usize)
+}
+
+fn within(
+    key: &'static str,
+    value: u64,
+    range: std::ops::RangeInclusive<u64>,
+    rule: &'static str,
+) -> Result<u64, ConfigError> {
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError { key, value, rule })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_within_range() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn an_error_names_the_key() {
+        let config = Config {
+            header_timeout_ms: 0,
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err();
+        assert_eq!(error.key, "header_timeout_ms");
+        assert!(error.to_string().contains("use 50"), "{error}");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let text = serde_json::json!({"header_timeout": 5});
+        let error = serde_json::from_value::<Config>(text).unwrap_err();
+        assert!(error.to_string().contains("header_timeout_ms"), "{error}");
+    }
+}

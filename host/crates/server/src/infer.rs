@@ -1,0 +1,138 @@
+//! `POST /v1/infer/{route}`: what the client sent, through the route, to what the client gets.
+
+mod content;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use hyper::body::Incoming;
+use wharf_core::{Body, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext};
+use wharf_serving::{Outcome, Route, RouteInput};
+
+use crate::app::{AnswerBody, App};
+use crate::body::collect;
+use crate::json::{self, Batch, Inputs};
+use crate::problem::Problem;
+use content::Coding;
+
+/// JSON above this size is read and written on a thread that may block: at some 200 MB/s, it takes longer than a
+/// neighbour should wait.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// Answers a request for inference.
+pub(crate) async fn infer(
+    app: &App,
+    parts: Parts,
+    body: Incoming,
+    id: &Arc<str>,
+) -> Result<Response<AnswerBody>, Problem> {
+    // One snapshot from here to the end: a reload meanwhile does not concern this request.
+    let snapshot = app.serving.snapshot();
+    let (_, name) = app.surface.find(parts.uri.path());
+    let name = name.unwrap_or_default();
+    let Some(route) = snapshot.route(name) else {
+        return Err(unknown_route(app, name).into());
+    };
+    let route = Arc::clone(route);
+    drop(snapshot);
+
+    // What the header alone forbids is refused before the body is taken.
+    let coding = Coding::of(&parts.headers)?;
+    let media_type = match route.input() {
+        RouteInput::Body => Some(content::media_type(&parts.headers)?),
+        RouteInput::Tensors(_) => {
+            content::expect_json(&parts.headers)?;
+            None
+        }
+    };
+    let bytes = collect(body, &app.limits).await?;
+    let bytes = coding.decode(bytes, app.limits.max_body_bytes).await?;
+
+    // The route's time starts when there is something to work on: how fast a client sends is the body timeout's business.
+    let request = Arc::new(RequestContext {
+        id: Arc::clone(id),
+        route: route.name().shared(),
+        tenant: None,
+        headers: Headers::new(parts.headers),
+        deadline: Instant::now() + route.timeout(),
+    });
+    let (input, batch) = match media_type {
+        Some(media_type) => {
+            let data = bytes;
+            (Payload::Body(Body { media_type, data }), Batch::Keep)
+        }
+        None => {
+            let inputs = read_inputs(&route, bytes).await?;
+            (Payload::Tensors(inputs.tensors), inputs.batch)
+        }
+    };
+    let outcome = route.run(&request, input).await?;
+    answer(outcome, batch).await
+}
+
+async fn read_inputs(route: &Arc<Route>, bytes: Bytes) -> Result<Inputs, Error> {
+    fn read(route: &Route, bytes: &[u8]) -> Result<Inputs, Error> {
+        match route.input() {
+            RouteInput::Tensors(specs) => json::decode(bytes, specs),
+            RouteInput::Body => Err(Error::internal("a route that takes a body has no specs")),
+        }
+    }
+    if bytes.len() <= INLINE_BYTES {
+        return read(route, &bytes);
+    }
+    let route = Arc::clone(route);
+    blocking(move || read(&route, &bytes)).await
+}
+
+async fn answer(outcome: Outcome, batch: Batch) -> Result<Response<AnswerBody>, Problem> {
+    let (media_type, bytes) = match outcome.payload {
+        Payload::Body(body) => {
+            let media_type = HeaderValue::from_str(&body.media_type).map_err(|error| {
+                let message = "the last stage gave a media type that no header field can hold";
+                Error::new(ErrorKind::PluginFault, message).with_source(error)
+            })?;
+            (media_type, body.data)
+        }
+        Payload::Tensors(tensors) => {
+            let size: usize = tensors.iter().map(|tensor| tensor.data().len()).sum();
+            let text = if size <= INLINE_BYTES / 2 {
+                json::encode(&tensors, batch)?
+            } else {
+                blocking(move || json::encode(&tensors, batch)).await?
+            };
+            (HeaderValue::from_static("application/json"), text)
+        }
+    };
+    let mut response = Response::new(AnswerBody::from(bytes));
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    Ok(response)
+}
+
+/// Runs what computes for long where it delays nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::internal(error)))
+}
+
+/// Why there is no such route. The name is checked only here: a name that is none cannot be one of the routes.
+fn unknown_route(app: &App, name: &str) -> Error {
+    match Name::new(name) {
+        Err(InvalidName) => Error::invalid("route", InvalidName.to_string()),
+        Ok(_) if !app.serving.ready() => Error::new(
+            ErrorKind::Unavailable,
+            "the server is still loading; try again soon",
+        ),
+        Ok(name) => Error::new(
+            ErrorKind::NotFound,
+            format!("there is no route {name}; GET /v1/routes lists them"),
+        )
+        .with_field("route"),
+    }
+}

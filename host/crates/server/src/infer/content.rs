@@ -1,0 +1,228 @@
+//! What a request says of its content: media type and coding.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::bufread::{GzDecoder, ZlibDecoder};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use wharf_core::{Error, ErrorKind};
+
+use crate::problem::Problem;
+
+/// What a body without a media type is.
+const BINARY: &str = "application/octet-stream";
+/// A body may grow so much when it is decompressed. Text and pictures stay far below; bombs do not.
+const MAX_RATIO: usize = 64;
+/// Growth up to here is allowed whatever the ratio.
+const FREE_BYTES: usize = 64 << 10;
+/// Bodies below this size are decompressed in place: it takes less than to hand them over.
+const INLINE_BYTES: usize = 4 << 10;
+
+/// The media type of a body that a plugin is to read.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(Arc::from(BINARY));
+    };
+    match value.to_str() {
+        Ok(text) if is_media_type(text) => Ok(Arc::from(text)),
+        _ => Err(Problem::UnsupportedMediaType {
+            field: "content-type",
+            detail: "the content type is no media type; send one like image/png".to_owned(),
+        }),
+    }
+}
+
+/// Checks that the body is said to be JSON, or nothing is said.
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let is_json = value.to_str().is_ok_and(|text| {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+            || (is_media_type(essence) && essence.to_ascii_lowercase().ends_with("+json"))
+    });
+    if is_json {
+        Ok(())
+    } else {
+        Err(Problem::UnsupportedMediaType {
+            field: "content-type",
+            detail: "this route takes tensors; send them as application/json".to_owned(),
+        })
+    }
+}
+
+fn is_media_type(text: &str) -> bool {
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    essence.split_once('/').is_some_and(|(class, kind)| {
+        let is_token = |part: &str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        };
+        is_token(class) && is_token(kind)
+    })
+}
+
+/// How the body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Identity,
+    Gzip,
+    /// The zlib format (RFC 9110, 8.4.1.2).
+    Deflate,
+}
+
+impl Coding {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        let (coding, more) = (values.next(), values.next());
+        let Some(coding) = coding else {
+            return Ok(Self::Identity);
+        };
+        let coding = coding.as_bytes().trim_ascii();
+        let is = |name: &[u8]| more.is_none() && coding.eq_ignore_ascii_case(name);
+        if is(b"identity") || is(b"") {
+            Ok(Self::Identity)
+        } else if is(b"gzip") || is(b"x-gzip") {
+            Ok(Self::Gzip)
+        } else if is(b"deflate") {
+            Ok(Self::Deflate)
+        } else {
+            Err(Problem::UnsupportedMediaType {
+                field: "content-encoding",
+                detail: "the content encoding is gzip, deflate or identity, and only one of them"
+                    .to_owned(),
+            })
+        }
+    }
+
+    /// Decompresses a body.
+    ///
+    /// # Errors
+    /// `TooLarge`, counted after decompression; `InvalidArgument` where the body is not what it is said to be.
+    pub(super) async fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, Error> {
+        match self {
+            Self::Identity => Ok(body),
+            _ if body.len() <= INLINE_BYTES => self.decompress(&body, max_bytes),
+            _ => super::blocking(move || self.decompress(&body, max_bytes)).await,
+        }
+    }
+
+    fn decompress(self, body: &[u8], max_bytes: usize) -> Result<Bytes, Error> {
+        let by_ratio = body.len().saturating_mul(MAX_RATIO).max(FREE_BYTES);
+        let limit = max_bytes.min(by_ratio);
+        let mut bytes = Vec::new();
+        // One byte more tells a body that fits exactly from one that does not.
+        let take = limit as u64 + 1;
+        let read = match self {
+            Self::Gzip => GzDecoder::new(body).take(take).read_to_end(&mut bytes),
+            Self::Deflate | Self::Identity => {
+                ZlibDecoder::new(body).take(take).read_to_end(&mut bytes)
+            }
+        };
+        if let Err(error) = read {
+            let message = "the body is not what its content encoding says";
+            return Err(Error::invalid("body", message).with_source(error));
+        }
+        if bytes.len() > limit {
+            let message = format!(
+                "the decompressed body is larger than {limit} bytes: server.max_body_bytes, or {MAX_RATIO} \
+                 times its compressed size"
+            );
+            return Err(Error::new(ErrorKind::TooLarge, message).with_field("body"));
+        }
+        Ok(Bytes::from(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn gzip(bytes: &[u8]) -> Bytes {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    #[test]
+    fn one_coding_is_taken() {
+        let coding = |values: &[&str]| Coding::of(&headers("content-encoding", values)).ok();
+        assert_eq!(coding(&[]), Some(Coding::Identity));
+        assert_eq!(coding(&["GZIP"]), Some(Coding::Gzip));
+        assert_eq!(coding(&["deflate"]), Some(Coding::Deflate));
+        for values in [
+            &["gzip, gzip"][..],
+            &["gzip", "gzip"],
+            &["br"],
+            &["identity, gzip"],
+        ] {
+            assert_eq!(coding(values), None, "{values:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn compressed_bodies_are_read() {
+        let text = b"{\"input\": [1, 2, 3]}";
+        assert_eq!(
+            Coding::Gzip.decode(gzip(text), 1000).await.unwrap(),
+            text.as_slice()
+        );
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        let body = encoder.finish().unwrap().into();
+        assert_eq!(
+            Coding::Deflate.decode(body, 1000).await.unwrap(),
+            text.as_slice()
+        );
+        let error = Coding::Gzip.decode(Bytes::from_static(text), 1000).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn sizes_count_after_decompression() {
+        let body = gzip(&vec![0; 8 << 20]);
+        assert!(body.len() > INLINE_BYTES);
+        // By the size, and by the ratio.
+        for limit in [1 << 20, usize::MAX] {
+            let error = Coding::Gzip.decode(body.clone(), limit).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+        }
+        let exact = gzip(&[0; 1000]);
+        assert!(Coding::Gzip.decode(exact.clone(), 1000).await.is_ok());
+        assert!(Coding::Gzip.decode(exact, 999).await.is_err());
+    }
+
+    #[test]
+    fn media_types_are_checked() {
+        let json = |value: &str| expect_json(&headers("content-type", &[value])).is_ok();
+        assert!(json("application/json"));
+        assert!(json("Application/JSON; charset=utf-8"));
+        assert!(json("application/vnd.x+json"));
+        assert!(!json("text/plain"));
+        assert!(!json("+json"));
+        assert!(expect_json(&HeaderMap::new()).is_ok());
+        let body = |value: &str| media_type(&headers("content-type", &[value])).ok();
+        assert_eq!(body("image/png; q=1").as_deref(), Some("image/png; q=1"));
+        assert_eq!(body("image"), None);
+        assert_eq!(body("/"), None);
+        assert_eq!(media_type(&HeaderMap::new()).unwrap().as_ref(), BINARY);
+    }
+}

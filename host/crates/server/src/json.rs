@@ -1,0 +1,20 @@
+//! Tensors as JSON: `{"input": ..}` -> `{"output": ..}`.
+//!
+//! - A model with one input takes its array as `input`; the nesting of the arrays is the shape. A model with several takes
+//!   an object with one array for each name, as `input` or `inputs`; a model with one may be given so too.
+//! - Elements are numbers; `true` and `false` for BOOL; text for BYTES. A number that the datatype cannot hold is refused,
+//!   and so is a fraction for an integer. Floating-point numbers are rounded to the nearest value.
+//! - A row without the batch dimension, where the model leaves that dimension open, is a batch of one: `[1, 2, 3, 4]` for
+//!   `[batch, 4]`. The outputs then come without it, too.
+//! - One output is `{"output": [..]}`; several are `{"output": {"name": [..], ..}}`. Values that JSON has no number for
+//!   (not a number, infinities) are `null`.
+
+mod array;
+mod decode;
+mod encode;
+
+pub(crate) use decode::{Inputs, decode};
+pub(crate) use encode::{Batch, encode};
+
+#[cfg(test)]
+mod tests;

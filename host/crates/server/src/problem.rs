@@ -1,0 +1,222 @@
+//! Problem details (RFC 9457): how every refusal reaches a client, and the one table of status codes.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use wharf_core::{Error, ErrorKind};
+
+/// What a client is told to wait where the error does not say.
+const DEFAULT_RETRY: Duration = Duration::from_secs(1);
+
+/// The row of a kind in the table of status codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The HTTP status.
+    pub http: u16,
+    /// The gRPC status code.
+    pub grpc: u8,
+    /// The title of the problem document.
+    pub title: &'static str,
+}
+
+/// Gives a kind its status codes: the only place that knows them.
+#[must_use]
+pub const fn status(kind: ErrorKind) -> Status {
+    let (http, grpc, title) = match kind {
+        ErrorKind::InvalidArgument => (400, 3, "Invalid argument"),
+        ErrorKind::Unauthenticated => (401, 16, "Unauthenticated"),
+        ErrorKind::PermissionDenied => (403, 7, "Permission denied"),
+        ErrorKind::NotFound => (404, 5, "Not found"),
+        ErrorKind::Conflict => (409, 10, "Conflict"),
+        ErrorKind::TooLarge => (413, 11, "Too large"),
+        ErrorKind::Unprocessable => (422, 9, "Unprocessable"),
+        ErrorKind::QuotaExceeded => (429, 8, "Quota exceeded"),
+        ErrorKind::PluginFault => (502, 13, "Plugin fault"),
+        ErrorKind::Unimplemented => (501, 12, "Unimplemented"),
+        ErrorKind::Unavailable => (503, 14, "Unavailable"),
+        ErrorKind::Deadline => (504, 4, "Deadline exceeded"),
+        ErrorKind::Cancelled => (499, 1, "Cancelled"),
+        ErrorKind::Internal => (500, 13, "Internal error"),
+    };
+    Status { http, grpc, title }
+}
+
+/// Why a request is refused: an error of the request, or one that only HTTP knows.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// An error of the request.
+    Request(Error),
+    /// The body did not arrive in time. 408, and the connection is closed: the rest of the body would follow.
+    BodyTimeout(Duration),
+    /// The message has two lengths. 400, and the connection is closed: what follows cannot be trusted.
+    AmbiguousLength,
+    /// The path takes other methods.
+    MethodNotAllowed { allow: &'static str },
+    /// The content's type or encoding is not one that this path takes.
+    UnsupportedMediaType { field: &'static str, detail: String },
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl Problem {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Request(error) => StatusCode::from_u16(status(error.kind()).http)
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::AmbiguousLength => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// Makes the answer, and writes what the client does not get to the log.
+    pub(crate) fn respond(&self, request_id: &str) -> Response<Bytes> {
+        if let Self::Request(error) = self {
+            log(error, request_id);
+        }
+        let status = self.status();
+        let (kind, title) = self.kind_and_title();
+        let detail = self.detail();
+        let document = Document {
+            r#type: format_args!("urn:wharf:problem:{kind}").to_string(),
+            title,
+            status: status.as_u16(),
+            error: match self.field() {
+                Some(field) => format!("{field}: {detail}"),
+                None => detail.clone(),
+            },
+            detail,
+            field: self.field(),
+            request_id,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match self {
+            Self::Request(error) => {
+                if let Some(wait) = retry_after(error) {
+                    headers.insert(RETRY_AFTER, wait);
+                }
+            }
+            Self::MethodNotAllowed { allow } => {
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            Self::BodyTimeout(_) | Self::AmbiguousLength => {
+                // HTTP/2 has no such field, and hyper takes it out there.
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::UnsupportedMediaType { .. } => {}
+        }
+        response
+    }
+
+    fn kind_and_title(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Request(error) => (error.kind().name(), status(error.kind()).title),
+            Self::BodyTimeout(_) => ("request-timeout", "Request timeout"),
+            Self::AmbiguousLength => ("ambiguous-length", "Ambiguous length"),
+            Self::MethodNotAllowed { .. } => ("method-not-allowed", "Method not allowed"),
+            Self::UnsupportedMediaType { .. } => {
+                ("unsupported-media-type", "Unsupported media type")
+            }
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Request(error) => error.message().to_owned(),
+            Self::BodyTimeout(limit) => format!(
+                "the request body did not arrive within {} ms; send it faster or in smaller requests",
+                limit.as_millis()
+            ),
+            Self::AmbiguousLength => {
+                "the request has more than one length; send one Content-Length, or one \
+                 Transfer-Encoding, and not both"
+                    .to_owned()
+            }
+            Self::MethodNotAllowed { allow } => format!("this path takes {allow}"),
+            Self::UnsupportedMediaType { detail, .. } => detail.clone(),
+        }
+    }
+
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Request(error) => error.field(),
+            Self::BodyTimeout(_) => Some("body"),
+            Self::AmbiguousLength => Some("content-length"),
+            Self::MethodNotAllowed { .. } => Some("method"),
+            Self::UnsupportedMediaType { field, .. } => Some(field),
+        }
+    }
+}
+
+/// The document. `error` repeats it in one line: clients of the Open Inference Protocol read that member.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    request_id: &'a str,
+    error: String,
+}
+
+/// Whole seconds, rounded up: a client that comes back a little late is served, one that comes early is not.
+fn retry_after(error: &Error) -> Option<HeaderValue> {
+    let wait = match (error.retry_after(), error.kind()) {
+        (Some(wait), _) => wait,
+        (None, ErrorKind::Unavailable | ErrorKind::QuotaExceeded) => DEFAULT_RETRY,
+        (None, _) => return None,
+    };
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Some(HeaderValue::from(seconds.max(1)))
+}
+
+/// Faults of the server and of plugins are an operator's business; the rest is the client's, and would flood the log.
+fn log(error: &Error, request_id: &str) {
+    let kind = error.kind().name();
+    match error.kind() {
+        ErrorKind::Internal => {
+            tracing::error!(request_id, kind, %error, source = chain(error), "request failed");
+        }
+        ErrorKind::PluginFault => {
+            tracing::warn!(request_id, kind, %error, source = chain(error), "request failed");
+        }
+        _ => {
+            tracing::debug!(request_id, kind, %error, source = chain(error), "request refused");
+        }
+    }
+}
+
+/// The causes, outermost first.
+fn chain(error: &Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let separator = if text.is_empty() { "" } else { ": " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! The span of a request, as a child of the caller's where the request carries `traceparent`.
+
+use http::request::Parts;
+use opentelemetry::propagation::Extractor;
+use tracing::{Span, field};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use wharf_core::SPAN_TARGET;
+
+use crate::endpoint::Endpoint;
+
+/// Makes the span. Only called where spans are exported: without, a request pays nothing.
+pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span {
+    let span = tracing::info_span!(
+        target: SPAN_TARGET,
+        "request",
+        otel.name = field::Empty,
+        otel.kind = "server",
+        http.request.method = %parts.method,
+        http.route = endpoint.template,
+        http.response.status_code = field::Empty,
+        request_id = id,
+    );
+    span.record(
+        "otel.name",
+        format!("{} {}", parts.method, endpoint.template).trim_end(),
+    );
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&Fields(&parts.headers))
+    });
+    // It fails where no subscriber exports spans, or the span is filtered out: then nothing needs a parent.
+    let _ = span.set_parent(parent);
+    span
+}
+
+/// The header fields as the propagator reads them.
+struct Fields<'a>(&'a http::HeaderMap);
+
+impl Extractor for Fields<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}

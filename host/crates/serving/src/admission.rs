@@ -1,0 +1,44 @@
+//! How many requests a route takes at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use wharf_core::{Error, ErrorKind, Result};
+
+/// When a refused client may try again. Requests are short: a second later the route has seen many of them end.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Counts the requests of a route. It belongs to the name: every generation of the route counts in the same one.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    in_flight: AtomicU32,
+}
+
+impl Admission {
+    /// Takes a slot, or says at once that there is none: waiting here would be a second queue.
+    pub(crate) fn enter(self: &Arc<Self>, limit: u32) -> Result<Slot<'_>> {
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the route has as many requests as it takes at once; try again later",
+            )
+            .with_retry_after(RETRY_AFTER));
+        }
+        Ok(Slot(self))
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// A place among the requests of a route, given back on drop.
+pub(crate) struct Slot<'a>(&'a Admission);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

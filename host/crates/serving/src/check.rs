@@ -1,0 +1,52 @@
+//! `wharf check`: what serving would refuse.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use wharf_core::{Engine, LoadError, PluginHost};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::site::{Look, Ports, Scanner};
+use crate::state::{Effects, State, Surroundings};
+
+/// Loads a whole site, serves nothing of it, and says what would be refused, sorted by file. Blocks, and runs on a thread
+/// that may block.
+#[must_use]
+pub fn check(
+    config: &Config,
+    site: &Path,
+    engine: &dyn Engine,
+    plugins: &dyn PluginHost,
+) -> Vec<LoadError> {
+    let ports = Ports { engine, plugins };
+    let mut scan = Scanner::new(site).scan(ports, Look::Thorough);
+    let mut state = State::default();
+    let mut effects = Effects::default();
+    let loads = state.plan(&mut scan, true);
+    let loaded = loads.into_iter().map(|load| load.run(ports)).collect();
+    state.apply(scan, loaded, &mut effects);
+    let around = Surroundings {
+        config,
+        metrics: &Metrics::default(),
+        faults: &Arc::new(Notify::new()),
+    };
+    state.link(around, &mut effects);
+    let mut errors = state.errors();
+    errors.extend(config.check().err().map(Arc::new));
+    drop(state);
+    let mut errors: Vec<LoadError> = errors.into_iter().map(unshared).collect();
+    errors.sort_by(|a, b| (&a.file, &a.key).cmp(&(&b.file, &b.key)));
+    errors
+}
+
+/// Takes an error out of what shared it; where something still does, the copy goes without the cause.
+fn unshared(error: Arc<LoadError>) -> LoadError {
+    Arc::try_unwrap(error).unwrap_or_else(|error| LoadError {
+        file: error.file.clone(),
+        key: error.key.clone(),
+        message: error.message.clone(),
+        source: None,
+    })
+}

@@ -1,0 +1,121 @@
+//! The settings of serving: the table `[serving]` of `wharf.toml`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use wharf_core::LoadError;
+
+/// How routes are served and how a site is watched. Every key is optional.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long a request may take on a route that says nothing else, in milliseconds.
+    pub default_timeout_ms: u64,
+    /// The most requests at once on a route that says nothing else. More are refused as `Unavailable`, at once.
+    pub max_in_flight: u32,
+    /// Whether the site is watched for changes. Without, only `/admin/reload` reloads. Takes effect at the next start.
+    pub watch: bool,
+    /// How long the site must be quiet before a change is read, in milliseconds.
+    pub debounce_ms: u64,
+    /// How often the site is compared although no change was noticed, in milliseconds: for network file systems, and for
+    /// what the operating system failed to report.
+    pub rescan_ms: u64,
+    /// The most plugins and models that are loaded at the same time.
+    pub max_parallel_loads: usize,
+    /// The faults in a row after which a new plugin is replaced by the release before it. 0 switches roll-back off.
+    pub rollback_after_faults: u64,
+    /// How long after a swap a plugin may be rolled back, in milliseconds. The release before it is kept loaded so long.
+    pub rollback_probation_ms: u64,
+    /// How long `shutdown` waits for a load that runs, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_timeout_ms: 10_000,
+            max_in_flight: 1024,
+            watch: true,
+            debounce_ms: 200,
+            rescan_ms: 30_000,
+            max_parallel_loads: 2,
+            rollback_after_faults: 5,
+            rollback_probation_ms: 300_000,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// The longest time that a setting may name: an hour. Longer ones are mistakes of unit.
+pub(crate) const MAX_MS: u64 = 3_600_000;
+
+impl Config {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of its range.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let ranges = [
+            ("default_timeout_ms", self.default_timeout_ms, 1..=MAX_MS),
+            (
+                "max_in_flight",
+                u64::from(self.max_in_flight),
+                1..=1_000_000,
+            ),
+            ("debounce_ms", self.debounce_ms, 1..=60_000),
+            ("rescan_ms", self.rescan_ms, 100..=24 * MAX_MS),
+            ("max_parallel_loads", self.max_parallel_loads as u64, 1..=64),
+            (
+                "rollback_probation_ms",
+                self.rollback_probation_ms,
+                0..=24 * MAX_MS,
+            ),
+            ("drain_timeout_ms", self.drain_timeout_ms, 0..=MAX_MS),
+        ];
+        for (key, value, range) in ranges {
+            if !range.contains(&value) {
+                let (low, high) = range.into_inner();
+                return Err(LoadError::new(
+                    "wharf.toml",
+                    format!("{value} is out of range: use {low} to {high}"),
+                )
+                .with_key(format!("serving.{key}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn default_timeout(&self) -> Duration {
+        Duration::from_millis(self.default_timeout_ms)
+    }
+
+    pub(crate) fn debounce(&self) -> Duration {
+        Duration::from_millis(self.debounce_ms)
+    }
+
+    pub(crate) fn rescan(&self) -> Duration {
+        Duration::from_millis(self.rescan_ms)
+    }
+
+    pub(crate) fn probation(&self) -> Duration {
+        Duration::from_millis(self.rollback_probation_ms)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range_and_an_unknown_key_is_refused() {
+        assert!(Config::default().check().is_ok());
+        assert!(toml::from_str::<Config>("debounce = 5").is_err());
+        let config: Config = toml::from_str("max_in_flight = 0").unwrap();
+        let error = config.check().unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("serving.max_in_flight"));
+    }
+}

@@ -1,0 +1,39 @@
+//! Serves a site: its routes, the way of a request through plugins and models, and the reload of all of them while
+//! requests run.
+//!
+//! What is in force is one immutable [`Snapshot`] behind an `ArcSwap`. A request takes an `Arc` of it at its start and keeps
+//! it to its end. Everything that changes the snapshot happens off the request path, in one task. This crate knows no
+//! network and no status code, and loads nothing itself: it drives the `Engine` and `PluginHost` ports of core.
+
+mod serving;
+
+mod config;
+mod snapshot;
+
+mod route;
+
+mod admission;
+mod pipeline;
+
+mod site;
+
+mod in_force;
+mod reconcile;
+mod state;
+
+mod check;
+mod events;
+mod metrics;
+mod reaper;
+mod rollback;
+mod status;
+mod watcher;
+
+pub use check::check;
+pub use config::Config;
+pub use events::{Event, EventKind, FileError};
+pub use pipeline::Outcome;
+pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteSpec, StageSpec};
+pub use serving::Serving;
+pub use snapshot::Snapshot;
+pub use status::{DrainStatus, ModelStatus, PluginStatus, ReloadReport, SiteStatus};

@@ -1,0 +1,173 @@
+//! The metrics of serving. Requests count in plain atomics that are made when a route is linked; the meter reads them when
+//! it is asked. So counting costs one addition, and a name that a client made up can never become a series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+use parking_lot::Mutex;
+use wharf_core::{ErrorKind, Name};
+
+use crate::events::EventKind;
+
+/// The pairs of route and model version that are counted before those without a route in force are forgotten: a version
+/// that was replaced keeps its count, but not for thousands of versions.
+const MOST_MODELS: usize = 4096;
+
+/// Every counter of serving.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    models: Mutex<BTreeMap<(Name, Name, u64), Arc<ModelCounters>>>,
+    reloads: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+}
+
+/// The requests of one route to one version of a model, by outcome: 0 is success, the rest are the kinds of error.
+pub(crate) struct ModelCounters {
+    outcomes: [AtomicU64; 1 + ErrorKind::ALL.len()],
+    attributes: Vec<[KeyValue; 4]>,
+}
+
+impl ModelCounters {
+    fn new(route: &Name, model: &Name, version: u64) -> Self {
+        let outcomes = std::iter::once("ok").chain(ErrorKind::ALL.map(ErrorKind::name));
+        Self {
+            outcomes: Default::default(),
+            attributes: outcomes
+                .map(|outcome| {
+                    [
+                        KeyValue::new("model", model.shared()),
+                        KeyValue::new("model_version", version.to_string()),
+                        KeyValue::new("endpoint", route.shared()),
+                        KeyValue::new("outcome", outcome),
+                    ]
+                })
+                .collect(),
+        }
+    }
+
+    fn add(&self, error: Option<ErrorKind>) {
+        // The kinds are declared in the order of `ErrorKind::ALL`.
+        let index = error.map_or(0, |kind| 1 + kind as usize);
+        self.outcomes[index].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one request, whatever becomes of it: one that is dropped half-way was cancelled.
+pub(crate) struct Accounting<'a> {
+    counters: &'a ModelCounters,
+    ended: bool,
+}
+
+impl<'a> Accounting<'a> {
+    pub(crate) fn start(counters: &'a ModelCounters) -> Self {
+        Self {
+            counters,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn end(&mut self, error: Option<ErrorKind>) {
+        self.ended = true;
+        self.counters.add(error);
+    }
+}
+
+impl Drop for Accounting<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.counters.add(Some(ErrorKind::Cancelled));
+        }
+    }
+}
+
+impl Metrics {
+    /// The counters of a route and a model version: the same ones in every generation.
+    pub(crate) fn model(&self, route: &Name, model: &Name, version: u64) -> Arc<ModelCounters> {
+        let mut models = self.models.lock();
+        if models.len() >= MOST_MODELS {
+            models.retain(|_, counters| Arc::strong_count(counters) > 1);
+        }
+        Arc::clone(
+            models
+                .entry((route.clone(), model.clone(), version))
+                .or_insert_with(|| Arc::new(ModelCounters::new(route, model, version))),
+        )
+    }
+
+    /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `site`.
+    pub(crate) fn reload(&self, kind: &'static str, outcome: EventKind) {
+        *self
+            .reloads
+            .lock()
+            .entry((kind, outcome.name()))
+            .or_default() += 1;
+    }
+
+    /// Makes the meter read the counters, and what `gauges` shows.
+    pub(crate) fn register(self: &Arc<Self>, meter: &Meter, gauges: &Arc<impl Gauges>) {
+        let metrics = Arc::clone(self);
+        // The exporter adds `_total` to the name of a counter.
+        meter
+            .u64_observable_counter("model_request")
+            .with_description("Requests by route (endpoint), model version and outcome")
+            .with_callback(move |observer| {
+                for counters in metrics.models.lock().values() {
+                    for (count, attributes) in counters.outcomes.iter().zip(&counters.attributes) {
+                        let count = count.load(Ordering::Relaxed);
+                        if count > 0 {
+                            observer.observe(count, attributes);
+                        }
+                    }
+                }
+            })
+            .build();
+        let metrics = Arc::clone(self);
+        meter
+            .u64_observable_counter("reload")
+            .with_description("Changes of the site by kind and outcome")
+            .with_callback(move |observer| {
+                for ((kind, outcome), count) in metrics.reloads.lock().iter() {
+                    let attributes = [
+                        KeyValue::new("kind", *kind),
+                        KeyValue::new("outcome", *outcome),
+                    ];
+                    observer.observe(*count, &attributes);
+                }
+            })
+            .build();
+        // A meter outlives what it measures: it must not keep a site loaded.
+        let live = Arc::downgrade(gauges);
+        meter
+            .u64_observable_gauge("serving_live_generations")
+            .with_description("Snapshots, models and plugins that are in force or still drain")
+            .with_callback(move |observer| {
+                let live = live.upgrade().map(|gauges| gauges.live());
+                for (kind, count) in live.into_iter().flatten() {
+                    observer.observe(count, &[KeyValue::new("kind", kind)]);
+                }
+            })
+            .build();
+        let in_flight = Arc::downgrade(gauges);
+        meter
+            .u64_observable_gauge("serving_in_flight")
+            .with_description("Requests that run now, by route")
+            .with_callback(move |observer| {
+                let in_flight = in_flight.upgrade().map(|gauges| gauges.in_flight());
+                for (route, count) in in_flight.into_iter().flatten() {
+                    observer.observe(count, &[KeyValue::new("endpoint", route.shared())]);
+                }
+            })
+            .build();
+    }
+}
+
+/// What is counted where it lives, and read when the meter is asked.
+pub(crate) trait Gauges: Send + Sync + 'static {
+    /// What is in force or drains, by kind.
+    fn live(&self) -> [(&'static str, u64); 3];
+
+    /// The requests of each route in force.
+    fn in_flight(&self) -> Vec<(Name, u64)>;
+}

@@ -1,0 +1,214 @@
+//! The way of a request through a route.
+
+use std::sync::Arc;
+
+use tokio::time::timeout_at;
+use tracing::{Instrument, info_span};
+use wharf_core::{
+    Candidate, Error, ErrorKind, Name, Payload, Plugin, RequestContext, Result, SPAN_TARGET,
+    Stage as StageKind,
+};
+
+use crate::metrics::Accounting;
+use crate::route::{OnFailure, Route, Stage, Target};
+
+/// What a request came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What the last stage gave.
+    pub payload: Payload,
+    /// The model that ran.
+    pub model: Name,
+    /// Its version.
+    pub version: u64,
+}
+
+impl Route {
+    /// Takes a request through the route. Dropping the future cancels whatever works for it.
+    ///
+    /// # Errors
+    /// `Unavailable` where the route is full; `Deadline`; else what the model or a plugin refuses with, or `PluginFault`
+    /// where a plugin failed and the failure policy is `closed`.
+    pub async fn run(&self, request: &Arc<RequestContext>, input: Payload) -> Result<Outcome> {
+        // Admission comes first: what is too much must cost nothing.
+        let _slot = self.admission.enter(self.max_in_flight)?;
+        // The deadline is around everything, so that no layer can outstay it; plugins and the model know it as well, and
+        // stop their own work by it.
+        match timeout_at(request.deadline.into(), self.layers(request, input)).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.faults.notify_one();
+                Err(past_deadline())
+            }
+        }
+    }
+
+    /// The layers inside admission and deadline.
+    async fn layers(&self, request: &Arc<RequestContext>, input: Payload) -> Result<Outcome> {
+        if request.remaining().is_zero() {
+            return Err(past_deadline());
+        }
+        // The router decides before anything is computed: on the request's headers and on how the candidates do now.
+        let target = self.choose(request).await?;
+        let mut accounting = Accounting::start(&target.counters);
+        let result = self.through(target, request, input).await;
+        accounting.end(result.as_ref().err().map(Error::kind));
+        result
+    }
+
+    /// pre* -> model -> post*, once the model is chosen.
+    async fn through(
+        &self,
+        target: &Target,
+        request: &Arc<RequestContext>,
+        mut payload: Payload,
+    ) -> Result<Outcome> {
+        // What the client sent becomes the tensors that the model takes.
+        for stage in &self.pre {
+            payload = self
+                .call(stage, StageKind::Preprocess, request, payload)
+                .instrument(info_span!(target: SPAN_TARGET, "preprocess", plugin = %stage.plugin.info().name))
+                .await?;
+        }
+        let inputs = match payload {
+            Payload::Tensors(tensors) => tensors,
+            Payload::Body(_) => return Err(self.no_tensors()),
+        };
+        // The model: the one queue of the way, and the span `inference.predict`, are the engine's.
+        let outputs = target.model.infer(request, inputs).await?;
+        // The model's tensors become what the client gets.
+        let mut payload = Payload::Tensors(outputs);
+        for stage in &self.post {
+            payload = self
+                .call(stage, StageKind::Postprocess, request, payload)
+                .instrument(info_span!(target: SPAN_TARGET, "postprocess", plugin = %stage.plugin.info().name))
+                .await?;
+        }
+        let info = target.model.info();
+        Ok(Outcome {
+            payload,
+            model: info.name.clone(),
+            version: info.version,
+        })
+    }
+
+    /// Chooses the model: the only one, or by the router.
+    async fn choose(&self, request: &Arc<RequestContext>) -> Result<&Target> {
+        let Some(router) = &self.router else {
+            return self.targets.first().ok_or_else(no_target);
+        };
+        let candidates: Vec<Candidate> = self.targets.iter().map(Target::candidate).collect();
+        let span = info_span!(target: SPAN_TARGET, "route", plugin = %router.plugin.info().name);
+        let index = async {
+            let error = match router.plugin.route(request, &candidates).await {
+                Ok(index) => return Ok(index),
+                Err(error) => self.failed(error, request)?,
+            };
+            match (router.on_failure, &router.previous) {
+                (OnFailure::Skip, _) => Ok(0),
+                (OnFailure::Previous, Some(previous)) => previous.route(request, &candidates).await,
+                _ => Err(error),
+            }
+        }
+        .instrument(span)
+        .await?;
+        self.targets.get(index).ok_or_else(no_target)
+    }
+
+    /// Calls a plugin, and does on failure what the stage's policy says.
+    async fn call(
+        &self,
+        stage: &Stage,
+        kind: StageKind,
+        request: &Arc<RequestContext>,
+        payload: Payload,
+    ) -> Result<Payload> {
+        // Only a policy that needs the input a second time pays for keeping it.
+        let kept = (stage.on_failure != OnFailure::Closed).then(|| payload.clone());
+        let error = match stage_of(&stage.plugin, kind, request, payload).await {
+            Ok(payload) => return Ok(payload),
+            Err(error) => self.failed(error, request)?,
+        };
+        match (stage.on_failure, kept, &stage.previous) {
+            (OnFailure::Skip, Some(input), _) => {
+                tracing::warn!(request_id = %request.id, plugin = %stage.plugin.info().name, %error, "stage skipped");
+                Ok(input)
+            }
+            (OnFailure::Previous, Some(input), Some(previous)) => {
+                tracing::warn!(request_id = %request.id, plugin = %stage.plugin.info().name, %error, "previous release called");
+                stage_of(previous, kind, request, input).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Sorts what a plugin's call ended with: `Ok` is a failure for the policy to deal with, `Err` goes to the client.
+    fn failed(&self, error: Error, request: &RequestContext) -> Result<Error> {
+        let failure = matches!(
+            error.kind(),
+            ErrorKind::PluginFault
+                | ErrorKind::Unavailable
+                | ErrorKind::Internal
+                | ErrorKind::Deadline
+        );
+        if !failure {
+            return Err(error);
+        }
+        if error.kind() != ErrorKind::Unavailable {
+            self.faults.notify_one();
+        }
+        // There is no time left to do anything else in.
+        if request.remaining().is_zero() {
+            return Err(past_deadline());
+        }
+        Ok(error)
+    }
+
+    /// A body came to where the model takes tensors.
+    fn no_tensors(&self) -> Error {
+        if self.pre.is_empty() {
+            Error::invalid("input", "the route takes tensors, not a body")
+        } else {
+            Error::new(
+                ErrorKind::PluginFault,
+                "the preprocess stages gave a body, but the model takes tensors",
+            )
+        }
+    }
+}
+
+impl Target {
+    fn candidate(&self) -> Candidate {
+        let info = self.model.info();
+        Candidate {
+            model: info.name.clone(),
+            version: info.version,
+            labels: Arc::clone(&self.labels),
+            load: self.model.load(),
+        }
+    }
+}
+
+async fn stage_of(
+    plugin: &Arc<dyn Plugin>,
+    kind: StageKind,
+    request: &Arc<RequestContext>,
+    payload: Payload,
+) -> Result<Payload> {
+    match kind {
+        StageKind::Postprocess => plugin.postprocess(request, payload).await,
+        _ => plugin.preprocess(request, payload).await,
+    }
+}
+
+fn past_deadline() -> Error {
+    Error::new(
+        ErrorKind::Deadline,
+        "the deadline passed before the answer was ready",
+    )
+}
+
+/// Linking gives every route a target, and plugin hosts check the index: this is a fault of the program.
+fn no_target() -> Error {
+    Error::internal("a route has no such candidate")
+}

@@ -1,0 +1,226 @@
+//! A route: what an endpoint is made of.
+
+mod file;
+mod link;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use wharf_core::{LoadError, Model, Name, Plugin, TensorSpec};
+
+use crate::admission::Admission;
+use crate::metrics::ModelCounters;
+
+pub(crate) use file::parse;
+pub(crate) use link::{Parts, PluginParts, link};
+
+/// What an operator asks for: `routes/NAME.toml`, or for a model without one, its implicit route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// The name.
+    pub name: Name,
+    /// Whether it stands for a model alone, without a file.
+    pub implicit: bool,
+    /// The plugin that chooses among the candidates.
+    pub router: Option<StageSpec>,
+    /// The models that it may lead to: at least one.
+    pub candidates: Vec<CandidateSpec>,
+    /// The stages before the model, in order.
+    pub pre: Vec<StageSpec>,
+    /// The stages after the model, in order.
+    pub post: Vec<StageSpec>,
+    /// How long a request may take, where the route says it.
+    pub timeout: Option<Duration>,
+    /// The most requests at once, where the route says it.
+    pub max_in_flight: Option<u32>,
+    /// Whether the route takes a body as the client sent it, where the route says it.
+    pub takes_body: Option<bool>,
+}
+
+/// A model that a route may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandidateSpec {
+    /// The name of the model.
+    pub model: Name,
+    /// The version; none for the newest in force.
+    pub version: Option<u64>,
+    /// What the router knows it by.
+    pub labels: Arc<[String]>,
+}
+
+/// A plugin in its place in a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageSpec {
+    /// The name of the plugin.
+    pub plugin: Name,
+    /// What becomes of the request when the plugin fails.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a request when a plugin fails. What a guest refuses by its own decision is an answer, not a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnFailure {
+    /// The request fails.
+    #[default]
+    Closed,
+    /// The stage's input passes on unchanged; a router's first candidate is taken.
+    Skip,
+    /// The release of the plugin that was in force before this one is asked; where there is none, the request fails.
+    Previous,
+}
+
+impl OnFailure {
+    /// The name in route files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Skip => "skip",
+            Self::Previous => "previous",
+        }
+    }
+}
+
+/// What a route takes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteInput<'a> {
+    /// A body as the client sent it.
+    Body,
+    /// Tensors of these specs.
+    Tensors(&'a [TensorSpec]),
+}
+
+/// A route in force: every name of its spec is resolved to a thing that is loaded.
+pub struct Route {
+    pub(crate) spec: Arc<RouteSpec>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_in_flight: u32,
+    pub(crate) takes_body: bool,
+    pub(crate) router: Option<Stage>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) pre: Vec<Stage>,
+    pub(crate) post: Vec<Stage>,
+    pub(crate) admission: Arc<Admission>,
+    /// Told of each failure of a plugin, so that a roll-back need not wait for a timer.
+    pub(crate) faults: Arc<Notify>,
+}
+
+/// A plugin in its place in a route in force.
+pub(crate) struct Stage {
+    pub(crate) plugin: Arc<dyn Plugin>,
+    /// The release before, where the policy asks for it.
+    pub(crate) previous: Option<Arc<dyn Plugin>>,
+    pub(crate) on_failure: OnFailure,
+}
+
+/// A model that a route in force may lead to.
+pub(crate) struct Target {
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) labels: Arc<[String]>,
+    pub(crate) counters: Arc<ModelCounters>,
+}
+
+impl Route {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.spec.name
+    }
+
+    /// How long a request may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The most requests at once.
+    #[must_use]
+    pub fn max_in_flight(&self) -> u32 {
+        self.max_in_flight
+    }
+
+    /// The requests that run now, over all generations of the route.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.admission.in_flight()
+    }
+
+    /// What the route takes first: a body as the client sent it, or tensors. The specs are those of the first candidate;
+    /// where tensors go to the model itself, those of all candidates agree in names and datatypes.
+    #[must_use]
+    pub fn input(&self) -> RouteInput<'_> {
+        match self.targets.first() {
+            Some(target) if !self.takes_body => RouteInput::Tensors(&target.model.info().inputs),
+            _ => RouteInput::Body,
+        }
+    }
+
+    /// What the operator asked for.
+    #[must_use]
+    pub fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    /// The models that it may lead to, in the order of the candidates.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<dyn Model>> {
+        self.targets.iter().map(|target| &target.model)
+    }
+
+    /// The plugins that it calls or may call, with those that a policy falls back on.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = &Arc<dyn Plugin>> {
+        self.router
+            .iter()
+            .chain(&self.pre)
+            .chain(&self.post)
+            .flat_map(|stage| std::iter::once(&stage.plugin).chain(&stage.previous))
+    }
+}
+
+impl RouteSpec {
+    /// The route of a model alone: its newest version, without stages.
+    pub(crate) fn implicit(model: Name) -> Self {
+        Self {
+            name: model.clone(),
+            implicit: true,
+            router: None,
+            candidates: vec![CandidateSpec {
+                model,
+                version: None,
+                labels: Arc::new([]),
+            }],
+            pre: Vec::new(),
+            post: Vec::new(),
+            timeout: None,
+            max_in_flight: None,
+            takes_body: None,
+        }
+    }
+
+    /// Errors for the plugins that the site has no more, although they are still loaded for this route.
+    pub(crate) fn removed_plugins(&self, wanted: impl Fn(&Name) -> bool) -> Vec<LoadError> {
+        let at = |key: &'static str, stages: &[StageSpec]| -> Vec<(String, Name)> {
+            stages
+                .iter()
+                .enumerate()
+                .map(|(index, stage)| (format!("{key}[{index}]"), stage.plugin.clone()))
+                .collect()
+        };
+        let router = self
+            .router
+            .iter()
+            .map(|stage| ("router".to_owned(), stage.plugin.clone()));
+        router
+            .chain(at("pre", &self.pre))
+            .chain(at("post", &self.post))
+            .filter(|(_, plugin)| !wanted(plugin))
+            .map(|(key, plugin)| {
+                LoadError::new(
+                    format!("routes/{}.toml", self.name),
+                    format!("plugins/{plugin}.wasm is not there; add it, or take the stage out"),
+                )
+                .with_key(key)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,266 @@
+//! Turns the spec of a route into a route in force: every name becomes the loaded thing, and what does not fit together is
+//! refused before a request meets it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use wharf_core::{LoadError, Model, Name, Plugin, Stage as StageKind};
+
+use super::{CandidateSpec, OnFailure, Route, RouteSpec, Stage, StageSpec, Target};
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::snapshot::same;
+
+/// What routes are made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) faults: &'a Arc<Notify>,
+    pub(crate) models: &'a BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>>,
+    pub(crate) plugins: &'a BTreeMap<Name, PluginParts>,
+}
+
+/// A plugin that routes may name.
+pub(crate) struct PluginParts {
+    pub(crate) current: Arc<dyn Plugin>,
+    pub(crate) previous: Option<Arc<dyn Plugin>>,
+}
+
+/// Links a route. Where that comes to the same as the route in force, it gives that very one.
+///
+/// # Errors
+/// One for each thing that the spec names and that is not there or does not fit.
+pub(crate) fn link(
+    spec: &Arc<RouteSpec>,
+    parts: &Parts<'_>,
+    in_force: Option<&Arc<Route>>,
+) -> Result<Arc<Route>, Vec<LoadError>> {
+    let mut linker = Linker {
+        file: format!("routes/{}.toml", spec.name),
+        parts,
+        errors: Vec::new(),
+    };
+    let router = spec
+        .router
+        .as_ref()
+        .and_then(|stage| linker.stage("router", stage, StageKind::Router));
+    let targets = linker.targets(spec);
+    let pre = linker.stages("pre", &spec.pre, StageKind::Preprocess);
+    let post = linker.stages("post", &spec.post, StageKind::Postprocess);
+    let takes_body = spec.takes_body.unwrap_or(!spec.pre.is_empty());
+    if spec.pre.is_empty() {
+        linker.check_direct(takes_body, &targets);
+    }
+    if !linker.errors.is_empty() {
+        return Err(linker.errors);
+    }
+    let route = Route {
+        spec: Arc::clone(spec),
+        timeout: spec
+            .timeout
+            .unwrap_or_else(|| parts.config.default_timeout()),
+        max_in_flight: spec.max_in_flight.unwrap_or(parts.config.max_in_flight),
+        takes_body,
+        router,
+        targets,
+        pre,
+        post,
+        admission: in_force
+            .map_or_else(Arc::<Admission>::default, |old| Arc::clone(&old.admission)),
+        faults: Arc::clone(parts.faults),
+    };
+    match in_force {
+        Some(old) if route.same_as(old) => Ok(Arc::clone(old)),
+        _ => Ok(Arc::new(route)),
+    }
+}
+
+struct Linker<'a> {
+    file: String,
+    parts: &'a Parts<'a>,
+    errors: Vec<LoadError>,
+}
+
+impl Linker<'_> {
+    fn error(&mut self, key: impl Into<String>, message: String) {
+        self.errors
+            .push(LoadError::new(&self.file, message).with_key(key));
+    }
+
+    fn targets(&mut self, spec: &RouteSpec) -> Vec<Target> {
+        let mut targets: Vec<Target> = Vec::with_capacity(spec.candidates.len());
+        for (index, candidate) in spec.candidates.iter().enumerate() {
+            let key = if spec.candidates.len() == 1 && spec.router.is_none() {
+                "model".to_owned()
+            } else {
+                format!("candidates[{index}]")
+            };
+            let Some(target) = self.target(&key, spec, candidate) else {
+                continue;
+            };
+            if targets
+                .iter()
+                .any(|other| same(&other.model, &target.model))
+            {
+                let info = target.model.info();
+                let message = format!(
+                    "{} version {} is a candidate twice, once as the newest; give each candidate a version",
+                    info.name, info.version
+                );
+                self.error(key, message);
+                continue;
+            }
+            targets.push(target);
+        }
+        targets
+    }
+
+    fn target(&mut self, key: &str, spec: &RouteSpec, candidate: &CandidateSpec) -> Option<Target> {
+        let name = &candidate.model;
+        let Some(versions) = self.parts.models.get(name).filter(|v| !v.is_empty()) else {
+            let message = format!(
+                "no model {name} is in force; add models/{name}/1/model.onnx, or mend it where it is refused"
+            );
+            self.error(key, message);
+            return None;
+        };
+        let found = match candidate.version {
+            Some(version) => versions.get_key_value(&version),
+            None => versions.last_key_value(),
+        };
+        let Some((version, model)) = found else {
+            let present: Vec<String> = versions.keys().map(u64::to_string).collect();
+            let message = format!(
+                "model {name} has no version {} in force, but {}; name one of these, or look at the version policy in models/{name}/model.toml",
+                candidate.version.unwrap_or_default(),
+                present.join(", "),
+            );
+            self.error(key, message);
+            return None;
+        };
+        Some(Target {
+            model: Arc::clone(model),
+            labels: Arc::clone(&candidate.labels),
+            counters: self.parts.metrics.model(&spec.name, name, *version),
+        })
+    }
+
+    fn stages(&mut self, key: &str, specs: &[StageSpec], kind: StageKind) -> Vec<Stage> {
+        specs
+            .iter()
+            .enumerate()
+            .filter_map(|(index, spec)| self.stage(&format!("{key}[{index}]"), spec, kind))
+            .collect()
+    }
+
+    fn stage(&mut self, key: &str, spec: &StageSpec, kind: StageKind) -> Option<Stage> {
+        let name = &spec.plugin;
+        let Some(parts) = self.parts.plugins.get(name) else {
+            let message = format!(
+                "no plugin {name} is in force; add plugins/{name}.wasm, or mend it where it is refused"
+            );
+            self.error(key, message);
+            return None;
+        };
+        let has = |plugin: &Arc<dyn Plugin>| plugin.info().stages.contains(&kind);
+        if !has(&parts.current) {
+            let stages: Vec<&str> = parts
+                .current
+                .info()
+                .stages
+                .iter()
+                .map(|stage| stage.name())
+                .collect();
+            let message = format!(
+                "plugin {name} has no {} stage; it has: {}",
+                kind.name(),
+                if stages.is_empty() {
+                    "none".to_owned()
+                } else {
+                    stages.join(", ")
+                },
+            );
+            self.error(key, message);
+            return None;
+        }
+        Some(Stage {
+            plugin: Arc::clone(&parts.current),
+            previous: parts
+                .previous
+                .clone()
+                .filter(|previous| spec.on_failure == OnFailure::Previous && has(previous)),
+            on_failure: spec.on_failure,
+        })
+    }
+
+    /// Checks a route without preprocess stages: what the client sends goes to the model as it is.
+    fn check_direct(&mut self, takes_body: bool, targets: &[Target]) {
+        if takes_body {
+            self.error(
+                "input",
+                "a model takes no body; add a preprocess stage to `pre`, or set input = \"tensors\""
+                    .to_owned(),
+            );
+        }
+        let Some((first, rest)) = targets.split_first() else {
+            return;
+        };
+        let inputs = |target: &Target| -> Vec<_> {
+            let mut inputs: Vec<_> = target
+                .model
+                .info()
+                .inputs
+                .iter()
+                .map(|spec| (Arc::clone(&spec.name), spec.datatype.name()))
+                .collect();
+            inputs.sort_unstable();
+            inputs
+        };
+        let expected = inputs(first);
+        if let Some(other) = rest.iter().find(|target| inputs(target) != expected) {
+            let info = other.model.info();
+            let message = format!(
+                "{} version {} takes other inputs than the first candidate; without a preprocess stage all take the same",
+                info.name, info.version
+            );
+            self.error("candidates", message);
+        }
+    }
+}
+
+impl Route {
+    fn same_as(&self, other: &Self) -> bool {
+        let same_stages = |a: &[Stage], b: &[Stage]| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_as(b))
+        };
+        self.spec == other.spec
+            && self.timeout == other.timeout
+            && self.max_in_flight == other.max_in_flight
+            && same_stages(&self.pre, &other.pre)
+            && same_stages(&self.post, &other.post)
+            && match (&self.router, &other.router) {
+                (Some(a), Some(b)) => a.same_as(b),
+                (None, None) => true,
+                _ => false,
+            }
+            && self.targets.len() == other.targets.len()
+            && self
+                .targets
+                .iter()
+                .zip(&other.targets)
+                .all(|(a, b)| same(&a.model, &b.model))
+    }
+}
+
+impl Stage {
+    fn same_as(&self, other: &Self) -> bool {
+        same(&self.plugin, &other.plugin)
+            && match (&self.previous, &other.previous) {
+                (Some(a), Some(b)) => same(a, b),
+                (None, None) => true,
+                _ => false,
+            }
+    }
+}

@@ -1,0 +1,170 @@
+//! The handle to a site that is served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use opentelemetry::metrics::Meter;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use wharf_core::{Engine, LoadError, PluginHost};
+
+use crate::config::Config;
+use crate::in_force::InForce;
+use crate::rollback;
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::status::{ReloadReport, SiteStatus};
+use crate::watcher::{Ask, SiteTask};
+
+/// The most reloads that wait at once; whoever comes later waits to wait. One pass answers them all.
+const MOST_ASKS: usize = 16;
+
+/// A site that is served. Cloning it is cheap, and every clone is the same.
+#[derive(Clone)]
+pub struct Serving(Arc<Inner>);
+
+struct Inner {
+    in_force: Arc<InForce>,
+    asks: mpsc::Sender<Ask>,
+    site_config: watch::Receiver<Arc<str>>,
+    stop: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Serving {
+    /// Loads a site once, and begins to watch it. A model, plugin or route that is refused is an event and no failure.
+    ///
+    /// # Errors
+    /// Where a setting is out of its range, or the site is not a folder.
+    pub async fn start(
+        config: Config,
+        site: PathBuf,
+        engine: Arc<dyn Engine>,
+        plugins: Arc<dyn PluginHost>,
+        meter: &Meter,
+    ) -> Result<Self, LoadError> {
+        config.check()?;
+        if !site.is_dir() {
+            return Err(LoadError::new(
+                ".",
+                "the site is not a folder; name one with --site",
+            ));
+        }
+        let in_force = InForce::new(config, site, engine, plugins).map_err(|error| {
+            LoadError::new(".", "no thread can be started for the reaper").with_source(error)
+        })?;
+        let in_force = Arc::new(in_force);
+        in_force.metrics().register(meter, &in_force);
+        let (asks, asked) = mpsc::channel(MOST_ASKS);
+        let (config_sender, site_config) = watch::channel(Arc::from(""));
+        let stop = CancellationToken::new();
+        let site_task = SiteTask::new(Arc::clone(&in_force), asked, config_sender, stop.clone());
+        let tasks = vec![
+            tokio::spawn(site_task.run()),
+            tokio::spawn(rollback::watch(Arc::clone(&in_force), stop.clone())),
+        ];
+        let mut serving = Self(Arc::new(Inner {
+            in_force,
+            asks,
+            site_config,
+            stop,
+            tasks: Mutex::new(tasks),
+        }));
+        serving.reload().await;
+        // What stands in wharf.toml at the start is what the config was made of, and no change.
+        if let Some(inner) = Arc::get_mut(&mut serving.0) {
+            inner.site_config.mark_unchanged();
+        }
+        serving.0.in_force.ready.store(true, Ordering::Release);
+        Ok(serving)
+    }
+
+    /// What is in force. A request takes it once, at its start, and keeps it to its end.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.in_force.snapshot()
+    }
+
+    /// Whether the first load is done.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.0.in_force.ready.load(Ordering::Acquire)
+    }
+
+    /// Looks at the content of everything in the site, and waits until what is there is in force or refused. What failed
+    /// before is tried again. Once serving is shut down it changes nothing.
+    pub async fn reload(&self) -> ReloadReport {
+        let (ask, answer) = oneshot::channel();
+        // Where nobody takes it, the ask is dropped with the error of sending it, and the answer is an error as well.
+        drop(self.0.asks.send(ask).await);
+        answer.await.unwrap_or_else(|_| ReloadReport {
+            generation: self.snapshot().generation(),
+            changed: false,
+            errors: self.0.in_force.read(State::errors),
+        })
+    }
+
+    /// Goes over to other settings. Limits and deadlines of routes follow at once; `watch` at the next start.
+    ///
+    /// # Errors
+    /// Where a setting is out of its range: then the old settings stay.
+    pub fn reconfigure(&self, config: Config) -> Result<(), LoadError> {
+        config.check()?;
+        let in_force = &self.0.in_force;
+        in_force.change(|_, _| in_force.config.store(Arc::new(config)));
+        Ok(())
+    }
+
+    /// Tells of each change of `wharf.toml`: its whole text, empty where there is none. The program parses it, and hands
+    /// serving's part to [`Serving::reconfigure`].
+    #[must_use]
+    pub fn site_config_changed(&self) -> watch::Receiver<Arc<str>> {
+        self.0.site_config.clone()
+    }
+
+    /// Notes an error that concerns `wharf.toml`, or with none that it is mended: it shows among the site's errors.
+    pub fn set_site_config_error(&self, error: Option<LoadError>) {
+        self.0.in_force.change(|state, _| {
+            state.site_config_error = error.map(Arc::new);
+        });
+    }
+
+    /// What is loaded, what drains, and what went wrong.
+    #[must_use]
+    pub fn status(&self) -> SiteStatus {
+        self.0.in_force.status()
+    }
+
+    /// Stops watching, reloading and reaping, and joins what does so. What is in force stays so, for requests that still
+    /// run. Waits for a load that runs, up to `drain_timeout_ms`: it cannot be interrupted.
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+        let tasks = std::mem::take(&mut *self.0.tasks.lock());
+        let patience = self.0.in_force.config.load().drain_timeout();
+        for mut task in tasks {
+            match timeout(patience, &mut task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a task of serving failed"),
+                Err(_) => {
+                    tracing::warn!("a load still runs at shutdown; it is left behind");
+                    task.abort();
+                }
+            }
+        }
+        let in_force = Arc::clone(&self.0.in_force);
+        if let Err(error) = spawn_blocking(move || in_force.reaper.stop()).await {
+            tracing::error!(%error, "the reaper could not be stopped");
+        }
+    }
+}
+
+/// A handle that is dropped without `shutdown` leaves nothing running.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

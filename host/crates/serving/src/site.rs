@@ -1,0 +1,269 @@
+//! Reads a site folder: what is there, without loading it. Everything here blocks.
+//!
+//! A thing is what its content is: it is compared by digest, and a file that was only touched is no change. To spare
+//! hashing gigabytes at each look, a folder whose files have the same sizes, times and inodes as at the last look is taken
+//! as unchanged; an operator's reload looks at the content in any case.
+
+mod fingerprint;
+mod listing;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wharf_core::{
+    Digest, Engine, LoadError, ModelFolder, ModelVersion, Name, PluginFile, PluginHost,
+    PluginRelease,
+};
+
+use crate::route::{RouteSpec, parse};
+use fingerprint::Fingerprint;
+use listing::{Kind, list, read_text};
+
+/// What a look at the site found.
+pub(crate) struct Scan {
+    pub(crate) plugins: Section<PluginFound>,
+    pub(crate) models: Section<Vec<ModelVersion>>,
+    pub(crate) routes: Section<Arc<RouteSpec>>,
+    /// The text of `wharf.toml`, empty where there is none; none where it cannot be read.
+    pub(crate) site_config: Option<Arc<str>>,
+    /// What is wrong with the folders themselves, and with names in them.
+    pub(crate) errors: Vec<Arc<LoadError>>,
+    /// Whether something is being written right now, so that another look is due.
+    pub(crate) unsettled: bool,
+}
+
+/// What a look found in one of the site's folders.
+pub(crate) struct Section<T> {
+    pub(crate) found: BTreeMap<Name, Found<T>>,
+    /// Whether the folder could be listed. Where not, what is missing here may still be there.
+    pub(crate) complete: bool,
+}
+
+/// What a look found of one thing.
+pub(crate) enum Found<T> {
+    /// It is being written: what is in force stays for now.
+    Held,
+    /// It is this.
+    Is(T),
+    /// It cannot be read.
+    Refused(Arc<LoadError>),
+}
+
+/// A plugin that was found.
+pub(crate) struct PluginFound {
+    pub(crate) file: PluginFile,
+    pub(crate) digest: Digest,
+    /// What was read; none where the look before read the same, and nobody kept the bytes.
+    pub(crate) release: Option<PluginRelease>,
+}
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// After a change was noticed: what was written within this time is left alone until it is quiet.
+    AfterChange(Duration),
+    /// From time to time: whatever is there, if its files look different.
+    Rescan,
+    /// By order: the content of everything.
+    Thorough,
+}
+
+/// The runtimes that know what a plugin or a model is.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports<'a> {
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) plugins: &'a dyn PluginHost,
+}
+
+/// Looks at a site, and remembers what it saw.
+pub(crate) struct Scanner {
+    site: PathBuf,
+    plugins: BTreeMap<Name, Seen<Digest>>,
+    models: BTreeMap<Name, Seen<Vec<ModelVersion>>>,
+}
+
+struct Seen<T> {
+    fingerprint: Fingerprint,
+    result: Result<T, Arc<LoadError>>,
+}
+
+impl Scanner {
+    pub(crate) fn new(site: &Path) -> Self {
+        Self {
+            site: site.to_owned(),
+            plugins: BTreeMap::new(),
+            models: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at the whole site.
+    pub(crate) fn scan(&mut self, ports: Ports<'_>, look: Look) -> Scan {
+        let mut scan = Scan {
+            plugins: Section::default(),
+            models: Section::default(),
+            routes: Section::default(),
+            site_config: None,
+            errors: Vec::new(),
+            unsettled: false,
+        };
+        match read_text(&self.site.join("wharf.toml"), "wharf.toml") {
+            Ok(text) => scan.site_config = Some(text.unwrap_or_default().into()),
+            Err(error) => scan.errors.push(Arc::new(error)),
+        }
+        // Without the site itself nothing is known about what is in it: an unmounted volume removes no model.
+        if let Err(error) = std::fs::read_dir(&self.site) {
+            scan.errors.push(Arc::new(
+                LoadError::new(".", "the site folder cannot be read; is it mounted?")
+                    .with_source(error),
+            ));
+            return scan;
+        }
+        self.scan_plugins(ports, look, &mut scan);
+        self.scan_models(ports, look, &mut scan);
+        self.scan_routes(look, &mut scan);
+        scan
+    }
+
+    fn scan_plugins(&mut self, ports: Ports<'_>, look: Look, scan: &mut Scan) {
+        let names = list(&self.site, Kind::Plugins, &mut scan.errors);
+        scan.plugins.complete = names.is_some();
+        for name in names.into_iter().flatten() {
+            let folder = self.site.join("plugins");
+            let fingerprint = Fingerprint::of(&[
+                folder.join(format!("{name}.wasm")),
+                folder.join(format!("{name}.toml")),
+            ]);
+            let file = PluginFile {
+                site: self.site.clone(),
+                name: name.clone(),
+            };
+            let seen = self.plugins.get(&name);
+            let found = if let Some(seen) = unchanged(seen, &fingerprint, look) {
+                match &seen.result {
+                    Ok(digest) => Found::Is(PluginFound {
+                        file,
+                        digest: *digest,
+                        release: None,
+                    }),
+                    Err(error) => Found::Refused(Arc::clone(error)),
+                }
+            } else if fingerprint.unsettled(look) {
+                scan.unsettled = true;
+                Found::Held
+            } else {
+                let read = ports.plugins.read(&file).map_err(Arc::new);
+                let result = match &read {
+                    Ok(release) => Ok(release.digest),
+                    Err(error) => Err(Arc::clone(error)),
+                };
+                self.plugins.insert(
+                    name.clone(),
+                    Seen {
+                        fingerprint,
+                        result,
+                    },
+                );
+                match read {
+                    Ok(release) => Found::Is(PluginFound {
+                        file,
+                        digest: release.digest,
+                        release: Some(release),
+                    }),
+                    Err(error) => Found::Refused(error),
+                }
+            };
+            scan.plugins.found.insert(name, found);
+        }
+        if scan.plugins.complete {
+            self.plugins
+                .retain(|name, _| scan.plugins.found.contains_key(name));
+        }
+    }
+
+    fn scan_models(&mut self, ports: Ports<'_>, look: Look, scan: &mut Scan) {
+        let names = list(&self.site, Kind::Models, &mut scan.errors);
+        scan.models.complete = names.is_some();
+        for name in names.into_iter().flatten() {
+            let folder = self.site.join("models").join(name.as_str());
+            let fingerprint = Fingerprint::of(&[folder]);
+            let seen = self.models.get(&name);
+            let result = if let Some(seen) = unchanged(seen, &fingerprint, look) {
+                seen.result.clone()
+            } else if fingerprint.unsettled(look) {
+                scan.unsettled = true;
+                scan.models.found.insert(name, Found::Held);
+                continue;
+            } else {
+                let result = ports
+                    .engine
+                    .versions(&ModelFolder {
+                        site: self.site.clone(),
+                        name: name.clone(),
+                    })
+                    .map_err(Arc::new);
+                let seen = Seen {
+                    fingerprint,
+                    result: result.clone(),
+                };
+                self.models.insert(name.clone(), seen);
+                result
+            };
+            let found = match result {
+                Ok(versions) => Found::Is(versions),
+                Err(error) => Found::Refused(error),
+            };
+            scan.models.found.insert(name, found);
+        }
+        if scan.models.complete {
+            self.models
+                .retain(|name, _| scan.models.found.contains_key(name));
+        }
+    }
+
+    fn scan_routes(&self, look: Look, scan: &mut Scan) {
+        let names = list(&self.site, Kind::Routes, &mut scan.errors);
+        scan.routes.complete = names.is_some();
+        for name in names.into_iter().flatten() {
+            let file = format!("routes/{name}.toml");
+            let path = self.site.join(&file);
+            let found = if Fingerprint::of(&[path.clone()]).unsettled(look) {
+                scan.unsettled = true;
+                Found::Held
+            } else {
+                match read_text(&path, &file) {
+                    // It went between the listing and the reading; the next look says what became of it.
+                    Ok(None) => Found::Held,
+                    Ok(Some(text)) => match parse(name.clone(), &text) {
+                        Ok(spec) => Found::Is(Arc::new(spec)),
+                        Err(error) => Found::Refused(Arc::new(error)),
+                    },
+                    Err(error) => Found::Refused(Arc::new(error)),
+                }
+            };
+            scan.routes.found.insert(name, found);
+        }
+    }
+}
+
+/// What the last look saw, where this one would see the same.
+fn unchanged<'a, T>(
+    seen: Option<&'a Seen<T>>,
+    fingerprint: &Fingerprint,
+    look: Look,
+) -> Option<&'a Seen<T>> {
+    seen.filter(|seen| look != Look::Thorough && seen.fingerprint.proves_same(fingerprint))
+}
+
+impl<T> Default for Section<T> {
+    fn default() -> Self {
+        Self {
+            found: BTreeMap::new(),
+            complete: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

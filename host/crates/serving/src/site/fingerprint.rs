@@ -1,0 +1,115 @@
+//! What the file system says of files without reading them.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::site::Look;
+
+/// How deep a model folder is looked into, and how many entries of it. What lies beyond is the engine's to refuse.
+const MAX_DEPTH: usize = 6;
+const MAX_ENTRIES: usize = 20_000;
+
+/// Two writes within this time may leave the same modification time, by the coarsest clocks of file systems (FAT: 2 s).
+const CLOCK_GRAIN: Duration = Duration::from_millis(2_500);
+
+/// Paths with what identifies their present content.
+pub(crate) struct Fingerprint {
+    entries: Vec<(PathBuf, Identity)>,
+    newest: Option<SystemTime>,
+    taken: SystemTime,
+}
+
+#[derive(PartialEq, Eq)]
+struct Identity {
+    len: u64,
+    modified: Option<SystemTime>,
+    changed: (i64, i64),
+    inode: (u64, u64),
+}
+
+impl Fingerprint {
+    /// Looks at files and folders, following links; a path that is not there is left out.
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
+        let mut fingerprint = Self {
+            entries: Vec::new(),
+            newest: None,
+            taken: SystemTime::now(),
+        };
+        for path in paths {
+            fingerprint.add(path, MAX_DEPTH);
+        }
+        fingerprint
+    }
+
+    fn add(&mut self, path: &Path, depth: usize) {
+        let Ok(metadata) = std::fs::metadata(path) else {
+            return;
+        };
+        if self.entries.len() >= MAX_ENTRIES {
+            return;
+        }
+        self.newest = self.newest.max(metadata.modified().ok());
+        self.entries
+            .push((path.to_owned(), Identity::of(&metadata)));
+        if !metadata.is_dir() || depth == 0 {
+            return;
+        }
+        let Ok(entries) = std::fs::read_dir(path) else {
+            return;
+        };
+        let mut children: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|child| !super::listing::hidden(child))
+            .collect();
+        children.sort_unstable();
+        for child in children {
+            self.add(&child, depth - 1);
+        }
+    }
+
+    /// Whether another, later look proves that the content is the same. Equal times prove nothing where the first look
+    /// came within the grain of the clock after the last write.
+    pub(crate) fn proves_same(&self, later: &Self) -> bool {
+        let quiet = self.newest.is_none_or(|newest| {
+            self.taken
+                .duration_since(newest)
+                .is_ok_and(|age| age > CLOCK_GRAIN)
+        });
+        quiet && self.entries == later.entries
+    }
+
+    /// Whether something was written so recently that it may not be whole.
+    pub(crate) fn unsettled(&self, look: Look) -> bool {
+        let Look::AfterChange(quiet) = look else {
+            return false;
+        };
+        // A time in the future is a clock that differs, not a write that goes on.
+        self.newest
+            .and_then(|newest| self.taken.duration_since(newest).ok())
+            .is_some_and(|age| age < quiet)
+    }
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: (metadata.dev(), metadata.ino()),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            changed: (0, 0),
+            inode: (0, 0),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use std::fs;
+use std::time::SystemTime;
+
+use wharf_testkit::{FakeEngine, FakePluginHost, Site};
+
+use super::*;
+
+fn look(scanner: &mut Scanner, look: Look) -> Scan {
+    let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
+    let ports = Ports {
+        engine: &engine,
+        plugins: &plugins,
+    };
+    scanner.scan(ports, look)
+}
+
+fn age(site: &Site, file: &str, seconds: u64) {
+    let file = fs::File::options()
+        .append(true)
+        .open(site.path().join(file))
+        .unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
+        .unwrap();
+}
+
+#[test]
+fn what_is_being_written_is_left_alone_until_it_is_quiet() {
+    let site = Site::new();
+    site.plugin("a", "");
+    site.route("r", "model = 'm'");
+    let mut scanner = Scanner::new(site.path());
+    let quiet = Look::AfterChange(Duration::from_secs(3600));
+    let scan = look(&mut scanner, quiet);
+    assert!(scan.unsettled);
+    assert!(matches!(
+        scan.plugins.found.values().next(),
+        Some(Found::Held)
+    ));
+    assert!(matches!(
+        scan.routes.found.values().next(),
+        Some(Found::Held)
+    ));
+    for file in ["plugins/a.wasm", "routes/r.toml"] {
+        age(&site, file, 7200);
+    }
+    let scan = look(&mut scanner, quiet);
+    assert!(!scan.unsettled);
+    assert!(matches!(
+        scan.plugins.found.values().next(),
+        Some(Found::Is(_))
+    ));
+    // A look from time to time takes what is there.
+    site.plugin("a", "scale 2");
+    assert!(!look(&mut scanner, Look::Rescan).unsettled);
+}
+
+#[test]
+fn equal_sizes_and_times_prove_nothing_right_after_a_write() {
+    let site = Site::new();
+    site.write("plugins/a.wasm", "scale 1\nend");
+    let paths = [site.path().join("plugins/a.wasm")];
+    let first = Fingerprint::of(&paths);
+    assert!(!first.proves_same(&Fingerprint::of(&paths)));
+    age(&site, "plugins/a.wasm", 60);
+    let first = Fingerprint::of(&paths);
+    assert!(first.proves_same(&Fingerprint::of(&paths)));
+    site.write("plugins/a.wasm", "scale 2\nend");
+    assert!(!first.proves_same(&Fingerprint::of(&paths)));
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let site = Site::new();
+    fs::create_dir_all(site.path().join("routes/r.toml")).unwrap();
+    fs::create_dir_all(site.path().join("plugins/p.wasm")).unwrap();
+    let scan = look(&mut Scanner::new(site.path()), Look::Thorough);
+    let files: Vec<&str> = scan
+        .errors
+        .iter()
+        .map(|error| error.file.as_str())
+        .collect();
+    assert_eq!(files, ["plugins/p.wasm", "routes/r.toml"]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_removes_nothing() {
+    let site = Site::new();
+    fs::create_dir_all(site.path().join("plugins")).unwrap();
+    std::os::unix::fs::symlink("gone", site.path().join("plugins/p.wasm")).unwrap();
+    let scan = look(&mut Scanner::new(site.path()), Look::Thorough);
+    assert!(matches!(
+        scan.plugins.found.values().next(),
+        Some(Found::Refused(_))
+    ));
+}
+
+#[test]
+fn a_route_file_has_a_longest_length() {
+    let site = Site::new();
+    site.route("r", &"#".repeat(2 << 20));
+    let scan = look(&mut Scanner::new(site.path()), Look::Thorough);
+    let Some(Found::Refused(error)) = scan.routes.found.values().next() else {
+        panic!("it is refused");
+    };
+    assert!(error.message.contains("longer"), "{error}");
+}

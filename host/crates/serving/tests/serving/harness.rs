@@ -1,0 +1,139 @@
+//! A site that is served, with everything that a test looks at.
+
+use std::sync::Arc;
+
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use wharf_core::{Engine, Error, LoadError, Payload, PluginHost};
+use wharf_serving::{Config, EventKind, Outcome, Serving};
+use wharf_testkit::{FakeEngine, FakePluginHost, Site, body, eventually, request, tensor, text};
+
+pub(crate) struct Harness {
+    pub(crate) site: Site,
+    pub(crate) engine: FakeEngine,
+    pub(crate) plugins: FakePluginHost,
+    pub(crate) serving: Serving,
+    registry: prometheus::Registry,
+    _meters: SdkMeterProvider,
+}
+
+/// Settings for a test that reloads by order.
+pub(crate) fn by_order() -> Config {
+    Config {
+        watch: false,
+        ..Config::default()
+    }
+}
+
+/// Settings for a test that relies on being noticed: so quick that it ends soon, and without a look from time to time.
+pub(crate) fn watching() -> Config {
+    Config {
+        debounce_ms: 20,
+        rescan_ms: 3_600_000,
+        ..Config::default()
+    }
+}
+
+impl Harness {
+    pub(crate) async fn start(site: Site, config: Config) -> Self {
+        let registry = prometheus::Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .build()
+            .unwrap();
+        let meters = SdkMeterProvider::builder().with_reader(reader).build();
+        let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
+        let serving = Serving::start(
+            config,
+            site.path().to_owned(),
+            Arc::new(engine.clone()),
+            Arc::new(plugins.clone()),
+            &meters.meter("test"),
+        )
+        .await
+        .unwrap();
+        assert!(serving.ready());
+        Self {
+            site,
+            engine,
+            plugins,
+            serving,
+            registry,
+            _meters: meters,
+        }
+    }
+
+    /// Sends a payload through a route.
+    pub(crate) async fn run(&self, route: &str, input: Payload) -> Result<Outcome, Error> {
+        let snapshot = self.serving.snapshot();
+        let route = snapshot.route(route).expect("the route is in force");
+        route.run(&request(route.name().as_str()), input).await
+    }
+
+    /// Sends a text through a route, and gives the text of the answer.
+    pub(crate) async fn ask(&self, route: &str, input: &str) -> String {
+        text(&self.run(route, body(input)).await.unwrap().payload)
+    }
+
+    /// Sends one number to a model's route.
+    pub(crate) async fn number(&self, route: &str, input: f32) -> f32 {
+        let input = Payload::Tensors(vec![tensor("input", &[input])]);
+        wharf_testkit::values(&self.run(route, input).await.unwrap().payload)[0]
+    }
+
+    /// The present errors, each as `file [key]`.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let errors = self.serving.status().errors;
+        errors
+            .iter()
+            .map(|error| match &error.key {
+                Some(key) => format!("{} [{key}]", error.file),
+                None => error.file.clone(),
+            })
+            .collect()
+    }
+
+    /// How often something happened to a file.
+    pub(crate) fn happened(&self, kind: EventKind, file: &str) -> usize {
+        let events = self.serving.status().events;
+        events
+            .iter()
+            .filter(|event| event.kind == kind && event.file == file)
+            .count()
+    }
+
+    /// The value of a series whose labels contain all of these.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name)?;
+        let series = family.get_metric().iter().find(|metric| {
+            labels.iter().all(|(name, value)| {
+                metric
+                    .get_label()
+                    .iter()
+                    .any(|label| label.name() == *name && label.value() == *value)
+            })
+        })?;
+        Some(series.get_counter().get_value() + series.get_gauge().get_value())
+    }
+
+    /// Waits until nothing drains any more.
+    pub(crate) async fn drained(&self) {
+        eventually("all drained", || self.serving.status().draining.is_empty()).await;
+    }
+}
+
+/// `file [key]` of each error.
+pub(crate) fn places(errors: &[LoadError]) -> Vec<String> {
+    errors
+        .iter()
+        .map(|error| format!("{} [{}]", error.file, error.key.as_deref().unwrap_or("")))
+        .collect()
+}
+
+/// What `wharf check` says of a site.
+pub(crate) fn check(site: &Site) -> Vec<LoadError> {
+    let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
+    let (engine, plugins): (&dyn Engine, &dyn PluginHost) = (&engine, &plugins);
+    wharf_serving::check(&Config::default(), site.path(), engine, plugins)
+}

@@ -1,0 +1,245 @@
+//! A fake of the model runtime.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use wharf_core::{
+    BoxFuture, Datatype, Engine, Error, LoadError, Model, ModelFolder, ModelInfo, ModelLoad,
+    ModelVersion, Name, RequestContext, Result, Tensor, TensorSpec,
+};
+
+use crate::gate::Gates;
+use crate::script::{Script, digest};
+
+/// A runtime whose models are scripts. A model gives its first input back as `output`, and does beside that what the lines
+/// of its `model.onnx` say:
+///
+/// - `add X`: adds a number to each element;
+/// - `inputs A B`: takes inputs of these names; else one of the name `input`;
+/// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
+/// - `refuse KIND`: refuses each call with an error of this kind;
+/// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
+///
+/// `model.toml` may hold `policy = "all"`: then every version serves, and else the newest.
+#[derive(Clone, Default)]
+pub struct FakeEngine {
+    /// Where its models wait.
+    pub gates: Gates,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    loads: AtomicUsize,
+    looks: AtomicUsize,
+    live: AtomicUsize,
+    dropped_by: Mutex<Vec<String>>,
+}
+
+impl FakeEngine {
+    /// How many loads were asked for.
+    #[must_use]
+    pub fn loads(&self) -> usize {
+        self.counts.loads.load(Ordering::SeqCst)
+    }
+
+    /// How often the content of a model folder was looked at.
+    #[must_use]
+    pub fn looks(&self) -> usize {
+        self.counts.looks.load(Ordering::SeqCst)
+    }
+
+    /// How many models are loaded now.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.counts.live.load(Ordering::SeqCst)
+    }
+
+    /// The names of the threads that dropped models.
+    #[must_use]
+    pub fn dropped_by(&self) -> Vec<String> {
+        self.counts.dropped_by.lock().clone()
+    }
+}
+
+impl Engine for FakeEngine {
+    fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
+        self.counts.looks.fetch_add(1, Ordering::SeqCst);
+        let path = folder.site.join("models").join(folder.name.as_str());
+        let settings = fs::read_to_string(path.join("model.toml")).unwrap_or_default();
+        let refused = |message: &str| {
+            let file = format!("models/{}/model.toml", folder.name);
+            LoadError::new(file, message.to_owned())
+        };
+        if settings.contains("broken") {
+            return Err(refused("broken by script").with_key("broken"));
+        }
+        let entries =
+            fs::read_dir(&path).map_err(|error| refused("no folder").with_source(error))?;
+        let mut versions: BTreeMap<u64, ModelVersion> = entries
+            .filter_map(|entry| {
+                let version = entry.ok()?.file_name().to_str()?.parse().ok()?;
+                let content = fs::read(path.join(format!("{version}/model.onnx"))).ok()?;
+                let found = ModelVersion {
+                    site: folder.site.clone(),
+                    name: folder.name.clone(),
+                    version,
+                    digest: digest(&[&content, settings.as_bytes()]),
+                };
+                Some((version, found))
+            })
+            .collect();
+        if !settings.contains("all") {
+            versions = versions.pop_last().into_iter().collect();
+        }
+        if versions.is_empty() {
+            return Err(refused("there is no version; add a folder 1"));
+        }
+        Ok(versions.into_values().collect())
+    }
+
+    fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
+        self.counts.loads.fetch_add(1, Ordering::SeqCst);
+        let file = format!("models/{}/{}/model.onnx", version.name, version.version);
+        let refused = |message: &str| LoadError::new(file.as_str(), message.to_owned());
+        let text = fs::read_to_string(version.site.join(&file))
+            .map_err(|error| refused("it cannot be read").with_source(error))?;
+        let script = Script::parse(&text).ok_or_else(|| refused("the file is cut short"))?;
+        assert!(!script.has("panic"), "panic by script");
+        if let Some(gate) = script.get("load-gate") {
+            self.gates.get(gate).pass_blocking();
+        }
+        if script.has("broken") {
+            return Err(refused("broken by script"));
+        }
+        let mut model = FakeModel::of(script, &version.name, version.version);
+        model.info.digest = version.digest;
+        model.gates = self.gates.clone();
+        self.counts.live.fetch_add(1, Ordering::SeqCst);
+        model.counts = Some(Arc::clone(&self.counts));
+        Ok(Arc::new(model))
+    }
+}
+
+/// A model that is a script.
+pub struct FakeModel {
+    info: ModelInfo,
+    script: Script,
+    gates: Gates,
+    in_flight: AtomicU32,
+    counts: Option<Arc<Counts>>,
+}
+
+impl FakeModel {
+    /// Makes a model of the lines of a script, without an engine.
+    ///
+    /// # Panics
+    /// Where the name is none.
+    #[must_use]
+    pub fn new(name: &str, version: u64, lines: &str) -> Self {
+        let script = Script::parse(&format!("{lines}\n{}", crate::script::END));
+        let name = Name::new(name).expect("a valid name");
+        Self::of(script.unwrap_or_default(), &name, version)
+    }
+
+    fn of(script: Script, name: &Name, version: u64) -> Self {
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            datatype: Datatype::Fp32,
+            shape: vec![None, None],
+        };
+        let inputs = script.get("inputs").unwrap_or("input");
+        Self {
+            info: ModelInfo {
+                name: name.clone(),
+                version,
+                digest: digest(&[]),
+                platform: "fake",
+                device: "cpu".to_owned(),
+                inputs: inputs.split_whitespace().map(spec).collect(),
+                outputs: vec![spec("output")],
+                max_batch_rows: 1,
+            },
+            script,
+            gates: Gates::default(),
+            in_flight: AtomicU32::new(0),
+            counts: None,
+        }
+    }
+}
+
+impl Model for FakeModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn infer<'a>(
+        &'a self,
+        _request: &'a RequestContext,
+        inputs: Vec<Tensor>,
+    ) -> BoxFuture<'a, Result<Vec<Tensor>>> {
+        Box::pin(async move {
+            let _running = Running::start(&self.in_flight);
+            for spec in &self.info.inputs {
+                if !inputs.iter().any(|input| input.name() == &*spec.name) {
+                    return Err(Error::invalid(
+                        spec.name.to_string(),
+                        "the input is missing",
+                    ));
+                }
+            }
+            if let Some(gate) = self.script.get("gate") {
+                self.gates.get(gate).pass().await;
+            }
+            if let Some(error) = self.script.refusal() {
+                return Err(error);
+            }
+            let add: f32 = self.script.number("add").unwrap_or(0.0);
+            let input = &inputs[0];
+            let elements = input
+                .as_slice::<f32>()
+                .map_err(|error| error.in_field(input.name()))?;
+            let sums: Vec<f32> = elements.iter().map(|element| element + add).collect();
+            Ok(vec![
+                Tensor::from_vec("output", input.shape().clone(), sums).map_err(Error::internal)?,
+            ])
+        })
+    }
+
+    fn load(&self) -> ModelLoad {
+        ModelLoad {
+            in_flight: self.in_flight.load(Ordering::SeqCst),
+            ..ModelLoad::default()
+        }
+    }
+}
+
+impl Drop for FakeModel {
+    fn drop(&mut self) {
+        if let Some(counts) = &self.counts {
+            counts.live.fetch_sub(1, Ordering::SeqCst);
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or_default().to_owned();
+            counts.dropped_by.lock().push(name);
+        }
+    }
+}
+
+/// Counts a call while it runs.
+struct Running<'a>(&'a AtomicU32);
+
+impl<'a> Running<'a> {
+    fn start(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

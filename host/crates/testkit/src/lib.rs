@@ -1,0 +1,23 @@
+//! Fakes for every port of core, for the tests of the other crates. Never a dependency of the program.
+//!
+//! The fakes read real folders: `models/NAME/VERSION/model.onnx` and `plugins/NAME.wasm` hold a script, a line of text for
+//! each thing that the model or plugin is to do. So the tests of watching and reloading work on real files, and a test says
+//! in one place what happens. Nothing here sleeps to make something likely: what takes time waits at a named [`Gate`] until
+//! the test opens it.
+//!
+//! Helpers panic where a test is wrong.
+
+mod engine;
+mod gate;
+mod plugins;
+mod request;
+mod script;
+mod site;
+mod wait;
+
+pub use engine::{FakeEngine, FakeModel};
+pub use gate::{Gate, Gates};
+pub use plugins::{FakePlugin, FakePluginHost};
+pub use request::{body, request, request_with, tensor, text, values};
+pub use site::Site;
+pub use wait::eventually;

@@ -1,0 +1,268 @@
+//! A fake of the plugin host.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use wharf_core::{
+    Body, BoxFuture, Candidate, Error, ErrorKind, Isolation, LoadError, Name, Payload, Plugin,
+    PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, RequestContext, Result, Stage,
+    Tensor,
+};
+
+use crate::gate::Gates;
+use crate::script::{END, Script, digest};
+
+/// A host whose plugins are scripts. The preprocess stage makes `input` of a body of numbers, the postprocess stage makes a
+/// body of numbers of the first tensor, and the router takes the first candidate. Beside that a plugin does what the lines
+/// of its `.wasm` say:
+///
+/// - `stages A B`: has these stages; else preprocess and postprocess;
+/// - `scale X`: multiplies each element in both stages;
+/// - `tag TEXT`: adds a word to the body that its postprocess stage makes;
+/// - `pick LABEL`: takes the candidate of this label;
+/// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
+/// - `trap`: fails each call; `refuse KIND`: answers each call with an error of this kind;
+/// - `keep-body`: its preprocess stage gives the body back;
+/// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
+#[derive(Clone, Default)]
+pub struct FakePluginHost {
+    /// Where its plugins wait.
+    pub gates: Gates,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    loads: AtomicUsize,
+    reads: AtomicUsize,
+    live: AtomicUsize,
+}
+
+impl FakePluginHost {
+    /// How many loads were asked for.
+    #[must_use]
+    pub fn loads(&self) -> usize {
+        self.counts.loads.load(Ordering::SeqCst)
+    }
+
+    /// How often a plugin was read.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.counts.reads.load(Ordering::SeqCst)
+    }
+
+    /// How many plugins are loaded now.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.counts.live.load(Ordering::SeqCst)
+    }
+}
+
+impl PluginHost for FakePluginHost {
+    fn read(&self, file: &PluginFile) -> Result<PluginRelease, LoadError> {
+        self.counts.reads.fetch_add(1, Ordering::SeqCst);
+        let folder = file.site.join("plugins");
+        let settings = fs::read_to_string(folder.join(format!("{}.toml", file.name)));
+        let settings = settings.unwrap_or_default();
+        if settings.contains("broken") {
+            let refused = LoadError::new(format!("plugins/{}.toml", file.name), "broken by script");
+            return Err(refused.with_key("broken"));
+        }
+        let component = fs::read(folder.join(format!("{}.wasm", file.name))).map_err(|error| {
+            LoadError::new(format!("plugins/{}.wasm", file.name), "it cannot be read")
+                .with_source(error)
+        })?;
+        Ok(PluginRelease {
+            site: file.site.clone(),
+            name: file.name.clone(),
+            digest: digest(&[&component, settings.as_bytes()]),
+            component: component.into(),
+            settings: settings.into(),
+        })
+    }
+
+    fn load(&self, release: &PluginRelease) -> Result<Arc<dyn Plugin>, LoadError> {
+        self.counts.loads.fetch_add(1, Ordering::SeqCst);
+        let file = format!("plugins/{}.wasm", release.name);
+        let script = std::str::from_utf8(&release.component)
+            .ok()
+            .and_then(Script::parse)
+            .ok_or_else(|| LoadError::new(file.as_str(), "the file is cut short"))?;
+        assert!(!script.has("panic"), "panic by script");
+        if let Some(gate) = script.get("load-gate") {
+            self.gates.get(gate).pass_blocking();
+        }
+        if script.has("broken") {
+            return Err(LoadError::new(file, "broken by script"));
+        }
+        let mut plugin = FakePlugin::of(script, &release.name);
+        plugin.info.digest = release.digest;
+        plugin.gates = self.gates.clone();
+        self.counts.live.fetch_add(1, Ordering::SeqCst);
+        plugin.counts = Some(Arc::clone(&self.counts));
+        Ok(Arc::new(plugin))
+    }
+}
+
+/// A plugin that is a script.
+pub struct FakePlugin {
+    info: PluginInfo,
+    script: Script,
+    gates: Gates,
+    health: Mutex<PluginHealth>,
+    counts: Option<Arc<Counts>>,
+}
+
+impl FakePlugin {
+    /// Makes a plugin of the lines of a script, without a host.
+    ///
+    /// # Panics
+    /// Where the name is none.
+    #[must_use]
+    pub fn new(name: &str, lines: &str) -> Self {
+        let script = Script::parse(&format!("{lines}\n{END}")).unwrap_or_default();
+        Self::of(script, &Name::new(name).expect("a valid name"))
+    }
+
+    fn of(script: Script, name: &Name) -> Self {
+        let stages = script.get("stages").unwrap_or("preprocess postprocess");
+        Self {
+            info: PluginInfo {
+                name: name.clone(),
+                digest: digest(&[]),
+                version: "1.0.0".to_owned(),
+                summary: "a fake".to_owned(),
+                contract: "1.0.0".to_owned(),
+                stages: [
+                    Stage::Router,
+                    Stage::Preprocess,
+                    Stage::Postprocess,
+                    Stage::TokenFilter,
+                ]
+                .into_iter()
+                .filter(|stage| stages.split_whitespace().any(|name| name == stage.name()))
+                .collect(),
+                isolation: Isolation::Request,
+            },
+            script,
+            gates: Gates::default(),
+            health: Mutex::default(),
+            counts: None,
+        }
+    }
+
+    /// What every call does first: waits, fails or refuses by script, and counts.
+    async fn call(&self) -> Result<()> {
+        if let Some(gate) = self.script.get("gate") {
+            self.gates.get(gate).pass().await;
+        }
+        let mut health = self.health.lock();
+        health.calls += 1;
+        if self.script.has("trap") {
+            health.faults += 1;
+            health.consecutive_faults += 1;
+            return Err(Error::new(ErrorKind::PluginFault, "the plugin failed"));
+        }
+        health.consecutive_faults = 0;
+        self.script.refusal().map_or(Ok(()), Err)
+    }
+
+    fn scaled(&self, values: impl IntoIterator<Item = f32>) -> Vec<f32> {
+        let scale: f32 = self.script.number("scale").unwrap_or(1.0);
+        values.into_iter().map(|value| value * scale).collect()
+    }
+}
+
+impl Plugin for FakePlugin {
+    fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    fn preprocess<'a>(
+        &'a self,
+        _request: &'a Arc<RequestContext>,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Payload>> {
+        Box::pin(async move {
+            self.call().await?;
+            if self.script.has("keep-body") {
+                return Ok(input);
+            }
+            let values = match &input {
+                Payload::Tensors(_) => crate::values(&input),
+                Payload::Body(body) => numbers(&body.data)?,
+            };
+            let values = self.scaled(values);
+            let shape = [1, values.len() as u64];
+            let tensor = Tensor::from_vec("input", shape, values).map_err(Error::internal)?;
+            Ok(Payload::Tensors(vec![tensor]))
+        })
+    }
+
+    fn postprocess<'a>(
+        &'a self,
+        _request: &'a Arc<RequestContext>,
+        output: Payload,
+    ) -> BoxFuture<'a, Result<Payload>> {
+        Box::pin(async move {
+            self.call().await?;
+            let mut words: Vec<String> = match &output {
+                Payload::Tensors(_) => self
+                    .scaled(crate::values(&output))
+                    .iter()
+                    .map(f32::to_string)
+                    .collect(),
+                Payload::Body(_) => vec![crate::text(&output)],
+            };
+            words.extend(self.script.get("tag").map(str::to_owned));
+            Ok(Payload::Body(Body {
+                media_type: "text/plain".into(),
+                data: Bytes::from(words.join(" ")),
+            }))
+        })
+    }
+
+    fn route<'a>(
+        &'a self,
+        _request: &'a Arc<RequestContext>,
+        candidates: &'a [Candidate],
+    ) -> BoxFuture<'a, Result<usize>> {
+        Box::pin(async move {
+            self.call().await?;
+            let Some(label) = self.script.get("pick") else {
+                return Ok(0);
+            };
+            candidates
+                .iter()
+                .position(|candidate| candidate.labels.iter().any(|known| known == label))
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "no candidate has this label"))
+        })
+    }
+
+    fn health(&self) -> PluginHealth {
+        *self.health.lock()
+    }
+}
+
+impl Drop for FakePlugin {
+    fn drop(&mut self) {
+        if let Some(counts) = &self.counts {
+            counts.live.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The numbers of a text; the body is the client's, so anything else is its mistake.
+fn numbers(text: &[u8]) -> Result<Vec<f32>> {
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| {
+            text.split_whitespace()
+                .map(|word| word.parse().ok())
+                .collect()
+        })
+        .ok_or_else(|| Error::invalid("body", "the body is numbers with spaces between"))
+}

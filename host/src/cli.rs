@@ -1,0 +1,45 @@
+//! The command line.
+
+mod check;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Configuration that cannot be served, as `sysexits.h` numbers it (`EX_CONFIG`).
+const EXIT_CONFIG: u8 = 78;
+
+/// Serves AI models, extended by sandboxed WebAssembly plugins.
+#[derive(Parser)]
+#[command(version, after_help = "Documentation: README.md. Each setting can also be given as an environment variable: \
+    WHARF_SECTION__KEY, such as WHARF_SERVER__MAX_CONNECTIONS=2000.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves a site, and reloads what changes in it.
+    #[command(after_help = "Example: wharf serve --site examples/quickstart")]
+    Serve(serve::Serve),
+    /// Says what `serve` would refuse, a line a problem, and exits with 78 if there is any.
+    #[command(after_help = "Example: wharf check --site examples/quickstart")]
+    Check(check::Check),
+}
+
+impl Cli {
+    /// Runs the command; an error is written to standard error, with its causes.
+    pub(crate) fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+        };
+        outcome.unwrap_or_else(|error| {
+            eprintln!("wharf: {error:#}");
+            let is_config = error.downcast_ref::<wharf_core::LoadError>().is_some();
+            ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! `wharf check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cli::EXIT_CONFIG;
+use crate::config::{Config, Overrides};
+use crate::wire::Runtimes;
+
+/// Flags of `wharf check`.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The site folder.
+    #[arg(long, value_name = "DIR", env = "WHARF_SITE")]
+    site: PathBuf,
+}
+
+impl Check {
+    /// Loads everything that `serve` would, and writes what it would refuse to standard output: `FILE [KEY]: MESSAGE`.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let config = match Config::load(&self.site, &Overrides::default()) {
+            Ok(config) => config,
+            Err(problem) => {
+                println!("{problem}");
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            }
+        };
+        let meter = opentelemetry::global::meter("wharf");
+        let runtimes = Runtimes::new(&config, &meter)?;
+        let site = std::path::absolute(&self.site)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build()?;
+        let _entered = runtime.enter();
+        let problems =
+            wharf_serving::check(&config.serving, &site, runtimes.engine.as_ref(), runtimes.plugins.as_ref());
+        for problem in &problems {
+            println!("{problem}");
+        }
+        match problems.len() {
+            0 => println!("{}: nothing to mend", self.site.display()),
+            count => eprintln!("wharf: {count} to mend"),
+        }
+        Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
+    }
+}

@@ -1,0 +1,24 @@
+//! The program `wharf`: its command line, its configuration, and the one place where its crates are wired together.
+//!
+//! What it does lives in the crates: `sandbox` runs plugins, `engine` runs models, `serving` composes them into routes
+//! and reloads them, `server` speaks HTTP. Nothing here decides anything about a request.
+
+mod cli;
+mod config;
+mod shutdown;
+mod telemetry;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The host allocates and frees large buffers for every request; mimalloc keeps their pages, where the system's
+/// allocator returns them and faults them in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A usage error exits with 2: clap does that itself.
+    cli::Cli::parse().run()
+}

@@ -1,0 +1,104 @@
+//! The composition root: makes the crates' implementations and hands them to each other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use opentelemetry::metrics::Meter;
+use tokio_util::sync::CancellationToken;
+use wharf_core::{Engine, LoadError, PluginHost};
+use wharf_engine::OnnxEngine;
+use wharf_sandbox::Sandbox;
+use wharf_server::Server;
+use wharf_serving::Serving;
+
+use crate::config::{Config, Overrides};
+use crate::shutdown;
+use crate::telemetry::Telemetry;
+
+/// What runs models and plugins.
+pub(crate) struct Runtimes {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) plugins: Arc<dyn PluginHost>,
+}
+
+impl Runtimes {
+    pub(crate) fn new(config: &Config, meter: &Meter) -> Result<Self> {
+        let engine = OnnxEngine::new(config.models.clone(), meter).context("models cannot be run")?;
+        let plugins = Sandbox::new(config.plugins.clone(), meter).context("plugins cannot be run")?;
+        Ok(Self { engine: Arc::new(engine), plugins: Arc::new(plugins) })
+    }
+}
+
+/// Serves a site until a signal ends it.
+///
+/// The order is that of dependence, and the end is the reverse: the server drains first, so that no request is without
+/// what it needs; the watcher and the reaper stop next; telemetry sends what is left last.
+pub(crate) async fn serve(
+    config: Config,
+    overrides: Overrides,
+    site: PathBuf,
+    ready_file: Option<PathBuf>,
+) -> Result<()> {
+    let telemetry = Telemetry::install(&config.telemetry)?;
+    let stop = shutdown::on_signal().context("signals cannot be watched")?;
+    let meter = telemetry.meter();
+    let runtimes = {
+        let (config, meter) = (config.clone(), meter.clone());
+        tokio::task::spawn_blocking(move || Runtimes::new(&config, &meter)).await??
+    };
+    let serving =
+        Serving::start(config.serving.clone(), site.clone(), runtimes.engine, runtimes.plugins, &meter).await?;
+    let server = Server::bind(&config.server, &serving, &telemetry.observability())?;
+    tracing::info!(addr = %server.address(), admin = %server.admin_address(), "listening");
+    if let Some(file) = ready_file {
+        announce(&file, &server).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    let reconfigure = tokio::spawn(follow_configuration(serving.clone(), overrides, site, stop.clone()));
+    server.serve(stop).await;
+    reconfigure.await?;
+    serving.shutdown().await;
+    tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Lays a changed `wharf.toml` over what runs, until the program ends. Routes and reload follow it at once; other sections take effect
+/// at the next start, and the log says so.
+async fn follow_configuration(serving: Serving, overrides: Overrides, site: PathBuf, stop: CancellationToken) {
+    let mut changed = serving.site_config_changed();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            result = changed.changed() => if result.is_err() { return },
+        }
+        // The file is read again rather than taken from the watcher: the environment and the flags are laid over it.
+        let (site, overrides) = (site.clone(), overrides.clone());
+        match tokio::task::spawn_blocking(move || Config::load(&site, &overrides)).await {
+            Ok(loaded) => {
+                let problem = loaded.and_then(|config| reconfigure(&serving, &config)).err();
+                if let Some(problem) = &problem {
+                    tracing::error!(%problem, "the configuration is refused, and the one before stays in force");
+                }
+                serving.set_site_config_error(problem);
+            }
+            Err(error) => tracing::error!(%error, "the configuration was not read"),
+        }
+    }
+}
+
+/// Checks every section, so that the next start does not fail, and puts in force what can change while running.
+fn reconfigure(serving: &Serving, config: &Config) -> Result<(), LoadError> {
+    config.check()?;
+    serving.reconfigure(config.serving.clone())?;
+    tracing::info!("wharf.toml: [serving] is in force; other sections follow at the next start");
+    Ok(())
+}
+
+/// Writes the bound addresses, whole or not at all: whoever waits for the file reads it at once.
+fn announce(file: &Path, server: &Server) -> std::io::Result<()> {
+    let addresses = serde_json::json!({ "listen": server.address(), "admin": server.admin_address() });
+    let coming = file.with_extension("coming");
+    std::fs::write(&coming, addresses.to_string())?;
+    std::fs::rename(coming, file)
+}

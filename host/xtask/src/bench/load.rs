@@ -1,0 +1,92 @@
+//! Load by `wrk`, and what it measured.
+
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The body of every request: one row of the 4-float model.
+pub(super) const BODY: &str = r#"{"input":[[5.1,3.5,1.4,0.2]]}"#;
+
+/// A bounded load.
+pub(super) struct Load {
+    pub(super) connections: u32,
+    pub(super) duration: Duration,
+}
+
+/// What one load measured.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) requests_per_second: f64,
+    pub(super) p99: Duration,
+    pub(super) failed: u64,
+}
+
+/// Says what to install where `wrk` is missing.
+pub(super) fn require_wrk() -> Result<()> {
+    match Command::new("wrk").arg("--version").output() {
+        Ok(_) => Ok(()),
+        Err(_) => bail!("the load generator wrk is missing: apt-get install wrk"),
+    }
+}
+
+impl Load {
+    /// Posts [`BODY`] to a URL, over and over.
+    pub(super) fn run(&self, url: &str) -> Result<Sample> {
+        let mut script = tempfile::Builder::new().suffix(".lua").tempfile()?;
+        write!(
+            script,
+            "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = '{BODY}'\n\
+             done = function(summary, latency)\n\
+             local e = summary.errors\n\
+             io.write(string.format('WHARF %d %d %d %d\\n', summary.requests, summary.duration,\n\
+             latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))\nend\n"
+        )?;
+        let output = Command::new("wrk")
+            .args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", self.duration.as_secs()), "-s"])
+            .arg(script.path())
+            .arg(url)
+            .output()
+            .context("wrk cannot be started")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
+        parse(&text).with_context(|| format!("wrk said something else: {text}"))
+    }
+}
+
+/// Reads the line that the script writes: requests, microseconds, p99 in microseconds, failures.
+fn parse(text: &str) -> Option<Sample> {
+    let line = text.lines().find_map(|line| line.strip_prefix("WHARF "))?;
+    let mut numbers = line.split(' ').map(str::parse::<u64>);
+    let mut next = || numbers.next()?.ok();
+    let (requests, micros, p99, failed) = (next()?, next()?, next()?, next()?);
+    let requests_per_second = requests as f64 / (micros as f64 / 1e6);
+    Some(Sample { requests_per_second, p99: Duration::from_micros(p99), failed })
+}
+
+/// The median of the rates.
+pub(super) fn median_rate(samples: &[Sample]) -> f64 {
+    let mut rates: Vec<f64> = samples.iter().map(|sample| sample.requests_per_second).collect();
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// The median of the 99th percentiles.
+pub(super) fn median_p99(samples: &[Sample]) -> Duration {
+    let mut times: Vec<Duration> = samples.iter().map(|sample| sample.p99).collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_the_script_is_read() {
+        let sample = parse("Running 4s test\nWHARF 8000 4000000 950 2\n").unwrap();
+        assert_eq!(sample, Sample { requests_per_second: 2000.0, p99: Duration::from_micros(950), failed: 2 });
+        assert_eq!(parse("Running 4s test\n"), None);
+    }
+}

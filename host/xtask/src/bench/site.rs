@@ -1,0 +1,115 @@
+//! The site that is served under load: the quickstart's 4-float model, plain and between two plugins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::paths::Paths;
+
+/// A site in a temporary folder.
+pub(super) struct BenchSite {
+    folder: tempfile::TempDir,
+}
+
+impl BenchSite {
+    /// Makes the site: routes `plain`, `kept` and `isolated` over the model `iris`.
+    pub(super) fn build(paths: &Paths) -> Result<Self> {
+        let site = Self { folder: tempfile::tempdir()? };
+        let model = paths.root().join("examples/quickstart/models/iris/1/model.onnx");
+        site.copy(&model, "models/iris/1/model.onnx")?;
+        for (plugin, isolation) in [("scale-kept", "shared"), ("scale-isolated", "request")] {
+            site.copy(&paths.guests().join("scale.wasm"), &format!("plugins/{plugin}.wasm"))?;
+            site.write(&format!("plugins/{plugin}.toml"), &settings(isolation, 1.0))?;
+        }
+        site.write("routes/plain.toml", "model = \"iris\"\n")?;
+        for (route, plugin) in [("kept", "scale-kept"), ("isolated", "scale-isolated")] {
+            let text = format!("model = \"iris\"\ninput = \"tensors\"\npre = [\"{plugin}\"]\npost = [\"{plugin}\"]\n");
+            site.write(&format!("routes/{route}.toml"), &text)?;
+        }
+        Ok(site)
+    }
+
+    /// The site folder.
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Replaces the kept plugin's settings and the model's versions again and again, until it is stopped.
+    pub(super) fn churn(&self, interval: Duration) -> Churn {
+        let (stop, stopped) = channel();
+        let folder = self.path().to_owned();
+        let thread = std::thread::spawn(move || {
+            for round in 0_u32.. {
+                change(&folder, round)?;
+                if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Churn { stop, thread }
+    }
+
+    fn copy(&self, from: &Path, to: &str) -> Result<()> {
+        let bytes = fs::read(from).with_context(|| format!("{} is missing: cargo xtask guests", from.display()))?;
+        self.write_bytes(to, &bytes)
+    }
+
+    fn write(&self, to: &str, text: &str) -> Result<()> {
+        self.write_bytes(to, text.as_bytes())
+    }
+
+    fn write_bytes(&self, to: &str, bytes: &[u8]) -> Result<()> {
+        let file = self.path().join(to);
+        fs::create_dir_all(file.parent().context("a file of the site has a folder")?)?;
+        Ok(fs::write(file, bytes)?)
+    }
+}
+
+/// Changes that go on in the background.
+pub(super) struct Churn {
+    stop: Sender<()>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Churn {
+    /// Ends the changes.
+    pub(super) fn stop(self) -> Result<()> {
+        drop(self.stop);
+        self.thread.join().ok().context("the thread that changes the site panicked")?
+    }
+}
+
+/// Another factor for the plugin, and another newest version of the model: 2 comes and goes.
+fn change(site: &Path, round: u32) -> Result<()> {
+    let factor = 1.0 + f64::from(round % 7) / 10.0;
+    replace(site, "plugins/scale-kept.toml", settings("shared", factor).as_bytes())?;
+    let versions = site.join("models/iris");
+    let second = versions.join("2");
+    if second.exists() {
+        // Renamed first, so that no scan sees half a folder.
+        let gone = site.join(format!("gone-{round}"));
+        fs::rename(&second, &gone)?;
+        fs::remove_dir_all(gone)?;
+    } else {
+        let coming: PathBuf = site.join(format!("coming-{round}"));
+        fs::create_dir(&coming)?;
+        fs::copy(versions.join("1/model.onnx"), coming.join("model.onnx"))?;
+        fs::rename(coming, second)?;
+    }
+    Ok(())
+}
+
+fn replace(site: &Path, file: &str, bytes: &[u8]) -> Result<()> {
+    let coming = site.join(format!("{file}.coming~"));
+    fs::write(&coming, bytes)?;
+    Ok(fs::rename(coming, site.join(file))?)
+}
+
+fn settings(isolation: &str, factor: f64) -> String {
+    format!("isolation = \"{isolation}\"\n\n[settings]\nfactor = {factor:.1}\n")
+}

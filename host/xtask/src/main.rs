@@ -1,0 +1,54 @@
+//! The repository's habits as a program: `cargo xtask COMMAND`.
+
+mod abi;
+mod bench;
+mod demo;
+mod guests;
+mod paths;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+use paths::Paths;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The repository's habits as a program")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetches ONNX Runtime, finds or installs a guest toolchain and builds the guests. Quick when all is there.
+    Setup,
+    /// Builds the plugins and the test guests into `target/guests`.
+    Guests,
+    /// Sets up and serves the quickstart site on 127.0.0.1:8080.
+    Demo,
+    /// Sets up and runs every test.
+    Test(test::Test),
+    /// Measures what the README promises, beside its yardsticks in the same run.
+    Bench(bench::Bench),
+    /// Loads the plugins that were built against earlier releases of the contract.
+    AbiCheck,
+    /// Checks who depends on whom, the length of files, and that every guest is tested.
+    Tidy,
+}
+
+fn main() -> anyhow::Result<()> {
+    let command = Args::parse().command;
+    let paths = Paths::find()?;
+    match command {
+        Command::Setup => setup::run(&paths).map(drop),
+        Command::Guests => guests::run(&paths),
+        Command::Demo => demo::run(&paths),
+        Command::Test(test) => test.run(&paths),
+        Command::Bench(bench) => bench.run(&paths),
+        Command::AbiCheck => abi::run(&paths),
+        Command::Tidy => tidy::run(paths.root()),
+    }
+}

@@ -1,0 +1,65 @@
+//! How this program speaks, and how it runs other programs.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::paths::Paths;
+
+/// Says what is done or was found. The output of the programs that run stays apart, on stdout.
+pub(crate) fn say(subject: &str, text: &str) {
+    eprintln!("{subject:>12}  {text}");
+}
+
+/// The cargo that runs this program, in the root of the repository.
+pub(crate) fn cargo(paths: &Paths) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_outer_cargo(&mut command);
+    command.current_dir(paths.root());
+    command
+}
+
+/// What cargo told this program about its own package is no business of the packages built now.
+pub(crate) fn forget_outer_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+}
+
+/// Announces a command and runs it to its end, its output on this terminal.
+///
+/// # Errors
+/// Where it cannot start, or ends with another status than 0.
+pub(crate) fn execute(command: &mut Command) -> Result<()> {
+    let mut shown = command.get_program().to_string_lossy().into_owned();
+    for argument in command
+        .get_args()
+        .map(|argument| argument.to_string_lossy())
+    {
+        // A script given on the command line is no help on the terminal.
+        shown.push_str(if argument.contains('\n') { " ..." } else { " " });
+        shown.push_str(if argument.contains('\n') {
+            ""
+        } else {
+            &argument
+        });
+    }
+    say("running", &shown);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    ensure!(status.success(), "`{shown}` failed: {status}");
+    Ok(())
+}
+
+/// The text that a command writes to stdout, trimmed; `None` where it cannot start or fails.
+pub(crate) fn answer_of(command: &mut Command) -> Option<String> {
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,41 @@
+//! What the end-to-end tests stand on: sites in temporary folders, the real `wharf` binary, and clients that talk to it
+//! over the network. It knows nothing of the server's insides.
+//!
+//! The tests are in `tests/e2e`. `cargo xtask test` builds the binary, the guests and what else they need.
+
+mod client;
+mod load;
+mod metrics;
+pub mod onnx;
+mod process;
+mod site;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+pub use client::{Client, Protocol, Request, Response};
+pub use load::{Load, Report};
+pub use metrics::Metrics;
+pub use process::{Exit, Wharf, check, wharf_command};
+pub use site::{Site, guest, quickstart};
+
+/// How long a test waits for something that should happen soon.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `probe` gives something.
+///
+/// # Errors
+/// Where it gives nothing within [`PATIENCE`]; `what` says what was waited for.
+pub async fn wait_for<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe().await {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,232 @@
+//! Models made for a test, as ONNX files. Few fields of the format are needed, so they are written by hand.
+
+/// The side of the matrices in [`slow`].
+const SLOW_SIDE: i64 = 512;
+
+/// Where an initializer's data lie outside the model file.
+#[derive(Clone, Debug)]
+pub struct External<'a> {
+    /// The path, relative to the model's folder where it is well behaved.
+    pub location: &'a str,
+    /// The offset in the file.
+    pub offset: i64,
+    /// The count of bytes.
+    pub length: i64,
+}
+
+/// Makes `y[batch,4] = x[batch,4] + amount`.
+#[must_use]
+pub fn adder(amount: f32) -> Vec<u8> {
+    let bytes: Vec<u8> = [amount; 4]
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    adder_of(&initializer("amount", &[4], &bytes))
+}
+
+/// Makes the model of [`adder`] with `ballast` floats of weights that it carries and uses, to weigh something in memory.
+#[must_use]
+pub fn heavy_adder(amount: f32, ballast: usize) -> Vec<u8> {
+    let length = i64::try_from(ballast).unwrap_or(i64::MAX);
+    let weights: Vec<u8> = (0..ballast).flat_map(|_| 1_f32.to_le_bytes()).collect();
+    // The index depends on the input, so that the weights cannot be folded away.
+    let nodes = [
+        node("Shape", &["x"], "shape", &[]),
+        node("Sub", &["shape", "shape"], "zeros", &[]),
+        node(
+            "ReduceSum",
+            &["zeros"],
+            "zero",
+            &[attribute_int("keepdims", 0)],
+        ),
+        node("Gather", &["weights", "zero"], "one", &[]),
+        node("Mul", &["amount", "one"], "scaled", &[]),
+        node("Add", &["x", "scaled"], "y", &[]),
+    ];
+    let initializers = [
+        initializer("weights", &[length], &weights),
+        initializer("amount", &[], &amount.to_le_bytes()),
+    ];
+    model(&nodes, &initializers)
+}
+
+/// Makes the model of [`adder`] whose amount lies in another file.
+#[must_use]
+pub fn external_adder(external: &External<'_>) -> Vec<u8> {
+    let mut tensor = Message::default();
+    tensor.packed(1, &[4]).int(2, FLOAT).text(8, "amount");
+    for (key, value) in [
+        ("location", external.location.to_owned()),
+        ("offset", external.offset.to_string()),
+        ("length", external.length.to_string()),
+    ] {
+        let mut entry = Message::default();
+        entry.text(1, key).text(2, &value);
+        tensor.message(13, &entry);
+    }
+    tensor.int(14, 1); // data_location: EXTERNAL
+    adder_of(&tensor)
+}
+
+/// Makes a model with an operator that no runtime knows.
+#[must_use]
+pub fn unknown_operator() -> Vec<u8> {
+    model(&[node("NoSuchOperator", &["x"], "y", &[])], &[])
+}
+
+/// Makes `y = x + 0` that takes `steps` products of large matrices on the way, some milliseconds each.
+#[must_use]
+pub fn slow(steps: usize) -> Vec<u8> {
+    let shape: Vec<u8> = [SLOW_SIDE, SLOW_SIDE]
+        .iter()
+        .flat_map(|side| side.to_le_bytes())
+        .collect();
+    let mut shape_of_matrix = Message::default();
+    shape_of_matrix
+        .packed(1, &[2])
+        .int(2, INT64)
+        .text(8, "side")
+        .bytes(9, &shape);
+    let nothing = initializer("nothing", &[], &0_f32.to_le_bytes());
+
+    // The matrix depends on the input, so that nothing is computed when the model is loaded.
+    let mut nodes = vec![
+        node("ReduceSum", &["x"], "sum", &[attribute_int("keepdims", 0)]),
+        node("Mul", &["sum", "nothing"], "start", &[]),
+        node("Expand", &["start", "side"], "m0", &[]),
+    ];
+    for step in 0..steps {
+        let (from, to) = (format!("m{step}"), format!("m{}", step + 1));
+        nodes.push(node("MatMul", &[&from, &from], &to, &[]));
+    }
+    let last = format!("m{steps}");
+    nodes.push(node(
+        "ReduceSum",
+        &[&last],
+        "total",
+        &[attribute_int("keepdims", 0)],
+    ));
+    nodes.push(node("Add", &["x", "total"], "y", &[]));
+    model(&nodes, &[shape_of_matrix, nothing])
+}
+
+const FLOAT: i64 = 1;
+const INT64: i64 = 7;
+
+fn adder_of(amount: &Message) -> Vec<u8> {
+    model(
+        &[node("Add", &["x", "amount"], "y", &[])],
+        std::slice::from_ref(amount),
+    )
+}
+
+/// `ModelProto`: IR version 8, opset 17, `x[batch,4]` to `y[batch,4]`.
+fn model(nodes: &[Message], initializers: &[Message]) -> Vec<u8> {
+    let mut graph = Message::default();
+    for node in nodes {
+        graph.message(1, node);
+    }
+    graph.text(2, "test");
+    for initializer in initializers {
+        graph.message(5, initializer);
+    }
+    graph.message(11, &value("x")).message(12, &value("y"));
+    let mut opset = Message::default();
+    opset.text(1, "").int(2, 17);
+    let mut model = Message::default();
+    model
+        .int(1, 8)
+        .text(2, "wharf-e2e")
+        .message(7, &graph)
+        .message(8, &opset);
+    model.0
+}
+
+/// `NodeProto`.
+fn node(operator: &str, inputs: &[&str], output: &str, attributes: &[Message]) -> Message {
+    let mut node = Message::default();
+    for input in inputs {
+        node.text(1, input);
+    }
+    node.text(2, output).text(4, operator);
+    for attribute in attributes {
+        node.message(5, attribute);
+    }
+    node
+}
+
+/// `AttributeProto` of the type INT.
+fn attribute_int(name: &str, number: i64) -> Message {
+    let mut attribute = Message::default();
+    attribute.text(1, name).int(3, number).int(20, 2);
+    attribute
+}
+
+/// `TensorProto` of floats.
+fn initializer(name: &str, dims: &[i64], data: &[u8]) -> Message {
+    let mut tensor = Message::default();
+    tensor
+        .packed(1, dims)
+        .int(2, FLOAT)
+        .text(8, name)
+        .bytes(9, data);
+    tensor
+}
+
+/// `ValueInfoProto` of `FP32[batch,4]`.
+fn value(name: &str) -> Message {
+    let (mut batch, mut four, mut shape) =
+        (Message::default(), Message::default(), Message::default());
+    batch.text(2, "batch");
+    four.int(1, 4);
+    shape.message(1, &batch).message(1, &four);
+    let (mut tensor, mut kind, mut value) =
+        (Message::default(), Message::default(), Message::default());
+    tensor.int(1, FLOAT).message(2, &shape);
+    kind.message(1, &tensor);
+    value.text(1, name).message(2, &kind);
+    value
+}
+
+/// A message in the wire format of protocol buffers.
+#[derive(Clone, Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn int(&mut self, field: u64, number: i64) -> &mut Self {
+        self.varint(field << 3);
+        self.varint(number.cast_unsigned());
+        self
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) -> &mut Self {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn text(&mut self, field: u64, text: &str) -> &mut Self {
+        self.bytes(field, text.as_bytes())
+    }
+
+    fn message(&mut self, field: u64, message: &Message) -> &mut Self {
+        self.bytes(field, &message.0)
+    }
+
+    fn packed(&mut self, field: u64, numbers: &[i64]) -> &mut Self {
+        let mut packed = Message::default();
+        for number in numbers {
+            packed.varint(number.cast_unsigned());
+        }
+        self.message(field, &packed)
+    }
+
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+}

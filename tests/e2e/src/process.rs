@@ -1,0 +1,355 @@
+//! The real binary, as a child process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::{Client, Metrics, Site, wait_for};
+
+/// A running server. Dropping it ends the process and prints its log, which the test harness shows where the test failed.
+pub struct Wharf {
+    child: Child,
+    output: Arc<Mutex<Vec<String>>>,
+    readers: Vec<thread::JoinHandle<()>>,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    // Holds the ready file until the process has ended.
+    _workspace: tempfile::TempDir,
+}
+
+/// How a server ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// How long it took from the signal on.
+    pub took: Duration,
+}
+
+/// Builds the command that serves a site on ports that the system chooses; its addresses go to `ready_file`.
+///
+/// # Errors
+/// Where the binary was not built.
+pub fn wharf_command(site: &Path, ready_file: &Path) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command
+        .arg("serve")
+        .arg("--site")
+        .arg(site)
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--ready-file",
+        ])
+        .arg(ready_file);
+    Ok(command)
+}
+
+/// Runs `wharf check` on a site.
+///
+/// # Errors
+/// Where the binary was not built, or cannot be run.
+pub fn check(site: &Site) -> Result<Output> {
+    let output = Command::new(binary()?)
+        .arg("check")
+        .arg("--site")
+        .arg(site.path())
+        .output()?;
+    Ok(output)
+}
+
+impl Wharf {
+    /// Serves a site, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where the process ends, or does not get ready in time.
+    pub async fn serve(site: &Site) -> Result<Self> {
+        Self::serve_with(site, |_| {}).await
+    }
+
+    /// Serves a site with changes to the command, such as variables of the environment.
+    ///
+    /// # Errors
+    /// As [`Wharf::serve`].
+    pub async fn serve_with(site: &Site, change: impl FnOnce(&mut Command)) -> Result<Self> {
+        let workspace = tempfile::tempdir()?;
+        let ready_file = workspace.path().join("ready.json");
+        let mut command = wharf_command(site.path(), &ready_file)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().context("cannot start the server")?;
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let readers = [
+            child.stdout.take().map(|stream| collect(stream, &output)),
+            child.stderr.take().map(|stream| collect(stream, &output)),
+        ];
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut wharf = Self {
+            child,
+            output,
+            readers: readers.into_iter().flatten().collect(),
+            listen: nowhere,
+            admin: nowhere,
+            _workspace: workspace,
+        };
+
+        let addresses = wharf.addresses(&ready_file).await?;
+        wharf.listen = address(&addresses, "listen")?;
+        wharf.admin = address(&addresses, "admin")?;
+        let mut client = wharf.client();
+        wait_for("the server to be ready", async || {
+            client
+                .get("/v2/health/ready")
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+                .then_some(())
+        })
+        .await?;
+        Ok(wharf)
+    }
+
+    /// The address for clients.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Makes a client.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.listen)
+    }
+
+    /// Makes a client of the admin listener.
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        Client::new(self.admin)
+    }
+
+    /// Reads `/metrics`.
+    ///
+    /// # Errors
+    /// Where they cannot be had.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        let answer = self.admin().get("/metrics").await?;
+        ensure!(answer.status == 200, "/metrics answered {}", answer.status);
+        Metrics::parse(&answer.text())
+    }
+
+    /// Waits until the metrics are as wanted.
+    ///
+    /// # Errors
+    /// Where they do not become so.
+    pub async fn wait_for_metrics(
+        &self,
+        what: &str,
+        wanted: impl Fn(&Metrics) -> bool,
+    ) -> Result<()> {
+        wait_for(what, async || {
+            self.metrics()
+                .await
+                .is_ok_and(|metrics| wanted(&metrics))
+                .then_some(())
+        })
+        .await
+    }
+
+    /// Waits until nothing is under way: no request, no call of a plugin, nothing in a queue.
+    ///
+    /// # Errors
+    /// Where something stays.
+    pub async fn expect_idle(&self) -> Result<()> {
+        let waited = self
+            .wait_for_metrics("the gauges to come down", |metrics| {
+                metrics.busy().is_empty()
+            })
+            .await;
+        match waited {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                Err(error.context(format!("still busy: {:?}", self.metrics().await?.busy())))
+            }
+        }
+    }
+
+    /// Reads `/admin/snapshot`.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub async fn snapshot(&self) -> Result<Value> {
+        self.admin().get("/admin/snapshot").await?.ok()
+    }
+
+    /// Reloads at once, and waits until it is done.
+    ///
+    /// # Errors
+    /// Where the server does not do it.
+    pub async fn reload(&self) -> Result<Value> {
+        self.admin().post("/admin/reload", &json!({})).await?.ok()
+    }
+
+    /// The resident memory of the process in bytes.
+    ///
+    /// # Errors
+    /// Where the system does not tell.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// What the process has written so far, line by line.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.output
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join("\n")
+    }
+
+    /// Asks the process to end.
+    ///
+    /// # Errors
+    /// Where it has ended by itself.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Ends the process without letting it do anything more.
+    ///
+    /// # Errors
+    /// Where it has ended by itself.
+    pub async fn kill(mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        self.ended().await?;
+        Ok(())
+    }
+
+    /// Asks the process to end, and waits until it has.
+    ///
+    /// # Errors
+    /// Where it does not end in time.
+    pub async fn stop(mut self) -> Result<Exit> {
+        let begun = Instant::now();
+        self.terminate()?;
+        let status = self.ended().await?;
+        Ok(Exit {
+            status,
+            took: begun.elapsed(),
+        })
+    }
+
+    /// Whether the process runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    async fn ended(&mut self) -> Result<ExitStatus> {
+        wait_for("the server to end", async || {
+            self.child.try_wait().ok().flatten()
+        })
+        .await
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let id = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("an odd process id")?;
+        kill_process(id, signal).context("the server has ended by itself")
+    }
+
+    async fn addresses(&mut self, ready_file: &Path) -> Result<Value> {
+        let found = wait_for("the ready file", async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(Err(status));
+            }
+            let text = std::fs::read(ready_file).ok()?;
+            serde_json::from_slice(&text).ok().map(Ok)
+        })
+        .await?;
+        found.or_else(|status| bail!("the server ended with {status}"))
+    }
+}
+
+impl Drop for Wharf {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            // Nothing to do about a failure: the process has ended in between.
+            let _ = self.signal(Signal::TERM);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while self.is_alive() && Instant::now() < deadline {
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        eprintln!("--- the server's output:\n{}\n---", self.log());
+    }
+}
+
+/// Cargo's target folder, found from the running test: `TARGET/debug/deps/e2e-HASH`.
+pub(crate) fn target() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    test.ancestors()
+        .nth(3)
+        .map(Path::to_owned)
+        .context("the test does not lie in a target folder")
+}
+
+fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .context("the test does not lie in a target folder")?;
+    let binary = profile.join(format!("wharf{}", std::env::consts::EXE_SUFFIX));
+    ensure!(
+        binary.is_file(),
+        "no {}; `cargo xtask test` builds it",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+fn address(addresses: &Value, listener: &str) -> Result<SocketAddr> {
+    let text = addresses[listener]
+        .as_str()
+        .with_context(|| format!("the ready file lacks `{listener}`"))?;
+    Ok(text.parse()?)
+}
+
+fn collect(
+    stream: impl Read + Send + 'static,
+    output: &Arc<Mutex<Vec<String>>>,
+) -> thread::JoinHandle<()> {
+    let output = Arc::clone(output);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            output
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line);
+        }
+    })
+}

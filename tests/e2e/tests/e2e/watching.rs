@@ -1,0 +1,86 @@
+//! The ways in which files change on disk.
+
+use std::os::unix::fs::symlink;
+
+use anyhow::{Context, Result};
+use wharf_e2e::{Load, Site, Wharf};
+
+use crate::{is_shifted_by, one_to_four};
+
+/// A site with the models `first` (`y = x + 1`) and `second` (`y = x + 2`).
+fn site() -> Result<Site> {
+    let site = Site::empty()?;
+    site.adder("first", 1, 1.0)?;
+    site.adder("second", 1, 2.0)?;
+    Ok(site)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configmap_swap_is_noticed() -> Result<()> {
+    let site = site()?;
+    // As the kubelet does it: `..data` is a link to the folder in force, and each file a link through it.
+    site.write("routes/..2026_1/route.toml", "model = \"first\"\n")?;
+    site.write("routes/..2026_2/route.toml", "model = \"second\"\n")?;
+    let routes = site.path().join("routes");
+    symlink("..2026_1", routes.join("..data"))?;
+    symlink("..data/route.toml", routes.join("route.toml"))?;
+
+    let wharf = Wharf::serve(&site).await?;
+    let load = Load::start(wharf.listen(), 2, &one_to_four("route"));
+    load.wait_for_answer(is_shifted_by(1.0)).await?;
+    symlink("..2026_2", routes.join("..data_tmp"))?;
+    std::fs::rename(routes.join("..data_tmp"), routes.join("..data"))?;
+    load.wait_for_answer(is_shifted_by(2.0)).await?;
+    load.stop().await?.without_failure()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn editor_backups_and_unchanged_content_are_no_reload() -> Result<()> {
+    let site = site()?;
+    site.write("routes/route.toml", "model = \"first\"\n")?;
+    let wharf = Wharf::serve(&site).await?;
+    let generation = generation(&wharf).await?;
+
+    for backup in [
+        "route.toml~",
+        ".route.toml.swp",
+        "#route.toml#",
+        "4913",
+        ".#route.toml",
+    ] {
+        site.write_in_place(&format!("routes/{backup}"), "not = [toml")?;
+    }
+    site.write("routes/route.toml", "model = \"first\"\n")?;
+    site.adder("first", 1, 1.0)?;
+    wharf.reload().await?;
+    assert_eq!(self::generation(&wharf).await?, generation);
+
+    // The newest whole content serves, however many changes there were.
+    for model in ["second", "first", "second"] {
+        site.write_in_place("routes/route.toml", format!("model = \"{model}\"\n"))?;
+    }
+    wharf.reload().await?;
+    crate::expect_shifted_by(&mut wharf.client(), "route", 2.0).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_grows_slowly_is_served_when_it_is_whole() -> Result<()> {
+    let site = site()?;
+    site.write("routes/route.toml", "model = \"first\"\n")?;
+    let wharf = Wharf::serve(&site).await?;
+    let load = Load::start(wharf.listen(), 2, &one_to_four("route"));
+    load.wait_for_answer(is_shifted_by(1.0)).await?;
+    let whole = "model = \"second\"\n";
+    for end in 0..=whole.len() {
+        site.write_in_place("routes/route.toml", &whole[..end])?;
+        wharf.reload().await?;
+    }
+    load.wait_for_answer(is_shifted_by(2.0)).await?;
+    load.stop().await?.without_failure()
+}
+
+async fn generation(wharf: &Wharf) -> Result<u64> {
+    wharf.snapshot().await?["generation"]
+        .as_u64()
+        .context("no generation")
+}
