@@ -12,8 +12,11 @@ const EXIT_CONFIG: u8 = 78;
 
 /// Serves AI models, extended by sandboxed WebAssembly plugins.
 #[derive(Parser)]
-#[command(version, after_help = "Documentation: README.md. Each setting can also be given as an environment variable: \
-    WHARF_SECTION__KEY, such as WHARF_SERVER__MAX_CONNECTIONS=2000.")]
+#[command(
+    version,
+    after_help = "Documentation: README.md. Each setting can also be given as an environment variable: \
+    WHARF_SECTION__KEY, such as WHARF_SERVER__MAX_CONNECTIONS=2000."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

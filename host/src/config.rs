@@ -72,7 +72,9 @@ impl Config {
         let text = match std::fs::read_to_string(site.join(FILE)) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(LoadError::new(FILE, "the file cannot be read").with_source(error)),
+            Err(error) => {
+                return Err(LoadError::new(FILE, "the file cannot be read").with_source(error));
+            }
         };
         Figment::new()
             .merge(Toml::string(&text))
@@ -87,26 +89,41 @@ impl Config {
     /// # Errors
     /// Names the first setting that is out of its range.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
-        self.server.check().map_err(|error| LoadError::new(FILE, error.to_string()))?;
+        self.server
+            .check()
+            .map_err(|error| LoadError::new(FILE, error.to_string()))?;
         self.serving.check()
     }
 }
 
 /// `WHARF_SECTION__KEY`. Other variables that begin with `WHARF_` are flags, or somebody else's.
 fn environment() -> Env {
-    Env::prefixed("WHARF_").filter(|name| name.as_str().contains("__")).split("__")
+    Env::prefixed("WHARF_")
+        .filter(|name| name.as_str().contains("__"))
+        .split("__")
 }
 
 /// Puts figment's error into the words of a [`LoadError`].
 fn describe(error: &figment::Error) -> LoadError {
     let key = error.path.join(".");
-    let place = error.metadata.as_ref().filter(|metadata| metadata.name.contains("environment"));
+    let place = error
+        .metadata
+        .as_ref()
+        .filter(|metadata| metadata.name.contains("environment"));
     let message = match place {
-        Some(_) => format!("{} (from the environment: WHARF_{})", error.kind, error.path.join("__").to_uppercase()),
+        Some(_) => format!(
+            "{} (from the environment: WHARF_{})",
+            error.kind,
+            error.path.join("__").to_uppercase()
+        ),
         None => error.kind.to_string(),
     };
     let problem = LoadError::new(FILE, message);
-    if key.is_empty() { problem } else { problem.with_key(key) }
+    if key.is_empty() {
+        problem
+    } else {
+        problem.with_key(key)
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +152,11 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let site = tempfile::tempdir().unwrap();
-        std::fs::write(site.path().join(FILE), "[server]\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        std::fs::write(
+            site.path().join(FILE),
+            "[server]\nlisten = \"127.0.0.1:1\"\n",
+        )
+        .unwrap();
         let mut overrides = Overrides::default();
         overrides.server.listen = Some("127.0.0.1:2".into());
         let config = Config::load(site.path(), &overrides).unwrap();
@@ -146,5 +167,45 @@ mod tests {
     fn broken_toml_is_an_error_of_the_file() {
         let error = load("[server\n").unwrap_err();
         assert_eq!(error.file, "wharf.toml");
+    }
+
+    const REFERENCE: &str = include_str!("../reference/wharf.toml");
+
+    #[test]
+    fn the_reference_gives_the_defaults() {
+        assert_eq!(
+            format!("{:?}", load(REFERENCE).unwrap()),
+            format!("{:?}", Config::default())
+        );
+    }
+
+    #[test]
+    fn the_reference_has_every_key() {
+        for section in [
+            "server",
+            "serving",
+            "plugins",
+            "plugins.limits",
+            "models",
+            "telemetry",
+        ] {
+            let error = load(&format!("[{section}]\nno-such-key = 1\n"))
+                .unwrap_err()
+                .to_string();
+            let (_, known) = error.split_once("expected").unwrap();
+            let mut keys = known.split('`').skip(1).step_by(2).peekable();
+            assert!(keys.peek().is_some(), "{error}");
+            for key in keys {
+                let is_key = |line: &str| {
+                    line.trim_start_matches("# ")
+                        .starts_with(&format!("{key} = "))
+                };
+                let is_table = |line: &str| line == format!("[{section}.{key}]");
+                assert!(
+                    REFERENCE.lines().any(|line| is_key(line) || is_table(line)),
+                    "[{section}] {key} is missing"
+                );
+            }
+        }
     }
 }

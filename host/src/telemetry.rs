@@ -1,5 +1,6 @@
 //! Logs, metrics and traces: set up once, before anything else runs.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -34,7 +35,12 @@ pub(crate) struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log_format: LogFormat::Text, log_filter: "info".into(), otlp_endpoint: None, trace_sample_ratio: 1.0 }
+        Self {
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+            otlp_endpoint: None,
+            trace_sample_ratio: 1.0,
+        }
     }
 }
 
@@ -59,21 +65,42 @@ impl Telemetry {
     /// Installs the log, and makes the providers. Needs a tokio runtime where traces are exported.
     pub(crate) fn install(config: &Config) -> Result<Self> {
         let filter = EnvFilter::try_new(&config.log_filter)
-            .with_context(|| format!("wharf.toml [telemetry.log_filter]: {:?} is no filter", config.log_filter))?
-            .add_directive(format!("{SPAN_TARGET}=off").parse().context("the directive is well formed")?);
-        let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            .with_context(|| {
+                format!(
+                    "wharf.toml [telemetry.log_filter]: {:?} is no filter",
+                    config.log_filter
+                )
+            })?
+            .add_directive(
+                format!("{SPAN_TARGET}=off")
+                    .parse()
+                    .context("the directive is well formed")?,
+            );
+        let log = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
         let log: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
             LogFormat::Text => log.with_filter(filter).boxed(),
             LogFormat::Json => log.json().flatten_event(true).with_filter(filter).boxed(),
         };
-        let traces = config.otlp_endpoint.as_deref().map(|endpoint| tracer(config, endpoint)).transpose()?;
+        let traces = config
+            .otlp_endpoint
+            .as_deref()
+            .map(|endpoint| tracer(config, endpoint))
+            .transpose()?;
         let spans = traces.as_ref().map(|provider| {
             let only_spans = Targets::new().with_target(SPAN_TARGET, LevelFilter::INFO);
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("wharf")).with_filter(only_spans)
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("wharf"))
+                .with_filter(only_spans)
         });
         tracing_subscriber::registry().with(log).with(spans).init();
         let (metrics, registry) = meter()?;
-        Ok(Self { metrics, registry, traces })
+        Ok(Self {
+            metrics,
+            registry,
+            traces,
+        })
     }
 
     /// The meter that every crate makes its instruments with.
@@ -85,12 +112,18 @@ impl Telemetry {
     pub(crate) fn observability(&self) -> Observability {
         let registry = self.registry.clone();
         let metrics_text = move || {
-            TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_else(|error| {
-                tracing::error!(%error, "metrics cannot be rendered");
-                String::new()
-            })
+            TextEncoder::new()
+                .encode_to_string(&registry.gather())
+                .unwrap_or_else(|error| {
+                    tracing::error!(%error, "metrics cannot be rendered");
+                    String::new()
+                })
         };
-        Observability { meter: self.meter(), metrics_text: Arc::new(metrics_text), traces: self.traces.is_some() }
+        Observability {
+            meter: self.meter(),
+            metrics_text: Arc::new(metrics_text),
+            traces: self.traces.is_some(),
+        }
     }
 
     /// Sends what is left. Blocks for a few seconds at most.
@@ -113,8 +146,12 @@ fn tracer(config: &Config, endpoint: &str) -> Result<SdkTracerProvider> {
         .with_tonic()
         .with_endpoint(endpoint)
         .build()
-        .with_context(|| format!("wharf.toml [telemetry.otlp_endpoint]: {endpoint:?} cannot be used"))?;
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.trace_sample_ratio)));
+        .with_context(|| {
+            format!("wharf.toml [telemetry.otlp_endpoint]: {endpoint:?} cannot be used")
+        })?;
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+        config.trace_sample_ratio,
+    )));
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(sampler)
@@ -129,6 +166,9 @@ fn meter() -> Result<(SdkMeterProvider, prometheus::Registry)> {
         .scope_info_enabled(false)
         .build()
         .context("the metrics exporter cannot be made")?;
-    let provider = SdkMeterProvider::builder().with_reader(exporter).with_resource(resource()).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(exporter)
+        .with_resource(resource())
+        .build();
     Ok((provider, registry))
 }

@@ -24,9 +24,14 @@ pub(crate) struct Runtimes {
 
 impl Runtimes {
     pub(crate) fn new(config: &Config, meter: &Meter) -> Result<Self> {
-        let engine = OnnxEngine::new(config.models.clone(), meter).context("models cannot be run")?;
-        let plugins = Sandbox::new(config.plugins.clone(), meter).context("plugins cannot be run")?;
-        Ok(Self { engine: Arc::new(engine), plugins: Arc::new(plugins) })
+        let engine =
+            OnnxEngine::new(config.models.clone(), meter).context("models cannot be run")?;
+        let plugins =
+            Sandbox::new(config.plugins.clone(), meter).context("plugins cannot be run")?;
+        Ok(Self {
+            engine: Arc::new(engine),
+            plugins: Arc::new(plugins),
+        })
     }
 }
 
@@ -47,14 +52,25 @@ pub(crate) async fn serve(
         let (config, meter) = (config.clone(), meter.clone());
         tokio::task::spawn_blocking(move || Runtimes::new(&config, &meter)).await??
     };
-    let serving =
-        Serving::start(config.serving.clone(), site.clone(), runtimes.engine, runtimes.plugins, &meter).await?;
+    let serving = Serving::start(
+        config.serving.clone(),
+        site.clone(),
+        runtimes.engine,
+        runtimes.plugins,
+        &meter,
+    )?;
     let server = Server::bind(&config.server, &serving, &telemetry.observability())?;
     tracing::info!(addr = %server.address(), admin = %server.admin_address(), "listening");
     if let Some(file) = ready_file {
-        announce(&file, &server).with_context(|| format!("{} cannot be written", file.display()))?;
+        announce(&file, &server)
+            .with_context(|| format!("{} cannot be written", file.display()))?;
     }
-    let reconfigure = tokio::spawn(follow_configuration(serving.clone(), overrides, site, stop.clone()));
+    let reconfigure = tokio::spawn(follow_configuration(
+        serving.clone(),
+        overrides,
+        site,
+        stop.clone(),
+    ));
     server.serve(stop).await;
     reconfigure.await?;
     serving.shutdown().await;
@@ -65,7 +81,12 @@ pub(crate) async fn serve(
 
 /// Lays a changed `wharf.toml` over what runs, until the program ends. Routes and reload follow it at once; other sections take effect
 /// at the next start, and the log says so.
-async fn follow_configuration(serving: Serving, overrides: Overrides, site: PathBuf, stop: CancellationToken) {
+async fn follow_configuration(
+    serving: Serving,
+    overrides: Overrides,
+    site: PathBuf,
+    stop: CancellationToken,
+) {
     let mut changed = serving.site_config_changed();
     loop {
         tokio::select! {
@@ -76,7 +97,9 @@ async fn follow_configuration(serving: Serving, overrides: Overrides, site: Path
         let (site, overrides) = (site.clone(), overrides.clone());
         match tokio::task::spawn_blocking(move || Config::load(&site, &overrides)).await {
             Ok(loaded) => {
-                let problem = loaded.and_then(|config| reconfigure(&serving, &config)).err();
+                let problem = loaded
+                    .and_then(|config| reconfigure(&serving, &config))
+                    .err();
                 if let Some(problem) = &problem {
                     tracing::error!(%problem, "the configuration is refused, and the one before stays in force");
                 }
@@ -97,7 +120,8 @@ fn reconfigure(serving: &Serving, config: &Config) -> Result<(), LoadError> {
 
 /// Writes the bound addresses, whole or not at all: whoever waits for the file reads it at once.
 fn announce(file: &Path, server: &Server) -> std::io::Result<()> {
-    let addresses = serde_json::json!({ "listen": server.address(), "admin": server.admin_address() });
+    let addresses =
+        serde_json::json!({ "listen": server.address(), "admin": server.admin_address() });
     let coming = file.with_extension("coming");
     std::fs::write(&coming, addresses.to_string())?;
     std::fs::rename(coming, file)

@@ -31,10 +31,17 @@ impl Check {
         let meter = opentelemetry::global::meter("wharf");
         let runtimes = Runtimes::new(&config, &meter)?;
         let site = std::path::absolute(&self.site)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .worker_threads(1)
+            .build()?;
         let _entered = runtime.enter();
-        let problems =
-            wharf_serving::check(&config.serving, &site, runtimes.engine.as_ref(), runtimes.plugins.as_ref());
+        let problems = wharf_serving::check(
+            &config.serving,
+            &site,
+            runtimes.engine.as_ref(),
+            runtimes.plugins.as_ref(),
+        );
         for problem in &problems {
             println!("{problem}");
         }
@@ -42,6 +49,10 @@ impl Check {
             0 => println!("{}: nothing to mend", self.site.display()),
             count => eprintln!("wharf: {count} to mend"),
         }
-        Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
+        Ok(if problems.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(EXIT_CONFIG)
+        })
     }
 }

@@ -36,12 +36,20 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let overrides = Overrides {
-            server: ServerOverrides { listen: self.listen, admin_listen: self.admin_listen },
-            telemetry: TelemetryOverrides { log_format: self.log_format },
-            models: ModelOverrides { onnxruntime: self.onnxruntime },
+            server: ServerOverrides {
+                listen: self.listen,
+                admin_listen: self.admin_listen,
+            },
+            telemetry: TelemetryOverrides {
+                log_format: self.log_format,
+            },
+            models: ModelOverrides {
+                onnxruntime: self.onnxruntime,
+            },
         };
         let config = Config::load(&self.site, &overrides)?;
-        let site = std::path::absolute(&self.site).context("the site folder has no absolute path")?;
+        let site =
+            std::path::absolute(&self.site).context("the site folder has no absolute path")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("wharf-serve")

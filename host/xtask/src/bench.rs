@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use crate::paths::Paths;
 use load::{Load, Sample};
 use process::{BareHyper, Wharf};
-use report::Report;
+use report::{Report, Target};
 use site::BenchSite;
 
 /// What `cargo xtask bench` takes.
@@ -39,12 +39,19 @@ const CONNECTIONS: u32 = 32;
 impl Bench {
     /// Builds with optimisation, measures, and prints a table.
     pub(crate) fn run(&self, paths: &Paths) -> Result<()> {
-        ensure!(self.rounds > 0 && self.seconds > 0, "--rounds and --seconds are at least 1");
+        ensure!(
+            self.rounds > 0 && self.seconds > 0,
+            "--rounds and --seconds are at least 1"
+        );
         load::require_wrk()?;
         process::build(paths)?;
         let mut report = Report::default();
-        let sections: [(&str, Section); 4] =
-            [("calls", calls), ("http", http), ("reload", reload_under_load), ("start", start)];
+        let sections: [(&str, Section); 4] = [
+            ("calls", calls),
+            ("http", http),
+            ("reload", reload_under_load),
+            ("start", start),
+        ];
         for (name, section) in sections {
             if self.only.as_deref().is_none_or(|only| name.contains(only)) {
                 eprintln!("bench: {name}");
@@ -56,7 +63,10 @@ impl Bench {
     }
 
     fn load(&self) -> Load {
-        Load { connections: CONNECTIONS, duration: Duration::from_secs(self.seconds) }
+        Load {
+            connections: CONNECTIONS,
+            duration: Duration::from_secs(self.seconds),
+        }
     }
 }
 
@@ -79,23 +89,47 @@ fn http(bench: &Bench, paths: &Paths, report: &mut Report) -> Result<()> {
 
     let mut rates = Rates::default();
     for _ in 0..bench.rounds {
-        rates.bare.push(bench.load().run(&bare.url("/v1/infer/plain"))?);
-        rates.plain.push(bench.load().run(&wharf.url("/v1/infer/plain"))?);
-        rates.kept.push(bench.load().run(&wharf.url("/v1/infer/kept"))?);
-        rates.isolated.push(bench.load().run(&wharf.url("/v1/infer/isolated"))?);
+        rates
+            .bare
+            .push(bench.load().run(&bare.url("/v1/infer/plain"))?);
+        rates
+            .plain
+            .push(bench.load().run(&wharf.url("/v1/infer/plain"))?);
+        rates
+            .kept
+            .push(bench.load().run(&wharf.url("/v1/infer/kept"))?);
+        rates
+            .isolated
+            .push(bench.load().run(&wharf.url("/v1/infer/isolated"))?);
     }
     for sample in rates.all() {
-        ensure!(sample.failed == 0, "{} requests failed under load", sample.failed);
+        ensure!(
+            sample.failed == 0,
+            "{} requests failed under load",
+            sample.failed
+        );
     }
-    let [bare, plain, kept, isolated] =
-        [&rates.bare, &rates.plain, &rates.kept, &rates.isolated].map(|samples| load::median_rate(samples));
+    let [bare, plain, kept, isolated] = [&rates.bare, &rates.plain, &rates.kept, &rates.isolated]
+        .map(|samples| load::median_rate(samples));
     report.rate("bare hyper", bare);
     report.rate("4 floats, JSON", plain);
-    report.ratio("4 floats, JSON / bare hyper", plain / bare, report::AtLeast(0.60));
+    report.ratio(
+        "4 floats, JSON / bare hyper",
+        plain / bare,
+        Target::AtLeast(0.60),
+    );
     report.rate("with two plugins, kept", kept);
-    report.ratio("two plugins kept / none", kept / plain, report::AtLeast(0.85));
+    report.ratio(
+        "two plugins kept / none",
+        kept / plain,
+        Target::AtLeast(0.85),
+    );
     report.rate("with two plugins, isolated by request", isolated);
-    report.ratio("two plugins isolated / none", isolated / plain, report::AtLeast(0.50));
+    report.ratio(
+        "two plugins isolated / none",
+        isolated / plain,
+        Target::AtLeast(0.50),
+    );
     Ok(())
 }
 
@@ -109,7 +143,9 @@ struct Rates {
 
 impl Rates {
     fn all(&self) -> impl Iterator<Item = &Sample> {
-        [&self.bare, &self.plain, &self.kept, &self.isolated].into_iter().flatten()
+        [&self.bare, &self.plain, &self.kept, &self.isolated]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -127,12 +163,24 @@ fn reload_under_load(bench: &Bench, paths: &Paths, report: &mut Report) -> Resul
     }
     let reloads = wharf.generation()? - before;
     let failed: u64 = reloading.iter().map(|sample| sample.failed).sum();
-    report.count("reloads under load", reloads, report::AtLeast(bench.rounds as f64 * bench.seconds as f64));
-    report.count("requests that failed meanwhile", failed, report::AtMost(0.0));
+    report.count(
+        "reloads under load",
+        reloads,
+        Target::AtLeast(bench.rounds as f64 * bench.seconds as f64),
+    );
+    report.count(
+        "requests that failed meanwhile",
+        failed,
+        Target::AtMost(0.0),
+    );
     let [steady, reloading] = [&steady, &reloading].map(|samples| load::median_p99(samples));
     report.time("p99, steady", steady);
     report.time("p99, reloading", reloading);
-    report.ratio("p99 reloading / steady", reloading.as_secs_f64() / steady.as_secs_f64(), report::AtMost(1.5));
+    report.ratio(
+        "p99 reloading / steady",
+        reloading.as_secs_f64() / steady.as_secs_f64(),
+        Target::AtMost(1.5),
+    );
     Ok(())
 }
 
@@ -148,7 +196,11 @@ fn start(bench: &Bench, paths: &Paths, report: &mut Report) -> Result<()> {
         resident = wharf.resident_bytes()?.max(resident);
     }
     times.sort();
-    report.time_within("start to ready, quickstart", times[times.len() / 2], Duration::from_millis(300));
+    report.time_within(
+        "start to ready, quickstart",
+        times[times.len() / 2],
+        Duration::from_millis(300),
+    );
     report.bytes_within("resident when idle, quickstart", resident, 80 << 20);
     Ok(())
 }

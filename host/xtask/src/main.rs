@@ -10,6 +10,8 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use paths::Paths;
@@ -39,7 +41,18 @@ enum Command {
     Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Plain words: a backtrace says nothing to who forgot to install something.
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let command = Args::parse().command;
     let paths = Paths::find()?;
     match command {

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
+use crate::abi;
 use crate::paths::Paths;
 use crate::setup;
 use crate::workspace::{cargo, execute};
-use crate::abi;
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -39,7 +39,12 @@ impl Test {
         // Plugins are native programs here: their stages are called without a host.
         execute(
             cargo(paths)
-                .args(["test", "--workspace", "--manifest-path", "plugins/Cargo.toml"])
+                .args([
+                    "test",
+                    "--workspace",
+                    "--manifest-path",
+                    "plugins/Cargo.toml",
+                ])
                 .arg("--target-dir")
                 .arg(paths.target()),
         )?;

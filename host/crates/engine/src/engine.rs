@@ -13,7 +13,7 @@ use crate::batching::Watchdog;
 use crate::metrics::Metrics;
 use crate::ort::{LibraryError, environment, find};
 use crate::site::{DigestCache, ModelDir, pick, read_settings};
-use crate::{Config, CudaProbe, DeviceProbe};
+use crate::{Config, CudaProbe, Device, DeviceProbe};
 
 /// Runs ONNX models. Its methods block: call them where that does no harm.
 pub struct OnnxEngine {
@@ -71,12 +71,15 @@ impl OnnxEngine {
         let library: PathBuf = find(config.onnxruntime.as_deref())?;
         let environment = environment(&library).map_err(|reason| OpenError::Library { reason })?;
         tracing::debug!(library = %library.display(), "onnx runtime is loaded");
+        let largest = probe
+            .memory(Device::Cpu)
+            .map_or(u64::MAX, |memory| memory.total);
         Ok(Self {
             environment,
             config,
             metrics: Metrics::new(meter, Arc::clone(&probe)),
             probe,
-            digests: DigestCache::default(),
+            digests: DigestCache::new(largest),
             watchdog: Arc::new(Watchdog::start()?),
         })
     }

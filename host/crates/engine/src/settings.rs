@@ -22,6 +22,7 @@
 //!
 //! [warmup]
 //! enabled = true          # a version that fails its warm-up is refused
+//! timeout_ms = 60000      # a version that takes longer is refused
 //! shapes.X = [1, 3, 224, 224]   # of inputs whose free dimensions cannot be 1
 //!
 //! [memory]
@@ -37,6 +38,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 use wharf_core::LoadError;
+
+/// The most instances of a model, and threads of one: each is a thread of the process.
+const MAX_THREADS: u32 = 256;
 
 /// The settings of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -169,6 +173,8 @@ pub struct Batching {
 pub struct Warmup {
     /// Whether it is run; on by default.
     pub enabled: bool,
+    /// The longest that one run of it may take, in milliseconds; 60 seconds by default.
+    pub timeout_ms: u64,
     /// The shapes of inputs by name; free dimensions are 1 where none is given.
     pub shapes: BTreeMap<String, Vec<u64>>,
 }
@@ -177,6 +183,7 @@ impl Default for Warmup {
     fn default() -> Self {
         Self {
             enabled: true,
+            timeout_ms: 60_000,
             shapes: BTreeMap::new(),
         }
     }
@@ -238,6 +245,27 @@ impl Settings {
                 "batching.delay_ms",
                 "a delay is of no use where nothing is joined; set batching.max_rows too",
             ),
+            _ if self
+                .instances
+                .count
+                .is_some_and(|count| count.get() > MAX_THREADS) =>
+            {
+                wrong("instances.count", "use at most 256")
+            }
+            _ if self
+                .threads
+                .intra
+                .is_some_and(|count| count.get() > MAX_THREADS) =>
+            {
+                wrong("threads.intra", "use at most 256")
+            }
+            _ if self
+                .threads
+                .inter
+                .is_some_and(|count| count.get() > MAX_THREADS) =>
+            {
+                wrong("threads.inter", "use at most 256")
+            }
             _ if self.batching.delay_ms > 10_000 => wrong("batching.delay_ms", "use at most 10000"),
             _ => Ok(()),
         }

@@ -103,7 +103,10 @@ impl CompileCache {
 
 impl Folder {
     fn open(engine: &Engine, path: &Path, files: usize) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)?;
         let mode = fs::metadata(path)?.permissions().mode();
         if mode & 0o022 != 0 {
             return Err(io::Error::new(
@@ -144,10 +147,17 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let refused = || io::Error::new(io::ErrorKind::InvalidData, "the file is not as the host wrote it");
+        let refused = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the file is not as the host wrote it",
+            )
+        };
         let end = bytes.len().checked_sub(MAC_BYTES).ok_or_else(refused)?;
         let (artifact, mac) = bytes.split_at(end);
-        self.mac(&name, artifact).verify_slice(mac).map_err(|_| refused())?;
+        self.mac(&name, artifact)
+            .verify_slice(mac)
+            .map_err(|_| refused())?;
         bytes.truncate(end);
         Ok(Some(artifact::Verified::new(bytes)))
     }
@@ -156,7 +166,9 @@ impl Folder {
     fn write(&self, digest: &Digest, artifact: &[u8]) -> io::Result<()> {
         let name = self.name(digest);
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.path.join(format!("{}.{number}.tmp", std::process::id()));
+        let temporary = self
+            .path
+            .join(format!("{}.{number}.tmp", std::process::id()));
         let mac = self.mac(&name, artifact).finalize().into_bytes();
         let written = new_file(&temporary)
             .and_then(|mut file| {
@@ -189,7 +201,9 @@ impl Folder {
         }
         files.sort();
         let excess = files.len().saturating_sub(self.files.max(1));
-        files[..excess].iter().try_for_each(|(_, path)| fs::remove_file(path))
+        files[..excess]
+            .iter()
+            .try_for_each(|(_, path)| fs::remove_file(path))
     }
 }
 
@@ -216,7 +230,9 @@ fn key(path: &Path) -> io::Result<[u8; MAC_BYTES]> {
             _ => {}
         }
     }
-    Err(io::Error::other("the key of the folder disappears while it is read"))
+    Err(io::Error::other(
+        "the key of the folder disappears while it is read",
+    ))
 }
 
 fn new_file(path: &Path) -> io::Result<fs::File> {

@@ -7,9 +7,9 @@ use wasmtime::component::types::{ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, Lower, Resource, types};
 use wharf_core::RequestContext;
 
-use crate::bindings::v1;
 use crate::bindings::v1::exports::{lifecycle, router};
 use crate::bindings::v1::types::{Error, Payload};
+use crate::bindings::v1::{self, Version};
 use crate::guest::GuestState;
 use wit::Contract;
 
@@ -73,7 +73,7 @@ struct Check<'a> {
     contract: Contract,
     grants: &'a [&'a str],
     differences: Vec<String>,
-    version: Option<(u64, u64, u64)>,
+    version: Option<Version>,
 }
 
 impl Check<'_> {
@@ -107,7 +107,8 @@ impl Check<'_> {
             return;
         }
         let ComponentItem::ComponentInstance(instance) = item else {
-            self.differences.push(format!("the import {name} is no interface"));
+            self.differences
+                .push(format!("the import {name} is no interface"));
             return;
         };
         for function in functions(instance, self.engine) {
@@ -124,7 +125,9 @@ impl Check<'_> {
     /// Why what needs a grant cannot be used.
     fn ungranted(&self, name: &str, grant: &str) -> String {
         if self.grants.contains(&grant) {
-            format!("the component imports {name}; the grant {grant:?} is given, but this host does not offer it yet")
+            format!(
+                "the component imports {name}; the grant {grant:?} is given, but this host does not offer it yet"
+            )
         } else {
             format!(
                 "the component imports {name}, which needs the grant {grant:?}: remove the import, \
@@ -145,7 +148,9 @@ impl Check<'_> {
         } else if name.starts_with("wasi:http/") {
             self.ungranted(name, "http")
         } else {
-            format!("the component imports {name}, which neither the contract nor WASI 0.2 has: remove the import")
+            format!(
+                "the component imports {name}, which neither the contract nor WASI 0.2 has: remove the import"
+            )
         })
     }
 
@@ -167,7 +172,8 @@ impl Check<'_> {
             return false;
         }
         let ComponentItem::ComponentInstance(instance) = item else {
-            self.differences.push(format!("the export {name} is no interface"));
+            self.differences
+                .push(format!("the export {name} is no interface"));
             return false;
         };
         let exported = functions(instance, self.engine);
@@ -182,7 +188,7 @@ impl Check<'_> {
     }
 
     /// Whether the host has the version; notes it.
-    fn supported(&mut self, name: &str, version: Option<(u64, u64, u64)>) -> bool {
+    fn supported(&mut self, name: &str, version: Option<Version>) -> bool {
         let (major, minor, _) = v1::VERSION;
         let Some(version) = version else {
             self.differences.push(format!(
@@ -209,7 +215,9 @@ impl Check<'_> {
     fn types(&mut self, ty: &types::Component) {
         self.function::<(Request, Payload), Transform>(ty, "preprocess", "process");
         self.function::<(Request, Payload), Transform>(ty, "postprocess", "process");
-        self.function::<(Request, Vec<router::Candidate>), (Result<u32, Error>,)>(ty, "router", "route");
+        self.function::<(Request, Vec<router::Candidate>), (Result<u32, Error>,)>(
+            ty, "router", "route",
+        );
         self.function::<(), (lifecycle::Description,)>(ty, "lifecycle", "describe");
         self.function::<(String,), (Result<(), Error>,)>(ty, "lifecycle", "init");
         self.function::<(), (Result<(), Error>,)>(ty, "lifecycle", "self-test");
@@ -220,14 +228,16 @@ impl Check<'_> {
         Params: ComponentNamedList + Lower,
         Return: ComponentNamedList + Lift,
     {
-        let found = ty.exports(self.engine).find_map(|(export, item)| {
-            match (split(export), item.ty) {
-                (Some((found, _)), ComponentItem::ComponentInstance(instance)) if found == interface => {
-                    instance.get_export(self.engine, name).map(|item| item.ty)
-                }
-                _ => None,
-            }
-        });
+        let found =
+            ty.exports(self.engine)
+                .find_map(|(export, item)| match (split(export), item.ty) {
+                    (Some((found, _)), ComponentItem::ComponentInstance(instance))
+                        if found == interface =>
+                    {
+                        instance.get_export(self.engine, name).map(|item| item.ty)
+                    }
+                    _ => None,
+                });
         let problem = match found {
             None => return,
             Some(ComponentItem::ComponentFunc(function)) => function
@@ -255,7 +265,7 @@ fn functions(instance: &ComponentInstance, engine: &Engine) -> Vec<String> {
 }
 
 /// Splits `wharf:plugin/types@1.0.0` into interface and version. None for names of other packages.
-fn split(name: &str) -> Option<(&str, Option<(u64, u64, u64)>)> {
+fn split(name: &str) -> Option<(&str, Option<Version>)> {
     let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
     let Some((interface, version)) = rest.split_once('@') else {
         return Some((rest, None));

@@ -31,7 +31,9 @@ pub enum SandboxError {
         message: String,
     },
     /// The address space for instances could not be set aside.
-    #[error("cannot set aside address space for plugin instances; lower plugins.max_instances or raise the limit of virtual memory")]
+    #[error(
+        "cannot set aside address space for plugin instances; lower plugins.max_instances or raise the limit of virtual memory"
+    )]
     Engine(#[source] wasmtime::Error),
     /// The contract could not be linked.
     #[error("cannot link the plugin contract")]

@@ -38,7 +38,11 @@ impl Fault {
             })
         };
         if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
-            return of_wasmtime("the guest holds too many handles", "handles", limits.handles);
+            return of_wasmtime(
+                "the guest holds too many handles",
+                "handles",
+                limits.handles,
+            );
         }
         let text = format!("{error:#}");
         // wasmtime has no types for its own limits.
@@ -55,11 +59,19 @@ impl Fault {
                 limits.core_instances,
             )
         } else if text.contains("resource limit exceeded: memory count too high") {
-            of_wasmtime("the component has too many memories", "memories", limits.memories)
+            of_wasmtime(
+                "the component has too many memories",
+                "memories",
+                limits.memories,
+            )
         } else if text.contains("resource limit exceeded: table count too high") {
             of_wasmtime("the component has too many tables", "tables", limits.tables)
         } else if text.contains("store handle limit exceeded") {
-            of_wasmtime("the guest holds too many handles", "handles", limits.handles)
+            of_wasmtime(
+                "the guest holds too many handles",
+                "handles",
+                limits.handles,
+            )
         } else {
             Self::Trap(error)
         }

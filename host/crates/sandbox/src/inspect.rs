@@ -23,12 +23,21 @@ pub(crate) fn inspect(component: &[u8], config: &Config) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    within("the component", component.len(), config.component_mb, "MiB", 20, "component_mb")?;
+    within(
+        "the component",
+        component.len(),
+        config.component_mb,
+        "MiB",
+        20,
+        "component_mb",
+    )?;
     let mut size = CodeSize::default();
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload.map_err(|error| {
-            format!("this is no whole WebAssembly component ({error}); it may still be being copied")
+            format!(
+                "this is no whole WebAssembly component ({error}); it may still be being copied"
+            )
         })?;
         match payload {
             Payload::Version { encoding, .. } => {
@@ -65,8 +74,22 @@ impl CodeSize {
     }
 
     fn check(&self, config: &Config) -> Result<(), String> {
-        within("the component's code", self.bytes, config.component_code_mb, "MiB", 20, "component_code_mb")?;
-        within("a function of the component", self.largest, config.function_kb, "KiB", 10, "function_kb")?;
+        within(
+            "the component's code",
+            self.bytes,
+            config.component_code_mb,
+            "MiB",
+            20,
+            "component_code_mb",
+        )?;
+        within(
+            "a function of the component",
+            self.largest,
+            config.function_kb,
+            "KiB",
+            10,
+            "function_kb",
+        )?;
         let most = config.component_functions;
         if self.functions > most as usize {
             return Err(format!(

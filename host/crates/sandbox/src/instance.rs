@@ -85,7 +85,9 @@ impl GuestInstance {
     pub(crate) async fn init(&mut self) -> Result<(), StartError> {
         let clock = self.arm_init();
         let settings = Arc::clone(&self.store.data().plugin().settings);
-        let done = clock.bound(self.stages.init(&mut self.store, &settings)).await;
+        let done = clock
+            .bound(self.stages.init(&mut self.store, &settings))
+            .await;
         self.started(done)
     }
 

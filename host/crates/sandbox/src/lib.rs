@@ -1,6 +1,6 @@
 //! Runs plugins: WebAssembly components behind the contract of `wit/v1`, each call under limits.
 //!
-//! The way of a plugin: [`loader`] reads its files, `inspect` refuses what is no component of a bearable size,
+//! The way of a plugin: `loader` reads its files, `inspect` refuses what is no component of a bearable size,
 //! `cache` compiles it or finds it compiled, `contract` compares it with the contract, and `plugin` serves calls from
 //! instances that `pool` keeps. A guest reaches the host only through `bindings`; it never sees a file, a socket or the
 //! environment, and what one call may take is in `limits`.

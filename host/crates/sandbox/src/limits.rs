@@ -79,9 +79,9 @@ limits! {
     /// The most handles of tensors, bodies and WASI resources that an instance holds at one time.
     handles = 10_000 in 16..=1_000_000;
     /// The most data that one host call takes from the guest, in MiB.
-    host_call_mb = 128 in 1..=4096;
+    host_call_mb = 64 in 1..=4096;
     /// The most data that a stage gives, in MiB.
-    output_mb = 128 in 1..=4096;
+    output_mb = 64 in 1..=4096;
     /// The most log lines a second; lines beyond are dropped and counted.
     log_lines_per_second = 100 in 0..=100_000;
     /// How much of an instance's standard output and error is kept for the log, in KiB.
@@ -133,10 +133,17 @@ mod tests {
         assert_eq!(limits.set("memory_mb", &toml::Value::Integer(64)), Ok(()));
         assert_eq!(limits.memory_mb, 64);
         for value in [0, -1, 4097, i64::MAX] {
-            let error = limits.set("memory_mb", &toml::Value::Integer(value)).unwrap_err();
+            let error = limits
+                .set("memory_mb", &toml::Value::Integer(value))
+                .unwrap_err();
             assert_eq!(error, "must be a whole number from 1 to 4096");
         }
-        assert!(limits.set("memory", &toml::Value::Integer(1)).unwrap_err().contains("memory_mb"));
+        assert!(
+            limits
+                .set("memory", &toml::Value::Integer(1))
+                .unwrap_err()
+                .contains("memory_mb")
+        );
     }
 
     #[test]

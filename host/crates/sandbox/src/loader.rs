@@ -79,10 +79,13 @@ impl Sandbox {
         let component = &release.component;
         let content = Digest::new(Sha256::digest(component).into());
         if let Some(pin) = manifest.pin.filter(|pin| *pin != content) {
-            return Err(refused(format!(
-                "the component has the SHA-256 {content}, but plugins/{}.toml pins {pin}: put the pinned one here, or change the pin",
-                release.name
-            )));
+            let message = format!(
+                "pins the SHA-256 {pin}, but {file} has {content}: put the pinned component there, or change the pin"
+            );
+            return Err(
+                LoadError::new(format!("plugins/{}.toml", release.name), message)
+                    .with_key("sha256"),
+            );
         }
         inspect(component, &self.config).map_err(refused)?;
         let (component, compilation) =
@@ -90,7 +93,8 @@ impl Sandbox {
                 refused(format!("the component is not valid: {error:#}")).with_source(Cause(error))
             })?;
         self.metrics.compiled(compilation);
-        let contract = contract::check(&self.linker, &component, &manifest.grants).map_err(refused)?;
+        let contract =
+            contract::check(&self.linker, &component, &manifest.grants).map_err(refused)?;
         let component = self
             .linker
             .instantiate_pre(&component)
@@ -112,7 +116,9 @@ impl Sandbox {
             self.metrics.pool(&release.name),
             memory_bytes,
         )
-        .map_err(|error| refused("cannot start the plugin's thread".to_owned()).with_source(error))?;
+        .map_err(|error| {
+            refused("cannot start the plugin's thread".to_owned()).with_source(error)
+        })?;
         Ok(LoadedPlugin {
             info: PluginInfo {
                 name: release.name.clone(),
@@ -183,7 +189,10 @@ impl PluginHost for Sandbox {
         let most = u64::from(self.config.component_mb) << 20;
         let component = read_file(&file.site.join(&wasm), most).map_err(|error| {
             let message = if error.kind() == io::ErrorKind::FileTooLarge {
-                format!("the component is too large; the cap is plugins.component_mb = {} (MiB)", self.config.component_mb)
+                format!(
+                    "the component is too large; the cap is plugins.component_mb = {} (MiB)",
+                    self.config.component_mb
+                )
             } else {
                 format!("cannot read the component: {error}")
             };
@@ -195,8 +204,10 @@ impl PluginHost for Sandbox {
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => {
-                return Err(LoadError::new(&toml, format!("cannot read the settings: {error}"))
-                    .with_source(error));
+                return Err(
+                    LoadError::new(&toml, format!("cannot read the settings: {error}"))
+                        .with_source(error),
+                );
             }
         };
         Manifest::parse(&file.name, &settings, &self.config.limits)?;
@@ -224,8 +235,14 @@ impl PluginHost for Sandbox {
         let file = || format!("plugins/{}.wasm", release.name);
         match built {
             Ok(Ok(built)) => Ok(Arc::new(built?)),
-            Ok(Err(_)) => Err(LoadError::new(file(), "loading the plugin panicked; the log has the details")),
-            Err(error) => Err(LoadError::new(file(), "cannot start a thread to load the plugin").with_source(error)),
+            Ok(Err(_)) => Err(LoadError::new(
+                file(),
+                "loading the plugin panicked; the log has the details",
+            )),
+            Err(error) => Err(
+                LoadError::new(file(), "cannot start a thread to load the plugin")
+                    .with_source(error),
+            ),
         }
     }
 }
@@ -245,7 +262,9 @@ fn open_cache(engine: &Engine, config: &Config) -> Result<CompileCache, SandboxE
     match (opened, folder) {
         (Ok(cache), Some(_)) => Ok(cache),
         (Ok(cache), None) => {
-            tracing::warn!("there is no home folder to keep compiled plugins in; set plugins.cache_folder to start faster");
+            tracing::warn!(
+                "there is no home folder to keep compiled plugins in; set plugins.cache_folder to start faster"
+            );
             Ok(cache)
         }
         (Err(source), folder) if config.cache_folder.is_some() => Err(SandboxError::Cache {
@@ -254,9 +273,11 @@ fn open_cache(engine: &Engine, config: &Config) -> Result<CompileCache, SandboxE
         }),
         (Err(error), folder) => {
             tracing::warn!(?folder, %error, "cannot keep compiled plugins; set plugins.cache_folder to start faster");
-            CompileCache::open(engine, None, config.cache_files).map_err(|source| SandboxError::Cache {
-                folder: folder.unwrap_or_default(),
-                source,
+            CompileCache::open(engine, None, config.cache_files).map_err(|source| {
+                SandboxError::Cache {
+                    folder: folder.unwrap_or_default(),
+                    source,
+                }
             })
         }
     }
@@ -309,7 +330,9 @@ fn start_error(
             let message = match &fault {
                 Fault::Limit(limit) => format!("the plugin's {during} failed: {limit}"),
                 Fault::Deadline => format!("the plugin's {during} took too long"),
-                Fault::Trap(error) => format!("the plugin's {during} trapped: {}", error.root_cause()),
+                Fault::Trap(error) => {
+                    format!("the plugin's {during} trapped: {}", error.root_cause())
+                }
             };
             match fault {
                 Fault::Trap(error) => LoadError::new(file, message).with_source(Cause(error)),

@@ -31,8 +31,11 @@ impl Manifest {
     pub(crate) fn parse(name: &Name, text: &str, defaults: &Limits) -> Result<Self, LoadError> {
         let file = format!("plugins/{name}.toml");
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            LoadError::new(&file, format!("this is no TOML: {}", error.message().trim()))
-                .with_source(error)
+            LoadError::new(
+                &file,
+                format!("this is no TOML: {}", error.message().trim()),
+            )
+            .with_source(error)
         })?;
         let mut manifest = Self {
             isolation: Isolation::default(),
@@ -92,7 +95,9 @@ fn isolation(value: &Value) -> Result<Isolation, String> {
 }
 
 fn pin(value: &Value) -> Result<Digest, String> {
-    let digits = value.as_str().filter(|text| text.is_ascii() && text.len() == 64);
+    let digits = value
+        .as_str()
+        .filter(|text| text.is_ascii() && text.len() == 64);
     let bytes: Option<Vec<u8>> = digits.and_then(|digits| {
         (0..64)
             .step_by(2)
@@ -178,15 +183,38 @@ mod tests {
     #[test]
     fn a_wrong_key_is_named() {
         for (text, expected) in [
-            ("isolation = 'none'", "plugins/top-k.toml [isolation]: must be \"request\", \"tenant\" or \"shared\""),
-            ("memory = 3", "plugins/top-k.toml [memory]: there is no such key: use isolation, sha256, grants, limits, settings"),
-            ("[limits]\ncall_ms = 0", "plugins/top-k.toml [limits.call_ms]: must be a whole number from 1 to 600000"),
-            ("sha256 = 'abc'", "plugins/top-k.toml [sha256]: must be the component's SHA-256, 64 hexadecimal digits"),
-            ("grants = ['files']", "plugins/top-k.toml [grants]: there is no grant \"files\": use key-value, model, codec, http"),
-            ("[settings]\nscale = nan", "plugins/top-k.toml [settings.scale]: must be a finite number"),
+            (
+                "isolation = 'none'",
+                "plugins/top-k.toml [isolation]: must be \"request\", \"tenant\" or \"shared\"",
+            ),
+            (
+                "memory = 3",
+                "plugins/top-k.toml [memory]: there is no such key: use isolation, sha256, grants, limits, settings",
+            ),
+            (
+                "[limits]\ncall_ms = 0",
+                "plugins/top-k.toml [limits.call_ms]: must be a whole number from 1 to 600000",
+            ),
+            (
+                "sha256 = 'abc'",
+                "plugins/top-k.toml [sha256]: must be the component's SHA-256, 64 hexadecimal digits",
+            ),
+            (
+                "grants = ['files']",
+                "plugins/top-k.toml [grants]: there is no grant \"files\": use key-value, model, codec, http",
+            ),
+            (
+                "[settings]\nscale = nan",
+                "plugins/top-k.toml [settings.scale]: must be a finite number",
+            ),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);
         }
-        assert!(parse("k = = 3").unwrap_err().message.starts_with("this is no TOML"));
+        assert!(
+            parse("k = = 3")
+                .unwrap_err()
+                .message
+                .starts_with("this is no TOML")
+        );
     }
 }

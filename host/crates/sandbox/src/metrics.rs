@@ -16,8 +16,8 @@ use crate::bindings::v1::exports::lifecycle::{Metric, MetricKind};
 
 /// From a microsecond, as long as a kept instance takes, to ten seconds.
 const DURATION_BOUNDARIES: [f64; 15] = [
-    0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05,
-    0.1, 1.0, 10.0,
+    0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005,
+    0.01, 0.05, 0.1, 1.0, 10.0,
 ];
 
 /// The most metrics that a plugin may declare.
@@ -66,11 +66,11 @@ impl SandboxMetrics {
     pub(crate) fn new(meter: &Meter) -> Self {
         Self {
             calls: meter
-                .u64_counter("plugin_call_total")
+                .u64_counter("plugin_call")
                 .with_description("Plugin calls by plugin, stage and outcome: ok, refused, fault, deadline, unavailable, cancelled")
                 .build(),
             traps: meter
-                .u64_counter("plugin_trap_total")
+                .u64_counter("plugin_trap")
                 .with_description("Plugin calls that trapped or broke a limit, by plugin and stage")
                 .build(),
             duration: meter
@@ -87,19 +87,19 @@ impl SandboxMetrics {
                 .with_description("Plugin instances that stand ready")
                 .build(),
             misses: meter
-                .u64_counter("plugin_instance_miss_total")
+                .u64_counter("plugin_instance_miss")
                 .with_description("Plugin calls that found no instance ready and made one")
                 .build(),
             compilations: meter
-                .u64_counter("plugin_compile_total")
+                .u64_counter("plugin_compile")
                 .with_description("Plugins made ready by the compile cache's answer: hit, miss, refused")
                 .build(),
             lines_dropped: meter
-                .u64_counter("plugin_log_line_dropped_total")
+                .u64_counter("plugin_log_line_dropped")
                 .with_description("Log lines of plugins beyond their rate")
                 .build(),
             values_dropped: meter
-                .u64_counter("plugin_metric_value_dropped_total")
+                .u64_counter("plugin_metric_value_dropped")
                 .with_description("Values of plugins for metrics that they do not declare")
                 .build(),
             declared: Mutex::default(),
@@ -182,6 +182,8 @@ impl SandboxMetrics {
             let meter = &self.meter;
             let instrument = match metric.kind {
                 MetricKind::Counter => {
+                    // The exporter ends the name of every counter with `_total`.
+                    let name = name.strip_suffix("_total").unwrap_or(&name).to_owned();
                     Instrument::Counter(meter.u64_counter(name).with_description(help).build())
                 }
                 MetricKind::Gauge => {
@@ -191,7 +193,10 @@ impl SandboxMetrics {
                     Instrument::Histogram(meter.f64_histogram(name).with_description(help).build())
                 }
             };
-            if instruments.insert(metric.name.clone(), instrument).is_some() {
+            if instruments
+                .insert(metric.name.clone(), instrument)
+                .is_some()
+            {
                 return Err(format!("the metric {:?} is declared twice", metric.name));
             }
         }

@@ -43,7 +43,8 @@ struct Inner {
 }
 
 enum Shelf {
-    Fresh(FreshShelf),
+    // Boxed, since its queue is padded to cache lines.
+    Fresh(Box<FreshShelf>),
     Kept(KeptShelf),
 }
 
@@ -65,7 +66,7 @@ impl Pool {
     ) -> Result<Self, SandboxError> {
         let limits = &factory.plugin.limits;
         let shelf = match isolation {
-            Isolation::Request => Shelf::Fresh(FreshShelf::new(limits, memory_bytes)),
+            Isolation::Request => Shelf::Fresh(Box::new(FreshShelf::new(limits, memory_bytes))),
             Isolation::Tenant => Shelf::Kept(KeptShelf::by_tenant(limits)),
             Isolation::Shared => Shelf::Kept(KeptShelf::shared(limits)),
         };
@@ -138,7 +139,11 @@ impl Pool {
             healthy: false,
         };
         // Refusing drops the lease, which counts the use out again.
-        if before >= limit { Err(TakeError::Full) } else { Ok(lease) }
+        if before >= limit {
+            Err(TakeError::Full)
+        } else {
+            Ok(lease)
+        }
     }
 
     fn wake(&self) {

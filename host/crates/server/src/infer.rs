@@ -30,7 +30,8 @@ pub(crate) async fn infer(
     body: Incoming,
     id: &Arc<str>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    // One snapshot from here to the end: a reload meanwhile does not concern this request.
+    // One snapshot from here to the end: a reload meanwhile does not concern this request. It is kept although the route is
+    // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
     let (_, name) = app.surface.find(parts.uri.path());
     let name = name.unwrap_or_default();
@@ -38,7 +39,6 @@ pub(crate) async fn infer(
         return Err(unknown_route(app, name).into());
     };
     let route = Arc::clone(route);
-    drop(snapshot);
 
     // What the header alone forbids is refused before the body is taken.
     let coding = Coding::of(&parts.headers)?;

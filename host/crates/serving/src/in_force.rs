@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wharf_core::{Engine, Name, PluginHost};
 
 use crate::config::Config;
@@ -27,7 +26,8 @@ pub(crate) struct InForce {
     pub(crate) journal: Journal,
     pub(crate) reaper: Reaper,
     pub(crate) faults: Arc<Notify>,
-    pub(crate) ready: AtomicBool,
+    /// Whether the first load is done.
+    pub(crate) ready: watch::Sender<bool>,
     metrics: Arc<Metrics>,
     current: ArcSwap<Snapshot>,
     state: Mutex<State>,
@@ -49,7 +49,7 @@ impl InForce {
             journal: Journal::new(Arc::clone(&metrics)),
             reaper: Reaper::start()?,
             faults: Arc::default(),
-            ready: AtomicBool::new(false),
+            ready: watch::Sender::new(false),
             metrics,
             current: ArcSwap::default(),
             state: Mutex::default(),
@@ -122,7 +122,7 @@ impl InForce {
         let (plugins, models) = self.read(|state| (state.plugins.status(), state.models.status()));
         SiteStatus {
             generation: self.current.load().generation(),
-            ready: self.ready.load(Ordering::Acquire),
+            ready: *self.ready.borrow(),
             plugins,
             models,
             draining: self.reaper.draining(),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
@@ -36,11 +35,12 @@ struct Inner {
 }
 
 impl Serving {
-    /// Loads a site once, and begins to watch it. A model, plugin or route that is refused is an event and no failure.
+    /// Begins to load a site and to watch it; [`Serving::loaded`] waits for the first load. A model, plugin or route that is
+    /// refused is an event and no failure.
     ///
     /// # Errors
     /// Where a setting is out of its range, or the site is not a folder.
-    pub async fn start(
+    pub fn start(
         config: Config,
         site: PathBuf,
         engine: Arc<dyn Engine>,
@@ -67,20 +67,13 @@ impl Serving {
             tokio::spawn(site_task.run()),
             tokio::spawn(rollback::watch(Arc::clone(&in_force), stop.clone())),
         ];
-        let mut serving = Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             in_force,
             asks,
             site_config,
             stop,
             tasks: Mutex::new(tasks),
-        }));
-        serving.reload().await;
-        // What stands in wharf.toml at the start is what the config was made of, and no change.
-        if let Some(inner) = Arc::get_mut(&mut serving.0) {
-            inner.site_config.mark_unchanged();
-        }
-        serving.0.in_force.ready.store(true, Ordering::Release);
-        Ok(serving)
+        })))
     }
 
     /// What is in force. A request takes it once, at its start, and keeps it to its end.
@@ -92,7 +85,14 @@ impl Serving {
     /// Whether the first load is done.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.0.in_force.ready.load(Ordering::Acquire)
+        *self.0.in_force.ready.borrow()
+    }
+
+    /// Waits until the first load is done. What was found is then in force or refused.
+    pub async fn loaded(&self) {
+        let mut ready = self.0.in_force.ready.subscribe();
+        // It cannot fail: the sender lives as long as this value.
+        let _ = ready.wait_for(|ready| *ready).await;
     }
 
     /// Looks at the content of everything in the site, and waits until what is there is in force or refused. What failed

@@ -228,7 +228,7 @@ impl Scanner {
         for name in names.into_iter().flatten() {
             let file = format!("routes/{name}.toml");
             let path = self.site.join(&file);
-            let found = if Fingerprint::of(&[path.clone()]).unsettled(look) {
+            let found = if Fingerprint::of(std::slice::from_ref(&path)).unsettled(look) {
                 scan.unsettled = true;
                 Found::Held
             } else {

@@ -68,9 +68,11 @@ impl SiteTask {
         }
     }
 
-    /// Reads the site whenever someone asks, something changes or time passes, until it is stopped.
+    /// Reads the site at first, and then whenever someone asks, something changes or time passes, until it is stopped.
     pub(crate) async fn run(mut self) {
-        let mut unsettled = false;
+        // The first look loads the site. `wharf.toml` is then what the configuration was made of, and no change.
+        let (_, mut unsettled) = self.pass(Look::Thorough).await;
+        self.in_force.ready.send_replace(true);
         let mut next_rescan = Instant::now() + self.in_force.config.load().rescan();
         loop {
             let config = self.in_force.config.load_full();
@@ -144,7 +146,7 @@ impl SiteTask {
         let unsettled = scan.unsettled;
         if let Some(text) = scan.site_config.clone() {
             self.site_config.send_if_modified(|known| {
-                let changed = *known != text;
+                let changed = *known != text && *self.in_force.ready.borrow();
                 *known = text;
                 changed
             });

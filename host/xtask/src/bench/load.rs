@@ -44,13 +44,22 @@ impl Load {
              latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))\nend\n"
         )?;
         let output = Command::new("wrk")
-            .args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", self.duration.as_secs()), "-s"])
+            .args([
+                "-t1",
+                &format!("-c{}", self.connections),
+                &format!("-d{}s", self.duration.as_secs()),
+                "-s",
+            ])
             .arg(script.path())
             .arg(url)
             .output()
             .context("wrk cannot be started")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "wrk failed: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         parse(&text).with_context(|| format!("wrk said something else: {text}"))
     }
 }
@@ -62,12 +71,19 @@ fn parse(text: &str) -> Option<Sample> {
     let mut next = || numbers.next()?.ok();
     let (requests, micros, p99, failed) = (next()?, next()?, next()?, next()?);
     let requests_per_second = requests as f64 / (micros as f64 / 1e6);
-    Some(Sample { requests_per_second, p99: Duration::from_micros(p99), failed })
+    Some(Sample {
+        requests_per_second,
+        p99: Duration::from_micros(p99),
+        failed,
+    })
 }
 
 /// The median of the rates.
 pub(super) fn median_rate(samples: &[Sample]) -> f64 {
-    let mut rates: Vec<f64> = samples.iter().map(|sample| sample.requests_per_second).collect();
+    let mut rates: Vec<f64> = samples
+        .iter()
+        .map(|sample| sample.requests_per_second)
+        .collect();
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }
@@ -86,7 +102,14 @@ mod tests {
     #[test]
     fn the_line_of_the_script_is_read() {
         let sample = parse("Running 4s test\nWHARF 8000 4000000 950 2\n").unwrap();
-        assert_eq!(sample, Sample { requests_per_second: 2000.0, p99: Duration::from_micros(950), failed: 2 });
+        assert_eq!(
+            sample,
+            Sample {
+                requests_per_second: 2000.0,
+                p99: Duration::from_micros(950),
+                failed: 2
+            }
+        );
         assert_eq!(parse("Running 4s test\n"), None);
     }
 }

@@ -31,7 +31,10 @@ pub(super) fn sandbox_calls(paths: &Paths) -> Result<String> {
         .env("WHARF_TEST_GUESTS", paths.guests())
         .stderr(Stdio::inherit())
         .output()?;
-    ensure!(output.status.success(), "the measurements of plugin calls failed");
+    ensure!(
+        output.status.success(),
+        "the measurements of plugin calls failed"
+    );
     Ok(String::from_utf8(output.stdout)?)
 }
 
@@ -50,7 +53,14 @@ impl Wharf {
         let ready_file = folder.path().join("ready");
         let started = Instant::now();
         let child = Command::new(release(paths, "wharf"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--site"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--site",
+            ])
             .arg(site)
             .arg("--ready-file")
             .arg(&ready_file)
@@ -61,12 +71,24 @@ impl Wharf {
             let text = std::fs::read(&ready_file).ok()?;
             serde_json::from_slice::<serde_json::Value>(&text).ok()
         })?;
-        let address = |key: &str| addresses[key].as_str().map(str::to_owned).context("an address is missing");
+        let address = |key: &str| {
+            addresses[key]
+                .as_str()
+                .map(str::to_owned)
+                .context("an address is missing")
+        };
         let (listen, admin) = (address("listen")?, address("admin")?);
         process.poll(started, || {
-            exchange(&listen, "GET /v2/health/ready", "").ok().filter(|(status, _)| *status == 200)
+            exchange(&listen, "GET /v2/health/ready", "")
+                .ok()
+                .filter(|(status, _)| *status == 200)
         })?;
-        Ok(Self { process, listen, admin, time_to_ready: started.elapsed() })
+        Ok(Self {
+            process,
+            listen,
+            admin,
+            time_to_ready: started.elapsed(),
+        })
     }
 
     /// A URL on the public listener.
@@ -82,20 +104,28 @@ impl Wharf {
     /// The answer of a route to the benchmark's body.
     pub(super) fn infer(&self, route: &str) -> Result<String> {
         let (status, answer) = exchange(&self.listen, &format!("POST /v1/infer/{route}"), BODY)?;
-        ensure!(status == 200, "the route {route} answers {status}: {answer}");
+        ensure!(
+            status == 200,
+            "the route {route} answers {status}: {answer}"
+        );
         Ok(answer)
     }
 
     /// The generation of the snapshot in force.
     pub(super) fn generation(&self) -> Result<u64> {
         let (_, answer) = exchange(&self.admin, "GET /admin/snapshot", "")?;
-        serde_json::from_str::<serde_json::Value>(&answer)?["generation"].as_u64().context("no generation")
+        serde_json::from_str::<serde_json::Value>(&answer)?["generation"]
+            .as_u64()
+            .context("no generation")
     }
 
     /// The memory that is resident now.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kibibytes * 1024)
     }
@@ -110,12 +140,18 @@ pub(super) struct BareHyper {
 impl BareHyper {
     /// Starts it with the answer to give.
     pub(super) fn start(paths: &Paths, answer: &str) -> Result<Self> {
-        let mut child = Command::new(release(paths, "examples/bare_hyper")).arg(answer).stdout(Stdio::piped()).spawn()?;
+        let mut child = Command::new(release(paths, "examples/bare_hyper"))
+            .arg(answer)
+            .stdout(Stdio::piped())
+            .spawn()?;
         let output = child.stdout.take().context("the output is piped")?;
         let process = Running(child);
         let mut address = String::new();
         BufReader::new(output).read_line(&mut address)?;
-        Ok(Self { _process: process, address: address.trim().to_owned() })
+        Ok(Self {
+            _process: process,
+            address: address.trim().to_owned(),
+        })
     }
 
     /// A URL on it.
@@ -137,7 +173,10 @@ impl Running {
             if let Some(status) = self.0.try_wait()? {
                 bail!("the server ended at its start: {status}");
             }
-            ensure!(started.elapsed() < START, "the server is not ready after {START:?}");
+            ensure!(
+                started.elapsed() < START,
+                "the server is not ready after {START:?}"
+            );
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -165,7 +204,13 @@ fn exchange(address: &str, request: &str, body: &str) -> Result<(u16, String)> {
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).context("no status line")?.parse()?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("no end of the header")?;
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .context("no status line")?
+        .parse()?;
+    let (_, body) = answer
+        .split_once("\r\n\r\n")
+        .context("no end of the header")?;
     Ok((status, body.to_owned()))
 }

@@ -4,39 +4,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// A figure must reach this.
-pub(super) struct AtLeast(pub(super) f64);
-/// A figure must not pass this.
-pub(super) struct AtMost(pub(super) f64);
-
-/// Something that a figure is held against.
-pub(super) trait Target {
-    fn met(&self, figure: f64) -> bool;
-    fn sign(&self) -> &'static str;
-    fn bound(&self) -> f64;
+/// What a figure is held against.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
 }
 
-impl Target for AtLeast {
-    fn met(&self, figure: f64) -> bool {
-        figure >= self.0
+impl Target {
+    fn met(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(bound) => figure >= bound,
+            Self::AtMost(bound) => figure <= bound,
+        }
     }
-    fn sign(&self) -> &'static str {
-        ">="
-    }
-    fn bound(&self) -> f64 {
-        self.0
-    }
-}
 
-impl Target for AtMost {
-    fn met(&self, figure: f64) -> bool {
-        figure <= self.0
-    }
-    fn sign(&self) -> &'static str {
-        "<="
-    }
-    fn bound(&self) -> f64 {
-        self.0
+    /// The sign, and the bound as `show` writes it.
+    fn text(self, show: impl Fn(f64) -> String) -> String {
+        match self {
+            Self::AtLeast(bound) => format!(">= {}", show(bound)),
+            Self::AtMost(bound) => format!("<= {}", show(bound)),
+        }
     }
 }
 
@@ -48,13 +36,17 @@ pub(super) struct Report {
 
 impl Report {
     /// A ratio.
-    pub(super) fn ratio(&mut self, what: &str, figure: f64, target: impl Target) {
-        self.held(what, format!("{figure:.2}"), figure, &target, |bound| format!("{bound:.2}"));
+    pub(super) fn ratio(&mut self, what: &str, figure: f64, target: Target) {
+        self.held(what, format!("{figure:.2}"), figure, target, |bound| {
+            format!("{bound:.2}")
+        });
     }
 
     /// A count.
-    pub(super) fn count(&mut self, what: &str, figure: u64, target: impl Target) {
-        self.held(what, figure.to_string(), figure as f64, &target, |bound| format!("{bound:.0}"));
+    pub(super) fn count(&mut self, what: &str, figure: u64, target: Target) {
+        self.held(what, figure.to_string(), figure as f64, target, |bound| {
+            format!("{bound:.0}")
+        });
     }
 
     /// Requests a second, for information.
@@ -69,24 +61,43 @@ impl Report {
 
     /// A time that must stay below another.
     pub(super) fn time_within(&mut self, what: &str, figure: Duration, limit: Duration) {
-        let target = AtMost(limit.as_secs_f64());
-        self.held(what, format!("{figure:.1?}"), figure.as_secs_f64(), &target, |_| format!("{limit:?}"));
+        let target = Target::AtMost(limit.as_secs_f64());
+        self.held(
+            what,
+            format!("{figure:.1?}"),
+            figure.as_secs_f64(),
+            target,
+            |_| format!("{limit:?}"),
+        );
     }
 
     /// A size that must stay below another.
     pub(super) fn bytes_within(&mut self, what: &str, figure: u64, limit: u64) {
         let megabytes = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
-        self.held(what, megabytes(figure as f64), figure as f64, &AtMost(limit as f64), megabytes);
+        self.held(
+            what,
+            megabytes(figure as f64),
+            figure as f64,
+            Target::AtMost(limit as f64),
+            megabytes,
+        );
     }
 
     /// A line of another program: `what|figure|unit|at most`; the last may be empty.
     pub(super) fn add_measured(&mut self, line: &str) -> Result<()> {
-        let (what, figure, unit, bound) = columns(line).with_context(|| format!("no measurement: {line:?}"))?;
+        let (what, figure, unit, bound) =
+            columns(line).with_context(|| format!("no measurement: {line:?}"))?;
         match bound {
             None => self.plain(what, format!("{figure:.2} {unit}")),
             Some(bound) => {
                 let with_unit = |value: f64| format!("{value:.2} {unit}");
-                self.held(what, with_unit(figure), figure, &AtMost(bound), with_unit);
+                self.held(
+                    what,
+                    with_unit(figure),
+                    figure,
+                    Target::AtMost(bound),
+                    with_unit,
+                );
             }
         }
         Ok(())
@@ -101,19 +112,32 @@ impl Report {
     }
 
     fn plain(&mut self, what: &str, figure: String) {
-        self.rows.push([what.into(), figure, String::new(), String::new()]);
+        self.rows
+            .push([what.into(), figure, String::new(), String::new()]);
     }
 
-    fn held(&mut self, what: &str, text: String, figure: f64, target: &dyn Target, show: impl Fn(f64) -> String) {
+    fn held(
+        &mut self,
+        what: &str,
+        text: String,
+        figure: f64,
+        target: Target,
+        show: impl Fn(f64) -> String,
+    ) {
         let verdict = if target.met(figure) { "met" } else { "missed" };
-        self.rows.push([what.into(), text, format!("{} {}", target.sign(), show(target.bound())), verdict.into()]);
+        self.rows
+            .push([what.into(), text, target.text(show), verdict.into()]);
     }
 }
 
 fn columns(line: &str) -> Option<(&str, f64, &str, Option<f64>)> {
     let mut parts = line.split('|');
     let (what, figure, unit, bound) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let bound = if bound.is_empty() { None } else { Some(bound.parse().ok()?) };
+    let bound = if bound.is_empty() {
+        None
+    } else {
+        Some(bound.parse().ok()?)
+    };
     Some((what, figure.parse().ok()?, unit, bound))
 }
 
@@ -125,8 +149,11 @@ mod tests {
     fn a_figure_is_held_against_its_target() {
         let mut report = Report::default();
         report.add_measured("call, kept|0.90|us|1").unwrap();
-        report.ratio("ratio", 0.5, AtLeast(0.6));
-        assert_eq!(report.rows[0], ["call, kept", "0.90 us", "<= 1.00 us", "met"]);
+        report.ratio("ratio", 0.5, Target::AtLeast(0.6));
+        assert_eq!(
+            report.rows[0],
+            ["call, kept", "0.90 us", "<= 1.00 us", "met"]
+        );
         assert_eq!(report.rows[1], ["ratio", "0.50", ">= 0.60", "missed"]);
         assert!(report.add_measured("nonsense").is_err());
     }

@@ -18,18 +18,34 @@ pub(super) struct BenchSite {
 impl BenchSite {
     /// Makes the site: routes `plain`, `kept` and `isolated` over the model `iris`.
     pub(super) fn build(paths: &Paths) -> Result<Self> {
-        let site = Self { folder: tempfile::tempdir()? };
-        let model = paths.root().join("examples/quickstart/models/iris/1/model.onnx");
+        let site = Self {
+            folder: tempfile::tempdir()?,
+        };
+        let model = paths
+            .root()
+            .join("examples/quickstart/models/iris/1/model.onnx");
         site.copy(&model, "models/iris/1/model.onnx")?;
-        for (plugin, isolation) in [("scale-kept", "shared"), ("scale-isolated", "request")] {
-            site.copy(&paths.guests().join("scale.wasm"), &format!("plugins/{plugin}.wasm"))?;
-            site.write(&format!("plugins/{plugin}.toml"), &settings(isolation, 1.0))?;
+        for (suffix, isolation) in [("kept", "shared"), ("isolated", "request")] {
+            for guest in ["scale", "echo"] {
+                site.copy(
+                    &paths.guests().join(format!("{guest}.wasm")),
+                    &format!("plugins/{guest}-{suffix}.wasm"),
+                )?;
+            }
+            site.write(
+                &format!("plugins/scale-{suffix}.toml"),
+                &settings(isolation, 1.0),
+            )?;
+            site.write(
+                &format!("plugins/echo-{suffix}.toml"),
+                &format!("isolation = \"{isolation}\"\n"),
+            )?;
+            let text = format!(
+                "model = \"iris\"\ninput = \"tensors\"\npre = [\"scale-{suffix}\"]\npost = [\"echo-{suffix}\"]\n"
+            );
+            site.write(&format!("routes/{suffix}.toml"), &text)?;
         }
         site.write("routes/plain.toml", "model = \"iris\"\n")?;
-        for (route, plugin) in [("kept", "scale-kept"), ("isolated", "scale-isolated")] {
-            let text = format!("model = \"iris\"\ninput = \"tensors\"\npre = [\"{plugin}\"]\npost = [\"{plugin}\"]\n");
-            site.write(&format!("routes/{route}.toml"), &text)?;
-        }
         Ok(site)
     }
 
@@ -55,7 +71,8 @@ impl BenchSite {
     }
 
     fn copy(&self, from: &Path, to: &str) -> Result<()> {
-        let bytes = fs::read(from).with_context(|| format!("{} is missing: cargo xtask guests", from.display()))?;
+        let bytes = fs::read(from)
+            .with_context(|| format!("{} is missing: cargo xtask guests", from.display()))?;
         self.write_bytes(to, &bytes)
     }
 
@@ -80,14 +97,21 @@ impl Churn {
     /// Ends the changes.
     pub(super) fn stop(self) -> Result<()> {
         drop(self.stop);
-        self.thread.join().ok().context("the thread that changes the site panicked")?
+        self.thread
+            .join()
+            .ok()
+            .context("the thread that changes the site panicked")?
     }
 }
 
 /// Another factor for the plugin, and another newest version of the model: 2 comes and goes.
 fn change(site: &Path, round: u32) -> Result<()> {
     let factor = 1.0 + f64::from(round % 7) / 10.0;
-    replace(site, "plugins/scale-kept.toml", settings("shared", factor).as_bytes())?;
+    replace(
+        site,
+        "plugins/scale-kept.toml",
+        settings("shared", factor).as_bytes(),
+    )?;
     let versions = site.join("models/iris");
     let second = versions.join("2");
     if second.exists() {

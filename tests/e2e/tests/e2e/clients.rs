@@ -103,7 +103,7 @@ async fn a_client_that_leaves_stops_its_work_and_frees_its_slot() -> Result<()> 
 async fn a_deadline_ends_a_run_of_the_model() -> Result<()> {
     let site = Site::empty()?;
     site.adder("adder", 1, 1.0)?;
-    site.write("models/slow/1/model.onnx", onnx::slow(2000))?;
+    site.write("models/slow/1/model.onnx", onnx::slow(800))?;
     site.write("routes/hasty.toml", "model = \"slow\"\ntimeout_ms = 100\n")?;
     let mut wharf = Wharf::serve(&site).await?;
     let begun = Instant::now();
@@ -113,7 +113,7 @@ async fn a_deadline_ends_a_run_of_the_model() -> Result<()> {
         .await?
         .problem(504)?;
     ensure!(
-        begun.elapsed() < Duration::from_millis(1500),
+        begun.elapsed() < Duration::from_millis(600),
         "it took {:?}",
         begun.elapsed()
     );

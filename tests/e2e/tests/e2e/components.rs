@@ -54,7 +54,7 @@ async fn a_component_that_cannot_be_served_leaves_the_old_one_serving() -> Resul
     )?;
     let reload = wharf.reload().await?;
     let error = error_of(&reload, "plugins/echo.toml")?;
-    assert_eq!(error["key"], "sha256", "{error}");
+    ensure!(error["key"] == "sha256", "{error}");
     site.remove("plugins/echo.toml")?;
     wharf.reload().await?;
     ensure!(
@@ -114,7 +114,7 @@ async fn compiled_code_is_taken_from_the_hosts_own_cache_only() -> Result<()> {
     let metrics = wharf.metrics().await?;
     ensure!(
         metrics.sum("plugin_compile_total", &["cache=\"refused\""]) >= 1.0,
-        "{metrics:?}"
+        "the metric does not count it"
     );
 
     // Compiled code in the plugins folder is no component, whoever made it.

@@ -39,7 +39,7 @@ struct Watched {
 }
 
 /// A run that is watched until this is dropped; after that its options are not touched any more.
-pub(super) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     watchdog: &'a Watchdog,
     slot: usize,
 }
@@ -61,7 +61,7 @@ impl Watchdog {
     }
 
     /// Watches a run: at `until` it is terminated.
-    pub(super) fn watch(&self, until: Instant, options: Arc<RunOptions>) -> Watch<'_> {
+    pub(crate) fn watch(&self, until: Instant, options: Arc<RunOptions>) -> Watch<'_> {
         let watched = Watched {
             until,
             options,

@@ -10,10 +10,10 @@ use wharf_core::{
 };
 
 use super::OnnxEngine;
-use crate::batching::{Limits, Scheduler, is_joinable};
+use crate::batching::{Limits, Scheduler, Watchdog, is_joinable};
 use crate::devices::{FreeMemory, check_fit};
 use crate::model::OnnxModel;
-use crate::ort::{Session, SessionOptions, build};
+use crate::ort::{RunError, Session, SessionOptions, build};
 use crate::settings::Settings;
 use crate::site::Source;
 use crate::{Device, memory};
@@ -32,7 +32,8 @@ impl OnnxEngine {
             .build_sessions(&source, plan)
             .inspect_err(|_| memory::trim())?;
         let limits = self.limits(&source, &sessions[0])?;
-        let paces = warm_up(&source, &mut sessions).inspect_err(|_| memory::trim())?;
+        let paces =
+            warm_up(&source, &mut sessions, &self.watchdog).inspect_err(|_| memory::trim())?;
         let settings = &source.settings;
         let info = ModelInfo {
             name: version.name.clone(),
@@ -200,7 +201,11 @@ fn narrow(count: u64) -> u32 {
 }
 
 /// Runs every instance on zeros. Gives the times of runs and the bytes of their inputs.
-fn warm_up(source: &Source, sessions: &mut [Session]) -> Result<Vec<(Duration, u64)>, LoadError> {
+fn warm_up(
+    source: &Source,
+    sessions: &mut [Session],
+    watchdog: &Watchdog,
+) -> Result<Vec<(Duration, u64)>, LoadError> {
     let warmup = &source.settings.warmup;
     let wrong = |key: String, message: String| {
         LoadError::new(source.settings_label.clone(), message).with_key(key)
@@ -228,27 +233,41 @@ fn warm_up(source: &Source, sessions: &mut [Session]) -> Result<Vec<(Duration, u
         })
         .collect::<Result<_, _>>()?;
     let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
+    // An `Instant` cannot hold every number of milliseconds.
+    let limit = Duration::from_millis(warmup.timeout_ms.min(24 * 3600 * 1000));
     let mut paces = Vec::new();
     for session in sessions {
         for run in 0..WARMUP_RUNS {
             let started = Instant::now();
             let options = ort::session::RunOptions::new()
+                .map(Arc::new)
                 .map_err(|error| LoadError::new(source.label.clone(), error.to_string()))?;
-            session.run(&inputs, &options).map_err(|error| {
-                LoadError::new(
-                    source.label.clone(),
-                    format!(
-                        "the warm-up on zeros failed: {error}; give [warmup] shapes in model.toml where free dimensions \
-                         cannot be 1, or set enabled = false"
-                    ),
-                )
-            })?;
+            // A model may loop for ever, on zeros too.
+            let watch = watchdog.watch(started + limit, Arc::clone(&options));
+            let outcome = session.run(&inputs, &options);
+            drop(watch);
+            outcome.map_err(|error| refuse_warm_up(source, &error))?;
             if run > 0 {
                 paces.push((started.elapsed(), bytes));
             }
         }
     }
     Ok(paces)
+}
+
+fn refuse_warm_up(source: &Source, error: &RunError) -> LoadError {
+    if matches!(error, RunError::Terminated) {
+        let message = "the warm-up took too long; raise the timeout, or set enabled = false";
+        return LoadError::new(source.settings_label.clone(), message)
+            .with_key("warmup.timeout_ms");
+    }
+    LoadError::new(
+        source.label.clone(),
+        format!(
+            "the warm-up on zeros failed: {error}; give [warmup] shapes in model.toml where free dimensions cannot be 1, \
+             or set enabled = false"
+        ),
+    )
 }
 
 /// A tensor of zeros, or of empty texts, of an input's shape; free dimensions are 1 where none is given.

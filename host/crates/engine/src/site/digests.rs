@@ -17,8 +17,9 @@ const SETTLED: Duration = Duration::from_millis(100);
 const MAX_ENTRIES: usize = 4096;
 
 /// Remembers the digests of files by what the file system says of them.
-#[derive(Default)]
 pub(crate) struct DigestCache {
+    /// No longer file is read.
+    largest: u64,
     known: Mutex<HashMap<Stamp, Known>>,
 }
 
@@ -41,6 +42,25 @@ pub(crate) struct Known {
 }
 
 impl DigestCache {
+    /// Makes a cache that reads no file of more bytes than that: such a file cannot be loaded either, and one that is
+    /// sparse would take hours.
+    pub(crate) fn new(largest: u64) -> Self {
+        Self {
+            largest,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The digest of a file, read piece by piece.
+    pub(crate) fn read(&self, file: &mut OpenFile) -> io::Result<Digest> {
+        if file.metadata.len() > self.largest {
+            return Err(io::Error::other(
+                "the file is larger than the memory of this machine",
+            ));
+        }
+        digest_file(file)
+    }
+
     /// What is known of the file, or what `read` finds out.
     pub(crate) fn get<E>(
         &self,
@@ -86,8 +106,7 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest::new(Sha256::digest(bytes).into())
 }
 
-/// The digest of a file, read piece by piece.
-pub(crate) fn digest_file(file: &mut OpenFile) -> io::Result<Digest> {
+fn digest_file(file: &mut OpenFile) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 17];
     loop {

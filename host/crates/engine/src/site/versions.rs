@@ -99,7 +99,7 @@ fn digest_version(
     .unwrap_or_else(|error| broken(&error));
     let external = model.locations.iter().map(|location| {
         let known = dir.external(version, location).and_then(|file| {
-            cache.get(file, |mut file| match digests::digest_file(&mut file) {
+            cache.get(file, |mut file| match cache.read(&mut file) {
                 Ok(digest) => Ok(Known {
                     digest,
                     locations: Vec::new(),

@@ -4,8 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
-use wharf_core::Engine;
-
 use crate::support::onnx::{self, FLOAT, Message, external, graph, model, node, value};
 use crate::support::{Site, floats, infer};
 
@@ -264,15 +262,8 @@ fn a_sparse_file_of_a_petabyte_is_refused() {
         .or_else(|_| file.set_len(1 << 40))
         .unwrap();
     site.write("1/model.onnx", with_initializer(elsewhere("weights.bin")));
-    // Its digest would take hours: the version is made by hand.
-    let version = wharf_core::ModelVersion {
-        site: site.path(""),
-        name: wharf_core::Name::new("m").unwrap(),
-        version: 1,
-        digest: wharf_core::Digest::new([0; 32]),
-    };
     let started = Instant::now();
-    let error = site.engine.load(&version).err().unwrap();
+    let error = site.load().err().unwrap();
     assert!(error.message.contains("MiB"), "{error}");
     assert!(started.elapsed().as_secs() < 10);
 }
@@ -358,6 +349,14 @@ fn what_cannot_be_served_says_why() {
         (error.file.as_str(), error.key.as_deref()),
         ("models/m/model.toml", Some("batching.max_rows"))
     );
+}
+
+#[test]
+fn a_model_that_loops_in_its_warm_up_is_refused() {
+    let site = Site::new();
+    let settings = "[instances]\ncount = 1\n[warmup]\ntimeout_ms = 50";
+    let error = site.refusal(&onnx::slow_rows(1_000_000_000_000), settings);
+    assert_eq!(error.key.as_deref(), Some("warmup.timeout_ms"), "{error}");
 }
 
 #[test]

@@ -164,20 +164,3 @@ async fn what_only_the_model_can_see_is_unprocessable() {
     .await
     .unwrap();
 }
-
-#[tokio::test]
-async fn zz_speed() {
-    let site = Site::new();
-    let model = site.serve(&onnx::add(1.0), "");
-    let request = crate::support::request(std::time::Duration::from_secs(60));
-    for _ in 0..5 {
-        let started = std::time::Instant::now();
-        for _ in 0..10_000 {
-            model
-                .infer(&request, vec![floats("x", &[1, 2], &[0.0; 2])])
-                .await
-                .unwrap();
-        }
-        println!("per infer {:?}", started.elapsed() / 10_000);
-    }
-}

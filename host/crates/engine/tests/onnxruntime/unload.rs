@@ -59,4 +59,5 @@ async fn two_hundred_loads_leave_nothing_behind() {
         "20 kept models take only {} MiB",
         leaked >> 20
     );
+    drop(kept);
 }

@@ -12,7 +12,9 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext};
+use wasmtime::component::__internal::{
+    CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext,
+};
 use wasmtime::component::{ComponentType, Lower};
 use wharf_core::Element;
 

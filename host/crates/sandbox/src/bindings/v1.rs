@@ -10,7 +10,7 @@ mod requests;
 mod stages;
 mod tensors;
 
-use wasmtime::component::{Linker, LinkerInstance, ResourceType};
+use wasmtime::component::{Linker, ResourceType};
 use wharf_core::{Body, RequestContext, Tensor};
 
 pub(crate) use generated::exports::wharf::plugin as exports;
@@ -33,8 +33,11 @@ mod generated {
     });
 }
 
+/// A version of the contract: major, minor, patch.
+pub(crate) type Version = (u64, u64, u64);
+
 /// The version of the contract that the host offers.
-pub(crate) const VERSION: (u64, u64, u64) = (1, 0, 0);
+pub(crate) const VERSION: Version = (1, 0, 0);
 
 /// The interfaces that every plugin may import.
 pub(crate) const IMPORTS: [&str; 4] = ["types", "log", "metrics", "settings"];
@@ -58,18 +61,20 @@ pub(crate) const WIT: [&str; 3] = [
 /// Links everything that the contract offers to a plugin.
 pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut types = linker.instance("wharf:plugin/types@1.0.0")?;
-    types.resource("tensor", ResourceType::host::<Tensor>(), |mut store, rep| {
-        store.data_mut().forget::<Tensor>(rep)
-    })?;
+    types.resource(
+        "tensor",
+        ResourceType::host::<Tensor>(),
+        |mut store, rep| store.data_mut().forget::<Tensor>(rep),
+    )?;
     types.resource("body", ResourceType::host::<Body>(), |mut store, rep| {
         store.data_mut().forget::<Body>(rep)
     })?;
     // A guest only ever borrows the request: there is nothing to drop.
-    types.resource("request", ResourceType::host::<RequestContext>(), |_, _| Ok(()))?;
-    let link: [fn(&mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<()>; 3] =
-        [tensors::link, bodies::link, requests::link];
-    for link in link {
-        link(&mut types)?;
-    }
+    types.resource("request", ResourceType::host::<RequestContext>(), |_, _| {
+        Ok(())
+    })?;
+    tensors::link(&mut types)?;
+    bodies::link(&mut types)?;
+    requests::link(&mut types)?;
     imports::link(linker)
 }

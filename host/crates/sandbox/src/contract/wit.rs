@@ -28,7 +28,8 @@ impl Contract {
                     resource = Some(name);
                 } else if line == "    }" {
                     resource = None;
-                } else if let (Some(interface), Some(name)) = (interface, function(words, resource)) {
+                } else if let (Some(interface), Some(name)) = (interface, function(words, resource))
+                {
                     functions.push(Function {
                         interface,
                         name,
@@ -76,7 +77,9 @@ fn function(words: &str, resource: Option<&str>) -> Option<String> {
         return None;
     }
     match resource {
-        Some(resource) if rest.starts_with("static func(") => Some(format!("[static]{resource}.{name}")),
+        Some(resource) if rest.starts_with("static func(") => {
+            Some(format!("[static]{resource}.{name}"))
+        }
         Some(resource) if rest.starts_with("func(") => Some(format!("[method]{resource}.{name}")),
         None if rest.starts_with("func(") => Some(name.to_owned()),
         _ => None,
@@ -91,11 +94,27 @@ mod tests {
     fn every_kind_of_function_is_found() {
         let contract = Contract::v1();
         for (interface, name, line) in [
-            ("preprocess", "process", "process: func(request: borrow<request>, input: payload) -> result<payload, error>"),
+            (
+                "preprocess",
+                "process",
+                "process: func(request: borrow<request>, input: payload) -> result<payload, error>",
+            ),
             ("types", "[method]tensor.name", "name: func() -> string"),
-            ("types", "[static]tensor.from-fp32", "from-fp32: static func(name: string, shape: list<u64>, data: list<f32>) -> result<tensor, error>"),
-            ("types", "[constructor]body", "constructor(media-type: string, data: list<u8>)"),
-            ("token-filter", "[method]filter.push", "push: func(tokens: list<token>) -> result<verdict, error>"),
+            (
+                "types",
+                "[static]tensor.from-fp32",
+                "from-fp32: static func(name: string, shape: list<u64>, data: list<f32>) -> result<tensor, error>",
+            ),
+            (
+                "types",
+                "[constructor]body",
+                "constructor(media-type: string, data: list<u8>)",
+            ),
+            (
+                "token-filter",
+                "[method]filter.push",
+                "push: func(tokens: list<token>) -> result<verdict, error>",
+            ),
             ("settings", "read", "read: func() -> string"),
         ] {
             assert_eq!(contract.signature(interface, name), Some(line));

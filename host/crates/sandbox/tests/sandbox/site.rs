@@ -1,12 +1,15 @@
 //! A site folder with plugins, a sandbox over it, and requests.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tempfile::TempDir;
 use wharf_core::{
@@ -71,6 +74,15 @@ impl Site {
     ) -> Result<Arc<dyn Plugin>, LoadError> {
         let release = self.sandbox.read(&self.put(name, component, settings))?;
         self.sandbox.load(&release)
+    }
+
+    /// The names of all metrics.
+    pub(crate) fn metrics(&self) -> Vec<String> {
+        let families = self.registry.gather();
+        families
+            .iter()
+            .map(|family| family.name().to_owned())
+            .collect()
     }
 
     /// The sum of a metric over the series that have all these labels: the value, or the count of a histogram.
@@ -139,6 +151,18 @@ pub(crate) fn request_of(tenant: &str) -> Arc<RequestContext> {
     })
 }
 
+/// A request with header fields, which tell the guest `hostile` what to do.
+pub(crate) fn request_with(fields: &[(&'static str, &str)]) -> Arc<RequestContext> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.insert(*name, value.parse().unwrap());
+    }
+    Arc::new(RequestContext {
+        headers: Headers::new(headers),
+        ..(*request()).clone()
+    })
+}
+
 pub(crate) fn body(text: &str) -> Payload {
     Payload::Body(Body {
         media_type: "text/plain".into(),
@@ -156,5 +180,37 @@ pub(crate) fn text(payload: &Payload) -> String {
     match payload {
         Payload::Body(body) => String::from_utf8(body.data.to_vec()).unwrap(),
         Payload::Tensors(tensors) => panic!("{tensors:?} is no body"),
+    }
+}
+
+/// What is logged on this thread while it lives.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Begins to keep what this thread logs.
+    pub(crate) fn keep(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -3,15 +3,24 @@
 /// A component with a preprocess stage whose core function is `process`, with `fields` of a core module around it.
 ///
 /// The core function takes the request's handle, the case of the payload and its two words, and gives the address of the
-/// result. The module may import `host` `drop-body`.
+/// result. It has to drop the request's handle with `$drop-request` before it ends.
 pub(crate) fn preprocess(fields: &str) -> Vec<u8> {
     let text = PREPROCESS.replace("FIELDS", fields);
     wat::parse_str(text).unwrap()
 }
 
+/// The same with an import of WASI, as the toolchains of other languages make them.
+pub(crate) fn with_wasi(fields: &str) -> Vec<u8> {
+    let import = r#"(component
+    (import "wasi:clocks/monotonic-clock@0.2.3" (instance (export "now" (func (result u64)))))"#;
+    let text = PREPROCESS.replacen("(component", import, 1);
+    wat::parse_str(text.replace("FIELDS", fields)).unwrap()
+}
+
 /// Gives the payload back.
 pub(crate) const ECHO: &str = r#"
     (func (export "process") (param i32 i32 i32 i32) (result i32)
+        (call $drop-request (local.get 0))
         (i32.store8 (i32.const 0) (i32.const 0))
         (i32.store8 (i32.const 4) (local.get 1))
         (i32.store (i32.const 8) (local.get 2))
@@ -60,14 +69,14 @@ const PREPROCESS: &str = r#"
             (global.set $next (i32.add (local.get $at) (local.get 3)))
             (local.get $at)))
     (core instance $memory (instantiate $memory))
-    (core func $drop-body (canon resource.drop $body))
+    (core func $drop-request (canon resource.drop $request))
     (core module $guest
         (import "env" "memory" (memory 2))
-        (import "host" "drop-body" (func $drop-body (param i32)))
+        (import "host" "drop-request" (func $drop-request (param i32)))
         FIELDS)
     (core instance $guest (instantiate $guest
         (with "env" (instance $memory))
-        (with "host" (instance (export "drop-body" (func $drop-body))))))
+        (with "host" (instance (export "drop-request" (func $drop-request))))))
     (func $process (param "request" (borrow $request)) (param "input" $payload) (result (result $payload (error $error)))
         (canon lift (core func $guest "process")
             (memory (core memory $memory "memory"))

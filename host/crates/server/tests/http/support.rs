@@ -71,8 +71,8 @@ pub(crate) async fn start(config: Config) -> Running {
         Arc::new(fakes::FakePlugins),
         &meter,
     )
-    .await
     .unwrap();
+    serving.loaded().await;
     let observability = Observability {
         meter,
         metrics_text: Arc::new(|| "a_metric 1\n".to_owned()),

@@ -141,11 +141,12 @@ pub(crate) fn parse(name: Name, text: &str) -> Result<RouteSpec, LoadError> {
         implicit: false,
         router: file
             .router
-            .map(|entry| at.stage("router".to_owned(), entry))
+            .as_ref()
+            .map(|entry| at.stage("router", entry))
             .transpose()?,
         candidates,
-        pre: at.stages("pre", file.pre)?,
-        post: at.stages("post", file.post)?,
+        pre: at.stages("pre", &file.pre)?,
+        post: at.stages("post", &file.post)?,
         timeout: at
             .range("timeout_ms", file.timeout_ms, MAX_MS)?
             .map(Duration::from_millis),
@@ -183,18 +184,18 @@ impl At {
         Name::new(name).map_err(|error| self.error(key, error.to_string()))
     }
 
-    fn stage(&self, key: String, entry: StageEntry) -> Result<StageSpec, LoadError> {
+    fn stage(&self, key: &str, entry: &StageEntry) -> Result<StageSpec, LoadError> {
         Ok(StageSpec {
-            plugin: self.name(&key, &entry.plugin)?,
+            plugin: self.name(key, &entry.plugin)?,
             on_failure: entry.on_failure,
         })
     }
 
-    fn stages(&self, key: &str, entries: Vec<StageEntry>) -> Result<Vec<StageSpec>, LoadError> {
+    fn stages(&self, key: &str, entries: &[StageEntry]) -> Result<Vec<StageSpec>, LoadError> {
         entries
-            .into_iter()
+            .iter()
             .enumerate()
-            .map(|(index, entry)| self.stage(format!("{key}[{index}]"), entry))
+            .map(|(index, entry)| self.stage(&format!("{key}[{index}]"), entry))
             .collect()
     }
 
@@ -228,7 +229,7 @@ impl At {
 
     fn range<T>(&self, key: &str, value: Option<T>, most: T) -> Result<Option<T>, LoadError>
     where
-        T: PartialOrd + From<u8> + fmt::Display,
+        T: Copy + PartialOrd + From<u8> + fmt::Display,
     {
         match value {
             Some(value) if value < T::from(1) || value > most => {

@@ -32,7 +32,10 @@ struct Slot {
     failure: Option<Failure>,
 }
 
-type Results = BTreeMap<(Name, u64), (ModelVersion, Result<Arc<dyn Model>, LoadError>)>;
+/// What became of loading a version.
+type LoadResult = (ModelVersion, Result<Arc<dyn Model>, LoadError>);
+
+type Results = BTreeMap<(Name, u64), LoadResult>;
 
 impl Models {
     pub(super) fn plan(
@@ -189,7 +192,7 @@ impl Slot {
         &mut self,
         name: &Name,
         version: &ModelVersion,
-        loaded: Option<(ModelVersion, Result<Arc<dyn Model>, LoadError>)>,
+        loaded: Option<LoadResult>,
         effects: &mut Effects,
     ) {
         match loaded {

@@ -31,6 +31,9 @@ struct Slot {
     rejected: Option<(Digest, Arc<LoadError>)>,
 }
 
+/// What became of loading a release: its digest, and the plugin.
+type LoadResult = (Digest, Result<Arc<dyn Plugin>, LoadError>);
+
 impl Plugins {
     pub(super) fn plan(
         &self,
@@ -55,7 +58,7 @@ impl Plugins {
     pub(super) fn apply(
         &mut self,
         section: Section<PluginFound>,
-        mut loaded: BTreeMap<Name, (Digest, Result<Arc<dyn Plugin>, LoadError>)>,
+        mut loaded: BTreeMap<Name, LoadResult>,
         effects: &mut Effects,
     ) {
         if section.complete {
@@ -238,7 +241,7 @@ impl Slot {
         &mut self,
         name: &Name,
         digest: Digest,
-        loaded: Option<(Digest, Result<Arc<dyn Plugin>, LoadError>)>,
+        loaded: Option<LoadResult>,
         effects: &mut Effects,
     ) {
         if self

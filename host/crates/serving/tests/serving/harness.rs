@@ -50,8 +50,8 @@ impl Harness {
             Arc::new(plugins.clone()),
             &meters.meter("test"),
         )
-        .await
         .unwrap();
+        serving.loaded().await;
         assert!(serving.ready());
         Self {
             site,

@@ -139,8 +139,9 @@ async fn a_start_needs_a_folder_and_nothing_in_it() {
             &meter,
         )
     };
-    assert!(start(site.path().join("wharf.toml")).await.is_err());
-    let serving = start(site.path().to_owned()).await.unwrap();
+    assert!(start(site.path().join("wharf.toml")).is_err());
+    let serving = start(site.path().to_owned()).unwrap();
+    serving.loaded().await;
     assert!(serving.ready());
     assert_eq!(serving.snapshot().routes().count(), 0);
     serving.shutdown().await;

@@ -107,7 +107,9 @@ pub(super) fn range(
         Some(end) if end <= size => Ok(data.slice(offset as usize..end as usize)),
         _ => Err(invalid(
             None,
-            format!("{length} bytes from {offset} on are not inside the {size} bytes that there are"),
+            format!(
+                "{length} bytes from {offset} on are not inside the {size} bytes that there are"
+            ),
         )),
     }
 }

@@ -39,8 +39,11 @@ pub(super) fn link(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Resu
             .collect();
         Ok((headers,))
     })?;
-    types.func_wrap("[method]request.remaining-ms", |store: Store<'_>, _: Handle| {
-        let remaining = store.data().request()?.remaining().as_millis();
-        Ok((u64::try_from(remaining).unwrap_or(u64::MAX),))
-    })
+    types.func_wrap(
+        "[method]request.remaining-ms",
+        |store: Store<'_>, _: Handle| {
+            let remaining = store.data().request()?.remaining().as_millis();
+            Ok((u64::try_from(remaining).unwrap_or(u64::MAX),))
+        },
+    )
 }

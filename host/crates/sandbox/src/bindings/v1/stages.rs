@@ -51,7 +51,8 @@ impl StageExports {
         store: &mut Store<GuestState>,
         instance: &Instance,
     ) -> wasmtime::Result<Stages> {
-        let of = |error: wasmtime::Error, interface: &str| error.context(format!("export {interface}"));
+        let of =
+            |error: wasmtime::Error, interface: &str| error.context(format!("export {interface}"));
         Ok(Stages {
             preprocess: (self.preprocess.as_ref())
                 .map(|indices| indices.load(&mut *store, instance))
@@ -82,7 +83,10 @@ pub(crate) struct Stages {
     preprocess: Option<exports::preprocess::Guest>,
     postprocess: Option<exports::postprocess::Guest>,
     router: Option<exports::router::Guest>,
-    #[expect(dead_code, reason = "checked when a plugin is loaded; called with text generation")]
+    #[expect(
+        dead_code,
+        reason = "checked when a plugin is loaded; called with text generation"
+    )]
     token_filter: Option<exports::token_filter::Guest>,
     lifecycle: Option<exports::lifecycle::Guest>,
 }
@@ -124,19 +128,31 @@ impl Stages {
     ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
         let given = match job {
             Job::Preprocess(payload) => {
-                let Some(stage) = &self.preprocess else { return Ok(None) };
+                let Some(stage) = &self.preprocess else {
+                    return Ok(None);
+                };
                 let payload = lend(store.data_mut(), payload)?;
-                stage.call_process(&mut *store, request_handle(), &payload).await?
+                stage
+                    .call_process(&mut *store, request_handle(), &payload)
+                    .await?
             }
             Job::Postprocess(payload) => {
-                let Some(stage) = &self.postprocess else { return Ok(None) };
+                let Some(stage) = &self.postprocess else {
+                    return Ok(None);
+                };
                 let payload = lend(store.data_mut(), payload)?;
-                stage.call_process(&mut *store, request_handle(), &payload).await?
+                stage
+                    .call_process(&mut *store, request_handle(), &payload)
+                    .await?
             }
             Job::Route(candidates) => {
-                let Some(stage) = &self.router else { return Ok(None) };
+                let Some(stage) = &self.router else {
+                    return Ok(None);
+                };
                 let candidates: Vec<_> = candidates.iter().map(candidate).collect();
-                let index = stage.call_route(&mut *store, request_handle(), &candidates).await?;
+                let index = stage
+                    .call_route(&mut *store, request_handle(), &candidates)
+                    .await?;
                 let index = index.map(|index| index as usize);
                 if let Ok(index) = index
                     && index >= candidates.len()

@@ -35,12 +35,15 @@ pub(super) fn link(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Resu
     types.func_wrap("[method]tensor.shape", |store: Store<'_>, (tensor,)| {
         Ok((store.data().tensor(&tensor)?.shape().to_vec(),))
     })?;
-    types.func_wrap("[method]tensor.byte-length", |store: Store<'_>, (tensor,)| {
-        Ok((store.data().tensor(&tensor)?.data().len() as u64,))
-    })?;
+    types.func_wrap(
+        "[method]tensor.byte-length",
+        |store: Store<'_>, (tensor,)| Ok((store.data().tensor(&tensor)?.data().len() as u64,)),
+    )?;
 
     types.func_wrap("[method]tensor.read", |store: Store<'_>, (tensor,)| {
-        Ok((Lent::<u8>::new(store.data().tensor(&tensor)?.data().clone()),))
+        Ok((Lent::<u8>::new(
+            store.data().tensor(&tensor)?.data().clone(),
+        ),))
     })?;
     types.func_wrap(
         "[method]tensor.read-range",
@@ -110,6 +113,10 @@ fn from_elements(
     made(&mut store, &name, tensor)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the linker gives host functions the store by value"
+)]
 fn read<T: Element + ComponentType + Lower>(
     store: Store<'_>,
     (tensor,): (Resource<Tensor>,),
@@ -118,6 +125,10 @@ fn read<T: Element + ComponentType + Lower>(
     Ok((of_datatype(tensor, T::DATATYPE).map(|()| Lent::new(tensor.data().clone())),))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the linker gives host functions the store by value"
+)]
 fn read_elements(
     store: Store<'_>,
     (tensor,): (Resource<Tensor>,),

@@ -1,0 +1,135 @@
+//! What a guest may not take: the client learns nothing of it, the log names the limit.
+
+use wharf_core::ErrorKind;
+
+use crate::site::{Log, Site, body, guest, request, request_with};
+
+const SAFE: &str =
+    "a plugin of this route failed; the server's log has the details under the request id";
+
+#[tokio::test]
+async fn every_excess_is_a_fault_that_names_its_limit() {
+    let site = Site::new();
+    let settings = "[limits]\nmemory_mb = 32\ncall_ms = 2000\nhandles = 1000\nhost_call_mb = 16\noutput_mb = 4";
+    let hostile = site.load("hostile", &guest("hostile"), settings).unwrap();
+    for (behaviour, count, named) in [
+        ("hog", "0", "limits.memory_mb = 32"),
+        ("handles", "100000", "limits.handles = 1000"),
+        ("many-tensors", "100000", "limits.handles = 1000"),
+        ("huge-list", "1000000", "limits.host_call_mb = 16"),
+        ("big-output", "8388608", "limits.output_mb = 4"),
+        ("spin", "0", "limits.call_ms = 2000"),
+    ] {
+        let log = Log::default();
+        let kept = log.keep();
+        let request = request_with(&[("x-behaviour", behaviour), ("x-count", count)]);
+        let error = hostile.preprocess(&request, body("x")).await.unwrap_err();
+        drop(kept);
+        assert_eq!(error.kind(), ErrorKind::PluginFault, "{behaviour}");
+        assert_eq!(error.message(), SAFE, "{behaviour}");
+        let text = log.text();
+        assert!(text.contains(named), "{behaviour}: {text}");
+        assert!(
+            text.contains("request-1") && text.contains("hostile"),
+            "{behaviour}: {text}"
+        );
+        // The next request is served as if nothing had been.
+        hostile
+            .preprocess(&crate::site::request(), body("x"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(hostile.health().faults, 6);
+    assert_eq!(hostile.health().consecutive_faults, 0);
+    assert_eq!(
+        site.metric("plugin_trap_total", &[("plugin", "hostile")]),
+        6.0
+    );
+    assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_traps_text_reaches_the_log_alone() {
+    let site = Site::new();
+    let hostile = site.load("hostile", &guest("hostile"), "").unwrap();
+    for (behaviour, logged) in [
+        ("trap", "unreachable"),
+        ("panic", "a dire message"),
+        ("recurse", "wasm trap"),
+    ] {
+        let log = Log::default();
+        let kept = log.keep();
+        let request = request_with(&[("x-behaviour", behaviour), ("x-message", "a dire message")]);
+        let error = hostile.preprocess(&request, body("x")).await.unwrap_err();
+        drop(kept);
+        assert_eq!(error.message(), SAFE);
+        let text = log.text();
+        assert!(text.contains(logged), "{behaviour}: {text}");
+        assert!(text.contains("wasm backtrace"), "{behaviour}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn log_lines_are_bounded_in_rate_and_length() {
+    let site = Site::new();
+    let hostile = site
+        .load(
+            "hostile",
+            &guest("hostile"),
+            "[limits]\nlog_lines_per_second = 5",
+        )
+        .unwrap();
+    let log = Log::default();
+    let kept = log.keep();
+    for (behaviour, count) in [("long-line", "1000000"), ("chatty", "1000")] {
+        let request = request_with(&[("x-behaviour", behaviour), ("x-count", count)]);
+        hostile.preprocess(&request, body("x")).await.unwrap();
+    }
+    drop(kept);
+    assert!(log.text().len() < 64 * 1024, "{} bytes", log.text().len());
+    assert!(log.text().matches("a line of many").count() < 20);
+    assert!(site.metric("plugin_log_line_dropped_total", &[("plugin", "hostile")]) > 900.0);
+}
+
+#[tokio::test]
+async fn metrics_that_are_not_declared_are_dropped() {
+    let site = Site::new();
+    let hostile = site.load("hostile", &guest("hostile"), "").unwrap();
+    let request = request_with(&[("x-behaviour", "undeclared"), ("x-count", "3")]);
+    hostile.preprocess(&request, body("x")).await.unwrap();
+    assert_eq!(site.metric("plugin_hostile_undeclared_total", &[]), 0.0);
+    assert_eq!(
+        site.metric(
+            "plugin_metric_value_dropped_total",
+            &[("plugin", "hostile")]
+        ),
+        3.0
+    );
+}
+
+#[tokio::test]
+async fn more_calls_than_instances_are_refused_at_once() {
+    let site = Site::new();
+    let hostile = site
+        .load("hostile", &guest("hostile"), "[limits]\ninstances = 2")
+        .unwrap();
+    let spin = request_with(&[("x-behaviour", "spin")]);
+    let (mut first, mut second) = (
+        hostile.preprocess(&spin, body("x")),
+        hostile.preprocess(&spin, body("x")),
+    );
+    // Each yields at a tick of the epoch, and so leaves the call unfinished.
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    assert_eq!(site.metric("plugin_instances_in_use", &[]), 2.0);
+    let error = hostile.preprocess(&request(), body("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    drop((first, second));
+    assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
+    hostile.preprocess(&request(), body("x")).await.unwrap();
+    assert_eq!(
+        site.metric("plugin_call_total", &[("outcome", "cancelled")]),
+        2.0
+    );
+    assert_eq!(hostile.health().faults, 0);
+}
