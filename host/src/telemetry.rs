@@ -93,8 +93,11 @@ impl Telemetry {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("wharf"))
                 .with_filter(only_spans)
+                .boxed()
         });
-        tracing_subscriber::registry().with(log).with(spans).init();
+        // A list, and no optional layer: an absent one counts as interested in everything, and spans are made for nobody.
+        let layers: Vec<_> = std::iter::once(log).chain(spans).collect();
+        tracing_subscriber::registry().with(layers).init();
         let (metrics, registry) = meter()?;
         Ok(Self {
             metrics,

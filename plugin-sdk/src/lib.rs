@@ -70,6 +70,8 @@ mod export;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod glue;
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+mod heap;
 #[cfg(target_arch = "wasm32")]
 mod host;
 pub mod log;

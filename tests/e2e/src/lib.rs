@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 
 pub use client::{Client, Protocol, Request, Response};
 pub use load::{Load, Report};
-pub use metrics::Metrics;
+pub use metrics::{Family, Metrics};
 pub use process::{Exit, Wharf, check, wharf_command};
 pub use site::{Site, guest, quickstart};
 

@@ -1,6 +1,6 @@
 //! A scrape of `/metrics`, read as far as the tests need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
@@ -9,6 +9,15 @@ use anyhow::{Context, Result};
 pub struct Metrics {
     series: BTreeMap<String, f64>,
     kinds: BTreeMap<String, String>,
+}
+
+/// A metric with all its series.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Family {
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: String,
+    /// The labels that any of its series has, without the bounds of buckets.
+    pub labels: BTreeSet<String>,
 }
 
 impl Metrics {
@@ -48,6 +57,33 @@ impl Metrics {
             })
             .map(|(_, value)| value)
             .sum()
+    }
+
+    /// Each metric by its name.
+    #[must_use]
+    pub fn families(&self) -> BTreeMap<String, Family> {
+        let mut families: BTreeMap<String, Family> = BTreeMap::new();
+        for series in self.series.keys() {
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let of_histogram = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|part| name.strip_suffix(part))
+                .filter(|name| {
+                    self.kinds
+                        .get(*name)
+                        .is_some_and(|kind| kind == "histogram")
+                });
+            let name = of_histogram.unwrap_or(name);
+            let family = families.entry(name.to_owned()).or_default();
+            family.kind = self.kinds.get(name).cloned().unwrap_or_default();
+            // Every other part between quotes is `{name=` or `,name=`: no value here has a quote in it.
+            let names = labels.split('"').step_by(2);
+            let names = names.filter_map(|part| part.trim_start_matches(',').strip_suffix('='));
+            family
+                .labels
+                .extend(names.filter(|name| *name != "le").map(str::to_owned));
+        }
+        families
     }
 
     /// How many series there are.
@@ -95,6 +131,20 @@ mod tests {
         assert_eq!(metrics.sum("a_total", &["x=\"1\"", "y=\"2\""]), 3.0);
         assert_eq!(metrics.sum("a", &[]), 0.0);
         assert_eq!(metrics.len(), 5);
+    }
+
+    #[test]
+    fn families_have_the_labels_of_all_their_series() {
+        let histogram = "# TYPE t histogram\nt_bucket{a=\"1\",le=\"2\"} 1\nt_sum{b=\"x\"} 1\nt_count{a=\"1\"} 1\n";
+        let families = Metrics::parse(&format!("{SCRAPE}{histogram}"))
+            .unwrap()
+            .families();
+        let labels = |name: &str| families[name].labels.iter().cloned().collect::<Vec<_>>();
+        assert_eq!(families["t"].kind, "histogram");
+        assert_eq!(labels("t"), ["a", "b"]);
+        assert_eq!(labels("a_total"), ["x", "y"]);
+        assert!(labels("memory").is_empty());
+        assert_eq!(families.len(), 4);
     }
 
     #[test]

@@ -224,6 +224,30 @@ impl Wharf {
             .join("\n")
     }
 
+    /// Stops the process where it stands, until [`Wharf::resume`]: what the system has for it queues up.
+    ///
+    /// # Errors
+    /// Where it has ended by itself.
+    pub async fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait_for("the server to stop", async || {
+            // The state is the first field behind the name, which is in parentheses.
+            let stat = std::fs::read_to_string(&stat).ok()?;
+            let (_, fields) = stat.rsplit_once(") ")?;
+            fields.starts_with('T').then_some(())
+        })
+        .await
+    }
+
+    /// Lets a paused process go on.
+    ///
+    /// # Errors
+    /// Where it has ended by itself.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Asks the process to end.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub(crate) enum StartError {
 
 impl InstanceFactory {
     /// Makes an instance that is not yet initialised.
-    pub(crate) async fn instantiate(&self) -> Result<GuestInstance, StartError> {
+    pub(crate) async fn instantiate(&self) -> Result<Box<GuestInstance>, StartError> {
         let limits = &self.plugin.limits;
         let state = GuestState::new(Arc::clone(&self.plugin));
         let mut store = Store::new(self.component.engine(), state);
@@ -55,13 +55,14 @@ impl InstanceFactory {
             })
             .await;
         match stages {
-            Ok(stages) => Ok(GuestInstance { store, stages }),
+            // In a box, since it goes through many hands: its moves would cost more than a call.
+            Ok(stages) => Ok(Box::new(GuestInstance { store, stages })),
             Err(error) => Err(StartError::Fault(error, store.data_mut().take_output())),
         }
     }
 
     /// Makes an instance that is ready for a stage call.
-    pub(crate) async fn start(&self) -> Result<GuestInstance, StartError> {
+    pub(crate) async fn start(&self) -> Result<Box<GuestInstance>, StartError> {
         let mut instance = self.instantiate().await?;
         instance.init().await?;
         Ok(instance)

@@ -153,6 +153,8 @@ fn json(value: &Value, key: &str) -> Result<serde_json::Value, (String, String)>
 
 #[cfg(test)]
 mod tests {
+    use wharf_testkit::Reference;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Manifest, LoadError> {
@@ -216,5 +218,24 @@ mod tests {
                 .message
                 .starts_with("this is no TOML")
         );
+    }
+
+    const REFERENCE: &str = include_str!("../../../reference/plugin.toml");
+
+    #[test]
+    fn the_reference_gives_the_defaults() {
+        let manifest = parse(REFERENCE).unwrap();
+        assert_eq!(format!("{manifest:?}"), format!("{:?}", parse("").unwrap()));
+    }
+
+    #[test]
+    fn the_reference_has_every_key() {
+        let reference = Reference::new(REFERENCE);
+        assert!(parse(reference.text()).unwrap().pin.is_some());
+        let error = parse("no-such-key = 1").unwrap_err();
+        let (_, known) = error.message.split_once(": use ").unwrap();
+        for key in known.split(", ") {
+            assert!(reference.has("", key), "{key} is missing");
+        }
     }
 }

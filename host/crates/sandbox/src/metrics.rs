@@ -1,13 +1,14 @@
 //! The sandbox's metrics, and those that plugins declare.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{
-    BoundCounter, BoundHistogram, BoundUpDownCounter, Counter, Gauge, Histogram, Meter,
-    UpDownCounter,
+    AsyncInstrument, BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter,
 };
 use parking_lot::Mutex;
 use wharf_core::{Name, Stage};
@@ -41,8 +42,7 @@ pub(crate) struct SandboxMetrics {
     calls: Counter<u64>,
     traps: Counter<u64>,
     duration: Histogram<f64>,
-    in_use: UpDownCounter<i64>,
-    ready: UpDownCounter<i64>,
+    pools: Arc<DashMap<Name, Arc<PoolGauges>>>,
     misses: Counter<u64>,
     compilations: Counter<u64>,
     lines_dropped: Counter<u64>,
@@ -64,6 +64,32 @@ pub(crate) enum Compilation {
 
 impl SandboxMetrics {
     pub(crate) fn new(meter: &Meter) -> Self {
+        let pools = Arc::<DashMap<Name, Arc<PoolGauges>>>::default();
+        let gauge = |name, description, value: fn(&PoolGauges) -> &AtomicI64| {
+            let pools = Arc::clone(&pools);
+            let observe = move |observer: &dyn AsyncInstrument<i64>| {
+                for pool in pools.iter() {
+                    let plugin = KeyValue::new("plugin", pool.key().shared());
+                    observer.observe(value(pool.value()).load(Ordering::Relaxed), &[plugin]);
+                }
+            };
+            // The meter keeps the callback; the instrument itself is only a name for it.
+            let _ = meter
+                .i64_observable_gauge(name)
+                .with_description(description)
+                .with_callback(observe)
+                .build();
+        };
+        gauge(
+            "plugin_instances_in_use",
+            "Plugin instances that work for a request",
+            |pool| &pool.in_use,
+        );
+        gauge(
+            "plugin_instances_ready",
+            "Plugin instances that stand ready",
+            |pool| &pool.ready,
+        );
         Self {
             calls: meter
                 .u64_counter("plugin_call")
@@ -78,14 +104,7 @@ impl SandboxMetrics {
                 .with_description("The time of a plugin call, by plugin and stage")
                 .with_boundaries(DURATION_BOUNDARIES.to_vec())
                 .build(),
-            in_use: meter
-                .i64_up_down_counter("plugin_instances_in_use")
-                .with_description("Plugin instances that work for a request")
-                .build(),
-            ready: meter
-                .i64_up_down_counter("plugin_instances_ready")
-                .with_description("Plugin instances that stand ready")
-                .build(),
+            pools,
             misses: meter
                 .u64_counter("plugin_instance_miss")
                 .with_description("Plugin calls that found no instance ready and made one")
@@ -120,8 +139,7 @@ impl SandboxMetrics {
     pub(crate) fn pool(&self, plugin: &Name) -> PoolMetrics {
         let attributes = [KeyValue::new("plugin", plugin.shared())];
         PoolMetrics {
-            in_use: self.in_use.bind(&attributes),
-            ready: self.ready.bind(&attributes),
+            gauges: Arc::clone(&self.pools.entry(plugin.clone()).or_default()),
             misses: self.misses.bind(&attributes),
         }
     }
@@ -284,24 +302,31 @@ impl StageMetrics {
     }
 }
 
+/// What the gauges of a plugin's pools show. Every release of a plugin counts in the same ones, and the meter reads them when
+/// it is scraped: a request pays for an addition.
+#[derive(Default)]
+struct PoolGauges {
+    in_use: AtomicI64,
+    ready: AtomicI64,
+}
+
 /// The instruments of a pool.
 pub(crate) struct PoolMetrics {
-    in_use: BoundUpDownCounter<i64>,
-    ready: BoundUpDownCounter<i64>,
+    gauges: Arc<PoolGauges>,
     misses: BoundCounter<u64>,
 }
 
 impl PoolMetrics {
     pub(crate) fn taken(&self) {
-        self.in_use.add(1);
+        self.gauges.in_use.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn given_back(&self) {
-        self.in_use.add(-1);
+        self.gauges.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn ready(&self, change: i64) {
-        self.ready.add(change);
+        self.gauges.ready.fetch_add(change, Ordering::Relaxed);
     }
 
     pub(crate) fn missed(&self) {

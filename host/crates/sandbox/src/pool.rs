@@ -36,7 +36,7 @@ pub(crate) struct Pool {
 struct Inner {
     factory: InstanceFactory,
     shelf: Shelf,
-    used: ArrayQueue<GuestInstance>,
+    used: ArrayQueue<Box<GuestInstance>>,
     in_use: AtomicU32,
     stop: AtomicBool,
     metrics: PoolMetrics,
@@ -175,7 +175,7 @@ impl Drop for Pool {
 /// An instance on loan. Dropping it, in whatever state the call is, gives the instance back or throws it away.
 pub(crate) struct Lease<'a> {
     pool: &'a Pool,
-    instance: Option<GuestInstance>,
+    instance: Option<Box<GuestInstance>>,
     tenant: Tenant,
     healthy: bool,
 }
@@ -198,17 +198,16 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let inner = &*self.pool.inner;
         if let Some(instance) = self.instance.take() {
-            let dropped = match &inner.shelf {
+            // Where the queue is full an instance is dropped here.
+            match &inner.shelf {
                 Shelf::Kept(shelf) if self.healthy => {
                     let dropped = shelf.put(self.tenant.take(), instance);
                     inner.metrics.ready(1 - dropped.len() as i64);
-                    dropped
+                    for instance in dropped {
+                        let _ = inner.used.push(instance);
+                    }
                 }
-                _ => vec![instance],
-            };
-            for instance in dropped {
-                // Where the queue is full the instance is dropped here.
-                let _ = inner.used.push(instance);
+                _ => drop(inner.used.push(instance)),
             }
             if inner.used.len() >= USED / 2 {
                 self.pool.wake();

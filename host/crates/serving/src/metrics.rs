@@ -1,13 +1,12 @@
 //! The metrics of serving. Requests count in plain atomics that are made when a route is linked; the meter reads them when
 //! it is asked. So counting costs one addition, and a name that a client made up can never become a series.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dashmap::DashMap;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
-use parking_lot::Mutex;
 use wharf_core::{ErrorKind, Name};
 
 use crate::events::EventKind;
@@ -16,11 +15,14 @@ use crate::events::EventKind;
 /// that was replaced keeps its count, but not for thousands of versions.
 const MOST_MODELS: usize = 4096;
 
-/// Every counter of serving.
+/// Every counter of serving. The maps are concurrent: a scrape walks them while a reload adds to them, and neither waits
+/// until the other is through.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    models: Mutex<BTreeMap<(Name, Name, u64), Arc<ModelCounters>>>,
-    reloads: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    /// By route, model and version.
+    models: DashMap<(Name, Name, u64), Arc<ModelCounters>>,
+    /// By kind and outcome.
+    reloads: DashMap<(&'static str, &'static str), u64>,
 }
 
 /// The requests of one route to one version of a model, by outcome: 0 is success, the rest are the kinds of error.
@@ -85,24 +87,21 @@ impl Drop for Accounting<'_> {
 impl Metrics {
     /// The counters of a route and a model version: the same ones in every generation.
     pub(crate) fn model(&self, route: &Name, model: &Name, version: u64) -> Arc<ModelCounters> {
-        let mut models = self.models.lock();
-        if models.len() >= MOST_MODELS {
-            models.retain(|_, counters| Arc::strong_count(counters) > 1);
+        if self.models.len() >= MOST_MODELS {
+            self.models
+                .retain(|_, counters| Arc::strong_count(counters) > 1);
         }
-        Arc::clone(
-            models
-                .entry((route.clone(), model.clone(), version))
-                .or_insert_with(|| Arc::new(ModelCounters::new(route, model, version))),
-        )
+        let key = (route.clone(), model.clone(), version);
+        let counters = self
+            .models
+            .entry(key)
+            .or_insert_with(|| Arc::new(ModelCounters::new(route, model, version)));
+        Arc::clone(&counters)
     }
 
     /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `site`.
     pub(crate) fn reload(&self, kind: &'static str, outcome: EventKind) {
-        *self
-            .reloads
-            .lock()
-            .entry((kind, outcome.name()))
-            .or_default() += 1;
+        *self.reloads.entry((kind, outcome.name())).or_default() += 1;
     }
 
     /// Makes the meter read the counters, and what `gauges` shows.
@@ -113,7 +112,7 @@ impl Metrics {
             .u64_observable_counter("model_request")
             .with_description("Requests by route (endpoint), model version and outcome")
             .with_callback(move |observer| {
-                for counters in metrics.models.lock().values() {
+                for counters in &metrics.models {
                     for (count, attributes) in counters.outcomes.iter().zip(&counters.attributes) {
                         let count = count.load(Ordering::Relaxed);
                         if count > 0 {
@@ -128,10 +127,11 @@ impl Metrics {
             .u64_observable_counter("reload")
             .with_description("Changes of the site by kind and outcome")
             .with_callback(move |observer| {
-                for ((kind, outcome), count) in metrics.reloads.lock().iter() {
+                for count in &metrics.reloads {
+                    let (kind, outcome) = *count.key();
                     let attributes = [
-                        KeyValue::new("kind", *kind),
-                        KeyValue::new("outcome", *outcome),
+                        KeyValue::new("kind", kind),
+                        KeyValue::new("outcome", outcome),
                     ];
                     observer.observe(*count, &attributes);
                 }

@@ -10,6 +10,7 @@
 mod engine;
 mod gate;
 mod plugins;
+mod reference;
 mod request;
 mod script;
 mod site;
@@ -18,6 +19,7 @@ mod wait;
 pub use engine::{FakeEngine, FakeModel};
 pub use gate::{Gate, Gates};
 pub use plugins::{FakePlugin, FakePluginHost};
+pub use reference::{Reference, known_keys};
 pub use request::{body, request, request_with, tensor, text, values};
 pub use site::Site;
 pub use wait::eventually;

@@ -65,11 +65,11 @@ async fn a_body_over_the_limit_is_refused() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_stops_its_work_and_frees_its_slot() -> Result<()> {
     const CLIENTS: usize = 20;
-    const REQUESTS: u32 = 100;
+    const REQUESTS: u32 = 500;
 
     let site = Site::empty()?;
     site.adder("adder", 1, 1.0)?;
-    // One run takes about a second: all of them together would take half an hour.
+    // One run takes about a second: all of them together would take hours.
     site.write("models/slow/1/model.onnx", onnx::slow(800))?;
     let mut wharf = Wharf::serve(&site).await?;
     let address = wharf.listen();

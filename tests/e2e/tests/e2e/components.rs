@@ -67,6 +67,44 @@ async fn a_component_that_cannot_be_served_leaves_the_old_one_serving() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_granted_is_denied_by_the_name_of_its_grant() -> Result<()> {
+    let site = site()?;
+    let mut wharf = Wharf::serve(&site).await?;
+    let load = Load::start(wharf.listen(), 2, &one_to_four("route"));
+    load.wait_for_answer(is_shifted_by(1.0)).await?;
+
+    let whole = guest("echo")?;
+    let types = b"wharf:plugin/types@1.0.0";
+    for (import, grant) in [
+        (&b"wharf:plugin/model@1.0.0"[..], "model"),
+        (b"wharf:plugin/codec@1.0.0", "codec"),
+        (b"wasi:http/outgoing@0.2.3", "http"),
+    ] {
+        ensure!(
+            import.len() == types.len(),
+            "only equal lengths are replaced"
+        );
+        site.write("plugins/echo.wasm", replaced(&whole, types, import))?;
+        let denial = format!("needs the grant \"{grant}\"");
+        let reload = wharf.reload().await?;
+        for found in [
+            error_of(&reload, "plugins/echo")?,
+            event_of(&wharf.snapshot().await?, "plugins/echo")?,
+        ] {
+            ensure!(
+                found["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains(&denial)),
+                "{found} does not say: {denial}"
+            );
+        }
+        load.wait_for_answer(is_shifted_by(1.0)).await?;
+    }
+    load.stop().await?.without_failure()?;
+    expect_recovered(&mut wharf, "adder").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_over_the_size_cap_is_refused() -> Result<()> {
     let site = site()?;
     site.write("wharf.toml", "[plugins]\ncomponent_mb = 1\n")?;

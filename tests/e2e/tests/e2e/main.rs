@@ -7,6 +7,7 @@ mod clients;
 mod components;
 mod demo;
 mod memory;
+mod metrics;
 mod models;
 mod plugins;
 mod reload;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use wharf_e2e::onnx::{External, external_adder, heavy_adder, slow, unknown_operator};
-use wharf_e2e::{Load, Request, Site, Wharf};
+use wharf_e2e::{Load, Request, Site, Wharf, guest};
 
 use crate::admin::{error_of, event_of};
 use crate::{expect_recovered, expect_shifted_by, is_shifted_by, one_to_four};
@@ -180,16 +180,31 @@ async fn requests_in_flight_outlive_their_model() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_during_a_load_comes_back_with_the_whole_site() -> Result<()> {
     let site = Site::empty()?;
+    let cache = Site::empty()?;
+    site.write(
+        "wharf.toml",
+        format!("[plugins]\ncache_folder = \"{}\"\n", cache.path().display()),
+    )?;
     site.adder("adder", 1, 1.0)?;
-    site.plugin("scale", "scale")?;
-    site.write("plugins/scale.toml", "[settings]\nfactor = 1.0\n")?;
+    site.plugin("pass", "scale")?;
+    site.write("plugins/pass.toml", "[settings]\nfactor = 1.0\n")?;
     site.write(
         "routes/route.toml",
-        "model = \"adder\"\ninput = \"tensors\"\npre = [\"scale\"]\n",
+        "model = \"adder\"\ninput = \"tensors\"\npre = [\"pass\"]\n",
     )?;
-    for (version, moment_ms) in [(2_u16, 0), (3, 50), (4, 150), (5, 250), (6, 400)] {
+    let components = ["echo", "scale"].map(guest);
+    let moments_ms = (0..12).map(|moment| moment * 40);
+    for (version, (moment_ms, component)) in
+        (2_u16..).zip(moments_ms.zip(components.iter().cycle()))
+    {
         let wharf = Wharf::serve(&site).await?;
         let amount = f32::from(version);
+        // A component that has to be compiled, and a model that takes a while.
+        for artifact in std::fs::read_dir(cache.path())? {
+            std::fs::remove_file(artifact?.path())?;
+        }
+        let component = component.as_ref().ok().context("the guests are built")?;
+        site.write("plugins/pass.wasm", component)?;
         site.write(
             &format!("models/adder/{version}/model.onnx"),
             heavy_adder(amount, 500_000),
@@ -198,11 +213,34 @@ async fn a_server_killed_during_a_load_comes_back_with_the_whole_site() -> Resul
         tokio::time::sleep(Duration::from_millis(moment_ms)).await;
         wharf.kill().await?;
 
+        // It is ready when all of the site is in force, and not before: the first answer is of the new model.
         let mut wharf = Wharf::serve(&site).await?;
         expect_shifted_by(&mut wharf.client(), "route", f64::from(amount)).await?;
         expect_recovered(&mut wharf, "adder").await?;
+        site.remove(&format!("models/adder/{}", version - 1))?;
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_while_files_are_copied_comes_back_with_what_is_whole() -> Result<()> {
+    let site = Site::empty()?;
+    site.adder("adder", 1, 1.0)?;
+    let whole = heavy_adder(2.0, 100_000);
+    for share in 0..4 {
+        let wharf = Wharf::serve(&site).await?;
+        let half = &whole[..whole.len() * share / 4];
+        site.write_in_place("models/adder/2/model.onnx", half)?;
+        wharf.kill().await?;
+
+        let mut wharf = Wharf::serve(&site).await?;
+        expect_shifted_by(&mut wharf.client(), "adder", 1.0).await?;
+        error_of(&wharf.snapshot().await?, "models/adder/2")?;
+        expect_recovered(&mut wharf, "adder").await?;
+    }
+    site.write_in_place("models/adder/2/model.onnx", &whole)?;
+    let wharf = Wharf::serve(&site).await?;
+    expect_shifted_by(&mut wharf.client(), "adder", 2.0).await
 }
 
 fn tempfile_with(values: &[f32]) -> Result<Site> {

@@ -127,6 +127,36 @@ async fn greed_ends_at_the_limit_that_the_log_names() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gibibyte_ends_at_a_limit_before_the_host_copies_it() -> Result<()> {
+    // The guest may have that much memory. What it makes of it is too much for one call of the host, or for an answer.
+    let limits = "memory_mb = 3072\ncall_ms = 60000\nhost_call_mb = 64\noutput_mb = 64";
+    for (behaviour, count) in [("huge-list", 1 << 27), ("big-output", 1 << 30)] {
+        let site = site(behaviour, limits)?;
+        let mut wharf = Wharf::serve(&site).await?;
+        let request = one_to_four("hostile").header("x-count", count.to_string());
+        wharf
+            .client()
+            .send(&request)
+            .await?
+            .problem(502)
+            .with_context(|| format!("the behaviour {behaviour}"))?;
+        let log = wharf.log();
+        ensure!(
+            log.contains("limits.host_call_mb = 64") || log.contains("limits.output_mb = 64"),
+            "{behaviour}: the log names no limit:\n{log}"
+        );
+        expect_recovered(&mut wharf, "adder").await?;
+        let resident = wharf.resident_bytes()?;
+        ensure!(
+            resident < 512 << 20,
+            "{behaviour}: {} MiB stayed",
+            resident >> 20
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_text_of_a_panic_is_for_the_operator_alone() -> Result<()> {
     let site = site("panic", "")?;
     let mut wharf = Wharf::serve(&site).await?;
@@ -187,7 +217,7 @@ async fn calls_that_are_given_up_free_their_instances() -> Result<()> {
     let mut clients = JoinSet::new();
     for client in 0..20_u64 {
         clients.spawn(async move {
-            for request in 0..50 {
+            for request in 0..500 {
                 let patience = Duration::from_millis((client + request) % 10);
                 let mut client = Client::new(address);
                 let _ = tokio::time::timeout(patience, client.send(&one_to_four("hostile"))).await;

@@ -79,6 +79,36 @@ async fn a_file_that_grows_slowly_is_served_when_it_is_whole() -> Result<()> {
     load.stop().await?.without_failure()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_ran_over_is_followed_by_a_look() -> Result<()> {
+    let site = site()?;
+    site.write("routes/route.toml", "model = \"first\"\n")?;
+    // Nothing but the overflow itself can tell of the change: there is no look from time to time.
+    site.write("wharf.toml", "[serving]\nrescan_ms = 3600000\n")?;
+    let wharf = Wharf::serve(&site).await?;
+    let load = Load::start(wharf.listen(), 2, &one_to_four("route"));
+    load.wait_for_answer(is_shifted_by(1.0)).await?;
+    load.stop().await?.without_failure()?;
+
+    wharf.pause().await?;
+    let most: usize = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")?
+        .trim()
+        .parse()?;
+    // Reading is no change, but it is reported. Equal reports in a row count as one: so two files in turn.
+    let files = ["routes/route.toml", "wharf.toml"].map(|file| site.path().join(file));
+    for _ in 0..=most {
+        for file in &files {
+            std::fs::File::open(file)?;
+        }
+    }
+    site.write("routes/route.toml", "model = \"second\"\n")?;
+    wharf.resume()?;
+
+    let load = Load::start(wharf.listen(), 2, &one_to_four("route"));
+    load.wait_for_answer(is_shifted_by(2.0)).await?;
+    load.stop().await?.without_failure()
+}
+
 async fn generation(wharf: &Wharf) -> Result<u64> {
     wharf.snapshot().await?["generation"]
         .as_u64()

@@ -15,7 +15,7 @@ const IDLE_ROUNDS: u32 = 20;
 
 /// A bounded queue of instances that no request has used.
 pub(super) struct FreshShelf {
-    ready: ArrayQueue<GuestInstance>,
+    ready: ArrayQueue<Box<GuestInstance>>,
     /// How many are to stand ready: doubled when a request found none, halved when there are no requests.
     target: AtomicUsize,
     taken: AtomicUsize,
@@ -37,7 +37,7 @@ impl FreshShelf {
         }
     }
 
-    pub(super) fn take(&self) -> Option<GuestInstance> {
+    pub(super) fn take(&self) -> Option<Box<GuestInstance>> {
         self.taken.fetch_add(1, Ordering::Relaxed);
         let found = self.ready.pop();
         if found.is_none() {
@@ -59,7 +59,7 @@ impl FreshShelf {
     }
 
     /// Puts an instance on the shelf; false, and the instance dropped, where it is full.
-    pub(super) fn put(&self, instance: GuestInstance) -> bool {
+    pub(super) fn put(&self, instance: Box<GuestInstance>) -> bool {
         self.ready.push(instance).is_ok()
     }
 

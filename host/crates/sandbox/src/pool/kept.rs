@@ -27,7 +27,7 @@ pub(super) struct KeptShelf {
 
 struct Place {
     /// The one last used is the last: its memory is warm.
-    instances: Vec<GuestInstance>,
+    instances: Vec<Box<GuestInstance>>,
     last_used: Instant,
 }
 
@@ -59,14 +59,18 @@ impl KeptShelf {
         }
     }
 
-    pub(super) fn take(&self, tenant: &Tenant) -> Option<GuestInstance> {
+    pub(super) fn take(&self, tenant: &Tenant) -> Option<Box<GuestInstance>> {
         let instance = self.places.lock().get_mut(tenant)?.instances.pop()?;
         self.kept.fetch_sub(1, Ordering::AcqRel);
         Some(instance)
     }
 
     /// Keeps an instance. Gives those that have to go for it.
-    pub(super) fn put(&self, tenant: Tenant, instance: GuestInstance) -> Vec<GuestInstance> {
+    pub(super) fn put(
+        &self,
+        tenant: Tenant,
+        instance: Box<GuestInstance>,
+    ) -> Vec<Box<GuestInstance>> {
         let now = Instant::now();
         let mut places = self.places.lock();
         let mut dropped = Vec::new();
@@ -101,7 +105,7 @@ impl KeptShelf {
         dropped
     }
 
-    fn take_idlest(&self) -> Option<GuestInstance> {
+    fn take_idlest(&self) -> Option<Box<GuestInstance>> {
         let mut places = self.places.lock();
         let (_, place) = places
             .iter_mut()

@@ -133,3 +133,25 @@ async fn more_calls_than_instances_are_refused_at_once() {
     );
     assert_eq!(hostile.health().faults, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_cancelled_calls_leave_nothing() {
+    let site = Site::new();
+    let hostile = site.load("hostile", &guest("hostile"), "").unwrap();
+    let spin = request_with(&[("x-behaviour", "spin")]);
+    for call in 0..10_000 {
+        let mut running = hostile.preprocess(&spin, body("x"));
+        // Given up before it begins, or in the middle of the guest's loop: it yields at a tick of the epoch.
+        if call % 2 == 0 {
+            assert!(futures_util::poll!(&mut running).is_pending(), "{call}");
+        }
+        drop(running);
+    }
+    assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
+    assert_eq!(
+        site.metric("plugin_call_total", &[("outcome", "cancelled")]),
+        5_000.0
+    );
+    assert_eq!(hostile.health().faults, 0);
+    hostile.preprocess(&request(), body("x")).await.unwrap();
+}

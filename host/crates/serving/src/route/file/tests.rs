@@ -1,4 +1,8 @@
+use wharf_testkit::{Reference, known_keys};
+
 use super::*;
+
+const REFERENCE: &str = include_str!("../../../../../reference/route.toml");
 
 fn parsed(text: &str) -> Result<RouteSpec, LoadError> {
     parse(Name::new("r").unwrap(), text)
@@ -58,4 +62,34 @@ fn each_refusal_names_the_key() {
 fn what_is_no_toml_names_the_line() {
     let error = parsed("model = 'a'\npre = [").unwrap_err();
     assert!(error.message.starts_with("line 2"), "{error}");
+}
+
+#[test]
+fn the_reference_is_read() {
+    let spec = parsed(REFERENCE).unwrap();
+    assert_eq!(spec.candidates.len(), 1);
+    assert_eq!(spec.post[0].on_failure, OnFailure::Closed);
+    for policy in ["closed", "skip", "previous"] {
+        assert!(
+            REFERENCE.contains(&format!("#   \"{policy}\" ")),
+            "{policy}"
+        );
+    }
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let reference = Reference::new(REFERENCE);
+    // `model` and the candidates exclude each other: only the schema looks at them here.
+    toml::from_str::<RouteFile>(reference.text()).unwrap();
+    for (table, text) in [
+        ("", "no-such-key = 1"),
+        ("candidates", "[[candidates]]\nno-such-key = 1"),
+        ("post", "post = [{ no-such-key = 1 }]"),
+    ] {
+        let error = parsed(text).unwrap_err();
+        for key in known_keys(&error.message) {
+            assert!(reference.has(table, key), "[{table}] {key} is missing");
+        }
+    }
 }

@@ -1,0 +1,102 @@
+use wharf_testkit::{Reference, known_keys};
+
+use super::*;
+
+const REFERENCE: &str = include_str!("../../../../reference/model.toml");
+
+#[test]
+fn every_key_is_optional_and_read() {
+    assert_eq!(
+        Settings::parse("model.toml", "").unwrap(),
+        Settings::default()
+    );
+    let settings = Settings::parse(
+        "model.toml",
+        "[versions]\npolicy = \"listed\"\nlist = [1, 3]\n[instances]\ncount = 2\ndevice = \"cuda:1\"\n\
+         [batching]\nmax_rows = 32\ndelay_ms = 2\n[warmup]\nshapes.X = [1, 3]\n[memory]\narena = false\n",
+    )
+    .unwrap();
+    assert_eq!(settings.instances.device, Device::Cuda(1));
+    assert_eq!(settings.max_rows(), 32);
+    assert_eq!(settings.warmup.shapes["X"], [1, 3]);
+}
+
+#[test]
+fn errors_name_the_key() {
+    for (text, key, says) in [
+        (
+            "[batching]\nmax_row = 1",
+            "batching.max_row",
+            "unknown field `max_row`",
+        ),
+        ("[batching]\nmax_rows = 0", "batching.max_rows", "nonzero"),
+        (
+            "[instances]\ndevice = \"gpu\"",
+            "instances.device",
+            "use \"cpu\"",
+        ),
+        (
+            "[instances]\ndevice = \"cuda:x\"",
+            "instances.device",
+            "use \"cpu\"",
+        ),
+        (
+            "[versions]\npolicy = \"newest\"",
+            "versions.policy",
+            "unknown variant",
+        ),
+        (
+            "[versions]\npolicy = \"listed\"",
+            "versions.list",
+            "needs the versions",
+        ),
+        ("[versions]\nlist = [1]", "versions.list", "only policy"),
+        ("[batching]\ndelay_ms = 1", "batching.delay_ms", "max_rows"),
+        ("turbo = true", "turbo", "unknown field"),
+    ] {
+        let error = Settings::parse("models/m/model.toml", text).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some(key), "{text}: {error}");
+        assert!(error.message.contains(says), "{text}: {error}");
+    }
+    let error = Settings::parse("models/m/model.toml", "a = = 1").unwrap_err();
+    assert!(error.message.contains("not valid TOML"), "{error}");
+}
+
+#[test]
+fn the_reference_is_read_and_gives_the_defaults() {
+    let mut settings = Settings::parse("model.toml", REFERENCE).unwrap();
+    // What depends on the machine or on another setting is no constant: the reference has an example.
+    settings.versions.count = None;
+    settings.instances.count = None;
+    settings.threads = Threads::default();
+    let batching = &mut settings.batching;
+    assert_eq!(batching.max_rows.take().map(NonZeroU32::get), Some(1));
+    assert_eq!(batching.queue_wait_ms.take(), Some(500));
+    batching.queue_capacity = None;
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let reference = Reference::new(REFERENCE);
+    // Keys that exclude each other stand side by side: only the schema looks at them here.
+    toml::from_str::<Settings>(reference.text()).unwrap();
+    for table in [
+        "",
+        "versions",
+        "instances",
+        "threads",
+        "batching",
+        "warmup",
+        "memory",
+    ] {
+        let text = match table {
+            "" => "no-such-key = 1".to_owned(),
+            table => format!("[{table}]\nno-such-key = 1"),
+        };
+        let error = Settings::parse("model.toml", &text).unwrap_err();
+        for key in known_keys(&error.message) {
+            assert!(reference.has(table, key), "[{table}] {key} is missing");
+        }
+    }
+}
