@@ -2,12 +2,15 @@
 //!
 //! Each crate owns its section and checks it. A key that no section knows is an error, so that a misspelt one is noticed.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use wharf_core::LoadError;
+use wharf_sandbox::SandboxError;
 
 /// The name of the file in the site folder.
 pub(crate) const FILE: &str = "wharf.toml";
@@ -39,9 +42,9 @@ pub(crate) struct Overrides {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ServerOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) listen: Option<String>,
+    pub(crate) listen: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) admin_listen: Option<String>,
+    pub(crate) admin_listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -76,6 +79,10 @@ impl Config {
                 return Err(LoadError::new(FILE, "the file cannot be read").with_source(error));
             }
         };
+        // Figment's own error about the syntax is a drawing of several lines.
+        if let Err(error) = text.parse::<toml::Table>() {
+            return Err(syntax_error(&text, &error));
+        }
         Figment::new()
             .merge(Toml::string(&text))
             .merge(environment())
@@ -89,10 +96,17 @@ impl Config {
     /// # Errors
     /// Names the first setting that is out of its range.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
-        self.server
-            .check()
-            .map_err(|error| LoadError::new(FILE, error.to_string()))?;
-        self.serving.check()
+        let wrong = |key: String, message: String| LoadError::new(FILE, message).with_key(key);
+        self.server.check().map_err(|error| {
+            let message = format!("is {}: {}", error.value, error.rule);
+            wrong(format!("server.{}", error.key), message)
+        })?;
+        self.serving.check()?;
+        self.plugins.check().map_err(|error| match error {
+            SandboxError::Setting { key, message } => wrong(format!("plugins.{key}"), message),
+            error => LoadError::new(FILE, error.to_string()),
+        })?;
+        self.telemetry.check()
     }
 }
 
@@ -103,20 +117,32 @@ fn environment() -> Env {
         .split("__")
 }
 
+fn syntax_error(text: &str, error: &toml::de::Error) -> LoadError {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = 1 + before.map_or(0, |before| before.matches('\n').count());
+    LoadError::new(
+        FILE,
+        format!("line {line}: this is no TOML: {}", error.message()),
+    )
+}
+
 /// Puts figment's error into the words of a [`LoadError`].
 fn describe(error: &figment::Error) -> LoadError {
     let key = error.path.join(".");
+    let what = match &error.kind {
+        Kind::UnknownField(_, known) => format!("there is no such key: use {}", known.join(", ")),
+        kind => kind.to_string(),
+    };
     let place = error
         .metadata
         .as_ref()
         .filter(|metadata| metadata.name.contains("environment"));
     let message = match place {
         Some(_) => format!(
-            "{} (from the environment: WHARF_{})",
-            error.kind,
+            "{what} (from the environment: WHARF_{})",
             error.path.join("__").to_uppercase()
         ),
-        None => error.kind.to_string(),
+        None => what,
     };
     let problem = LoadError::new(FILE, message);
     if key.is_empty() {
@@ -128,7 +154,7 @@ fn describe(error: &figment::Error) -> LoadError {
 
 #[cfg(test)]
 mod tests {
-    use wharf_testkit::{Reference, known_keys};
+    use wharf_testkit::Reference;
 
     use super::*;
 
@@ -148,7 +174,13 @@ mod tests {
     fn a_misspelt_key_is_named() {
         let error = load("[server]\nlistn = \"127.0.0.1:0\"\n").unwrap_err();
         assert_eq!(error.file, "wharf.toml");
-        assert!(error.to_string().contains("listn"), "{error}");
+        assert_eq!(error.key.as_deref(), Some("server.listn"));
+        assert!(
+            error
+                .message
+                .starts_with("there is no such key: use listen, "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -160,15 +192,45 @@ mod tests {
         )
         .unwrap();
         let mut overrides = Overrides::default();
-        overrides.server.listen = Some("127.0.0.1:2".into());
+        overrides.server.listen = Some(SocketAddr::from(([127, 0, 0, 1], 2)));
         let config = Config::load(site.path(), &overrides).unwrap();
         assert!(format!("{:?}", config.server).contains("127.0.0.1:2"));
     }
 
     #[test]
+    fn a_value_out_of_its_range_is_named() {
+        for (text, key) in [
+            ("[server]\nmax_connections = 0", "server.max_connections"),
+            ("[plugins]\nmax_instances = 0", "plugins.max_instances"),
+            (
+                "[plugins.limits]\nmemory_mb = 0",
+                "plugins.limits.memory_mb",
+            ),
+            ("[telemetry]\nlog_filter = 'a=b=c'", "telemetry.log_filter"),
+            (
+                "[telemetry]\ntrace_sample_ratio = 7.0",
+                "telemetry.trace_sample_ratio",
+            ),
+            (
+                "[telemetry]\notlp_endpoint = 'nowhere'",
+                "telemetry.otlp_endpoint",
+            ),
+        ] {
+            let error = load(text).unwrap().check().unwrap_err();
+            assert_eq!(error.file, FILE);
+            assert_eq!(error.key.as_deref(), Some(key), "{error}");
+        }
+        Config::default().check().unwrap();
+    }
+
+    #[test]
     fn broken_toml_is_an_error_of_the_file() {
-        let error = load("[server\n").unwrap_err();
+        let error = load("# fine\n[server\n").unwrap_err();
         assert_eq!(error.file, "wharf.toml");
+        assert!(
+            error.message.starts_with("line 2: this is no TOML: "),
+            "{error}"
+        );
     }
 
     const REFERENCE: &str = include_str!("../reference/wharf.toml");
@@ -198,8 +260,9 @@ mod tests {
                 "" => "no-such-key = 1".to_owned(),
                 section => format!("[{section}]\nno-such-key = 1"),
             };
-            let error = load(&text).unwrap_err().to_string();
-            for key in known_keys(&error) {
+            let error = load(&text).unwrap_err();
+            let (_, known) = error.message.split_once(": use ").unwrap();
+            for key in known.split(", ") {
                 assert!(reference.has(section, key), "[{section}] {key} is missing");
             }
         }

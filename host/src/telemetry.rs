@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
-use wharf_core::SPAN_TARGET;
+use wharf_core::{LoadError, SPAN_TARGET};
 use wharf_server::Observability;
+
+use crate::config::FILE;
 
 /// The section `[telemetry]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +42,38 @@ impl Default for Config {
             log_filter: "info".into(),
             otlp_endpoint: None,
             trace_sample_ratio: 1.0,
+        }
+    }
+}
+
+impl Config {
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot be used.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        let wrong = |key: &str, message: String| {
+            Err(LoadError::new(FILE, message).with_key(format!("telemetry.{key}")))
+        };
+        if let Err(error) = EnvFilter::try_new(&self.log_filter) {
+            let filter = &self.log_filter;
+            return wrong(
+                "log_filter",
+                format!("{filter:?} is no filter, such as \"info,wharf_serving=debug\": {error}"),
+            );
+        }
+        if !(0.0..=1.0).contains(&self.trace_sample_ratio) {
+            return wrong(
+                "trace_sample_ratio",
+                format!("is {}: use 0 to 1", self.trace_sample_ratio),
+            );
+        }
+        match &self.otlp_endpoint {
+            Some(endpoint) if !endpoint.starts_with("http://") => wrong(
+                "otlp_endpoint",
+                format!("{endpoint:?} is no endpoint, such as \"http://127.0.0.1:4317\""),
+            ),
+            _ => Ok(()),
         }
     }
 }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
 use wharf_core::{Engine, LoadError, PluginHost};
-use wharf_engine::OnnxEngine;
-use wharf_sandbox::Sandbox;
+use wharf_engine::{OnnxEngine, OpenError};
+use wharf_sandbox::{Sandbox, SandboxError};
 use wharf_server::Server;
 use wharf_serving::Serving;
 
-use crate::config::{Config, Overrides};
+use crate::config::{self, Config, Overrides};
 use crate::shutdown;
 use crate::telemetry::Telemetry;
 
@@ -23,16 +23,39 @@ pub(crate) struct Runtimes {
 }
 
 impl Runtimes {
+    /// Starts both.
+    ///
+    /// # Errors
+    /// A [`LoadError`] where a setting is what keeps one from starting.
     pub(crate) fn new(config: &Config, meter: &Meter) -> Result<Self> {
         let engine =
-            OnnxEngine::new(config.models.clone(), meter).context("models cannot be run")?;
+            OnnxEngine::new(config.models.clone(), meter).map_err(|error| match error {
+                OpenError::Library { .. } if config.models.onnxruntime.is_some() => {
+                    setting("models.onnxruntime", error.to_string()).into()
+                }
+                error => anyhow::Error::new(error).context("models cannot be run"),
+            })?;
         let plugins =
-            Sandbox::new(config.plugins.clone(), meter).context("plugins cannot be run")?;
+            Sandbox::new(config.plugins.clone(), meter).map_err(|error| match error {
+                SandboxError::Cache { folder, source } if config.plugins.cache_folder.is_some() => {
+                    let message = format!(
+                        "cannot use {}: {source}; name another folder, or mend its rights",
+                        folder.display()
+                    );
+                    setting("plugins.cache_folder", message).into()
+                }
+                error => anyhow::Error::new(error).context("plugins cannot be run"),
+            })?;
         Ok(Self {
             engine: Arc::new(engine),
             plugins: Arc::new(plugins),
         })
     }
+}
+
+/// A setting that nothing can be made with.
+fn setting(key: &str, message: String) -> LoadError {
+    LoadError::new(config::FILE, message).with_key(key)
 }
 
 /// Serves a site until a signal ends it.
@@ -60,7 +83,6 @@ pub(crate) async fn serve(
         &meter,
     )?;
     let server = Server::bind(&config.server, &serving, &telemetry.observability())?;
-    tracing::info!(addr = %server.address(), admin = %server.admin_address(), "listening");
     if let Some(file) = ready_file {
         announce(&file, &server)
             .with_context(|| format!("{} cannot be written", file.display()))?;

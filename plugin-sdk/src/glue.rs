@@ -35,7 +35,14 @@ fn create<P: Plugin>(slot: &Slot<P>, settings: &str) -> Result<()> {
 fn call<I: Instance, T>(work: impl FnOnce(&I::Plugin) -> Result<T>) -> Result<T> {
     I::with(|slot| {
         if slot.get().is_none() {
-            create(slot, &imports::settings::read())?;
+            // Whoever sent the request can do nothing about it: what is wrong is for the log.
+            create(slot, &imports::settings::read()).map_err(|error| {
+                log::error(
+                    "the plugin cannot be made of its settings",
+                    &[("error", &error)],
+                );
+                Error::failed("the plugin cannot be made of its settings")
+            })?;
         }
         work(slot.get().expect("created above"))
     })

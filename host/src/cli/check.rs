@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use wharf_core::LoadError;
 
 use crate::cli::EXIT_CONFIG;
 use crate::config::{Config, Overrides};
@@ -21,7 +22,9 @@ pub(crate) struct Check {
 impl Check {
     /// Loads everything that `serve` would, and writes what it would refuse to standard output: `FILE [KEY]: MESSAGE`.
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let config = match Config::load(&self.site, &Overrides::default()) {
+        let loaded = Config::load(&self.site, &Overrides::default())
+            .and_then(|config| config.check().map(|()| config));
+        let config = match loaded {
             Ok(config) => config,
             Err(problem) => {
                 println!("{problem}");
@@ -29,7 +32,13 @@ impl Check {
             }
         };
         let meter = opentelemetry::global::meter("wharf");
-        let runtimes = Runtimes::new(&config, &meter)?;
+        let runtimes = match Runtimes::new(&config, &meter) {
+            Ok(runtimes) => runtimes,
+            Err(error) => {
+                println!("{}", error.downcast::<LoadError>()?);
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            }
+        };
         let site = std::path::absolute(&self.site)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -1,5 +1,6 @@
 //! `wharf serve`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,10 +19,10 @@ pub(crate) struct Serve {
     site: PathBuf,
     /// The address of the public listener [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS", env = "WHARF_LISTEN")]
-    listen: Option<String>,
+    listen: Option<SocketAddr>,
     /// The address of the admin listener: metrics, state, reload [default: 127.0.0.1:9090].
     #[arg(long, value_name = "ADDRESS", env = "WHARF_ADMIN_LISTEN")]
-    admin_listen: Option<String>,
+    admin_listen: Option<SocketAddr>,
     /// How log lines look.
     #[arg(long, value_enum, env = "WHARF_LOG_FORMAT")]
     log_format: Option<LogFormat>,
@@ -48,6 +49,7 @@ impl Serve {
             },
         };
         let config = Config::load(&self.site, &overrides)?;
+        config.check()?;
         let site =
             std::path::absolute(&self.site).context("the site folder has no absolute path")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

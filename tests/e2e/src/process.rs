@@ -248,6 +248,17 @@ impl Wharf {
         self.signal(Signal::CONT)
     }
 
+    /// Waits until the log has a text: a line may come later than the answer of the request that it is about.
+    ///
+    /// # Errors
+    /// Where it does not come.
+    pub async fn wait_for_log(&self, text: &str) -> Result<()> {
+        wait_for(&format!("{text:?} in the log"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await
+    }
+
     /// Asks the process to end.
     ///
     /// # Errors

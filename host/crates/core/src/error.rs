@@ -215,13 +215,15 @@ pub struct LoadError {
 }
 
 impl LoadError {
-    /// Makes an error about a whole file.
+    /// Makes an error about a whole file. Lines of the message are joined: operators read a problem a line.
     #[must_use]
     pub fn new(file: impl Into<String>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let lines: Vec<_> = message.lines().map(str::trim).collect();
         Self {
             file: file.into(),
             key: None,
-            message: message.into(),
+            message: lines.join(" ").trim().to_owned(),
             source: None,
         }
     }
@@ -238,5 +240,19 @@ impl LoadError {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_error_is_one_line() {
+        let error = LoadError::new("routes/a.toml", "expected [\n    0x0,\n]\n").with_key("model");
+        assert_eq!(
+            error.to_string(),
+            "routes/a.toml [model]: expected [ 0x0, ]"
+        );
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use opentelemetry::metrics::Meter;
 use ort::environment::Environment;
-use wharf_core::{Engine, LoadError, Model, ModelFolder, ModelVersion};
+use wharf_core::{Digest, Engine, LoadError, Model, ModelFolder, ModelVersion};
 
 use crate::batching::Watchdog;
 use crate::metrics::Metrics;
 use crate::ort::{LibraryError, environment, find};
-use crate::site::{DigestCache, ModelDir, pick, read_settings};
+use crate::site::{DigestCache, ModelDir, pick, pick_below, read_settings};
 use crate::{Config, CudaProbe, Device, DeviceProbe};
 
 /// Runs ONNX models. Its methods block: call them where that does no harm.
@@ -89,19 +89,34 @@ impl Engine for OnnxEngine {
     fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
         let dir = ModelDir::open(&folder.site, &folder.name)?;
         let settings = read_settings(&dir)?;
-        let version = |(version, digest)| ModelVersion {
-            site: folder.site.clone(),
-            name: folder.name.clone(),
-            version,
-            digest,
-        };
-        Ok(pick(&dir, &settings, &self.digests)?
+        let picked = pick(&dir, &settings, &self.digests)?;
+        Ok(picked
             .into_iter()
-            .map(version)
+            .map(|picked| version_of(folder, picked))
             .collect())
+    }
+
+    fn version_below(
+        &self,
+        folder: &ModelFolder,
+        version: u64,
+    ) -> Result<Option<ModelVersion>, LoadError> {
+        let dir = ModelDir::open(&folder.site, &folder.name)?;
+        let settings = read_settings(&dir)?;
+        let picked = pick_below(&dir, &settings, version, &self.digests)?;
+        Ok(picked.map(|picked| version_of(folder, picked)))
     }
 
     fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
         self.load_version(version)
+    }
+}
+
+fn version_of(folder: &ModelFolder, (version, digest): (u64, Digest)) -> ModelVersion {
+    ModelVersion {
+        site: folder.site.clone(),
+        name: folder.name.clone(),
+        version,
+        digest,
     }
 }

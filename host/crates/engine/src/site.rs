@@ -11,4 +11,4 @@ mod versions;
 pub(crate) use digests::DigestCache;
 pub(crate) use files::ModelDir;
 pub(crate) use source::Source;
-pub(crate) use versions::{pick, read_settings};
+pub(crate) use versions::{pick, pick_below, read_settings};

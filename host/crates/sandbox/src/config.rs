@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::Limits;
+use crate::{Limits, SandboxError};
 
 /// Settings of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -45,6 +45,26 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Checks what the types do not: ranges.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of its bounds.
+    pub fn check(&self) -> Result<(), SandboxError> {
+        self.limits
+            .check()
+            .map_err(|(name, message)| SandboxError::Setting {
+                key: format!("limits.{name}"),
+                message,
+            })?;
+        if self.max_instances == 0 {
+            return Err(SandboxError::Setting {
+                key: "max_instances".to_owned(),
+                message: "must be at least 1".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// The cache folder: the one set, or the user's. None where the user has no home.
     pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
         self.cache_folder.clone().or_else(|| {

@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Resource, ResourceTable};
 use wharf_core::{Body, Name, RequestContext, Tensor};
 
 use crate::Limits;
 use crate::clock::CallClock;
+use crate::held::HeldBytes;
 use crate::limits::LimitBroken;
 use crate::logging::{Line, LogBudget};
 use crate::metrics::GuestMetrics;
@@ -122,6 +124,8 @@ pub(crate) struct Growth {
     limits: Limits,
     /// The size of all memories together, in bytes.
     memory: u64,
+    /// What the host keeps for the guest's handles.
+    held: HeldBytes,
 }
 
 impl Growth {
@@ -129,12 +133,32 @@ impl Growth {
         Self {
             limits: limits.clone(),
             memory: 0,
+            held: HeldBytes::default(),
         }
     }
 
     /// The size of all memories together, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory
+    }
+
+    /// Counts data that the guest handed to the host against its memory, for as long as anything refers to it.
+    pub(crate) fn hold(&self, data: Bytes) -> wasmtime::Result<Bytes> {
+        let data = self.held.count(data);
+        self.check(self.memory)?;
+        Ok(data)
+    }
+
+    fn check(&self, memory: u64) -> wasmtime::Result<()> {
+        if memory + self.held.get() > u64::from(self.limits.memory_mb) << 20 {
+            return Err(LimitBroken {
+                what: "the guest takes too much memory",
+                setting: "memory_mb",
+                value: self.limits.memory_mb,
+            }
+            .into());
+        }
+        Ok(())
     }
 }
 
@@ -147,16 +171,9 @@ impl ResourceLimiter for Growth {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let sum = self.memory + (desired.saturating_sub(current)) as u64;
-        if sum > u64::from(self.limits.memory_mb) << 20 {
-            return Err(LimitBroken {
-                what: "the guest takes too much memory",
-                setting: "memory_mb",
-                value: self.limits.memory_mb,
-            }
-            .into());
-        }
-        self.memory = sum;
+        let memory = self.memory + (desired.saturating_sub(current)) as u64;
+        self.check(memory)?;
+        self.memory = memory;
         Ok(true)
     }
 

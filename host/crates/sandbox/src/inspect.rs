@@ -23,6 +23,12 @@ pub(crate) fn inspect(component: &[u8], config: &Config) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    if !component.starts_with(b"\0asm") {
+        return Err(
+            "this is no whole WebAssembly component: it does not begin with \"\\0asm\"; it may still be being copied"
+                .to_owned(),
+        );
+    }
     within(
         "the component",
         component.len(),

@@ -13,6 +13,7 @@ mod contract;
 mod engine;
 mod fault;
 mod guest;
+mod held;
 mod inspect;
 mod instance;
 mod limits;

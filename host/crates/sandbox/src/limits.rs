@@ -52,7 +52,7 @@ macro_rules! limits {
 }
 
 limits! {
-    /// The most memory of an instance, summed over all its memories, in MiB.
+    /// The most memory of an instance, in MiB: all its memories, and the data that the host keeps for its handles.
     memory_mb = 256 in 1..=4096;
     /// The longest call of a stage, in milliseconds. The request's deadline may end it before.
     call_ms = 1000 in 1..=600_000;

@@ -46,19 +46,7 @@ impl Sandbox {
     /// # Errors
     /// Where a setting is out of bounds, the cache folder that is set cannot be used, or the machine lacks address space.
     pub fn new(config: Config, meter: &Meter) -> Result<Self, SandboxError> {
-        config
-            .limits
-            .check()
-            .map_err(|(name, message)| SandboxError::Setting {
-                key: format!("limits.{name}"),
-                message,
-            })?;
-        if config.max_instances == 0 {
-            return Err(SandboxError::Setting {
-                key: "max_instances".to_owned(),
-                message: "must be at least 1".to_owned(),
-            });
-        }
+        config.check()?;
         let engine = engine(&config)?;
         let mut linker = Linker::new(&engine);
         v1::link(&mut linker).map_err(SandboxError::Link)?;

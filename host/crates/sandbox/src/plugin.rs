@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::PoolConcurrencyLimitError;
 use wharf_core::{
@@ -16,6 +16,9 @@ use crate::guest::PluginFacts;
 use crate::instance::StartError;
 use crate::metrics::{Outcome, StageMetrics};
 use crate::pool::{Pool, TakeError};
+
+/// A call that was given this time and did not end before the request's deadline counts as a fault of the plugin.
+const FAIR_TIME: Duration = Duration::from_millis(100);
 
 /// A plugin that was verified, compiled, type-checked and self-tested.
 pub(crate) struct LoadedPlugin {
@@ -61,6 +64,11 @@ impl Drop for Record<'_> {
                 self.health
                     .consecutive_faults
                     .fetch_add(1, Ordering::Relaxed);
+            }
+            // A call that had time enough and did not end is a fault, although the route's deadline came before the limit.
+            Outcome::Deadline if self.began.elapsed() >= FAIR_TIME => {
+                self.health.faults.fetch_add(1, Ordering::Relaxed);
+                self.health.consecutive_faults.fetch_add(1, Ordering::Relaxed);
             }
             // These say nothing of the plugin.
             Outcome::Deadline | Outcome::Unavailable | Outcome::Cancelled => {}

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use wharf_serving::Serving;
 
@@ -29,7 +30,12 @@ pub(crate) fn router(serving: Serving, metrics_text: MetricsText) -> axum::Route
 
 async fn metrics(State(text): State<MetricsText>) -> impl IntoResponse {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], text())
+    // Gauges are read here, and a GPU's driver may take its time: not on a thread that serves.
+    let rendered = tokio::task::spawn_blocking(move || text()).await;
+    match rendered {
+        Ok(text) => ([(CONTENT_TYPE, content_type)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn snapshot(State(serving): State<Serving>) -> Json<Snapshot> {

@@ -25,7 +25,7 @@ use crate::infer;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
-use crate::trace::request_span;
+use crate::trace::{record_answer, request_span};
 
 /// What a listener serves.
 pub(crate) struct App {
@@ -67,9 +67,9 @@ impl App {
         };
         // A panic would take the connection with it, and the other requests of an HTTP/2 connection.
         let answering = AssertUnwindSafe(answering).catch_unwind();
-        let answer = match span {
+        let answer = match &span {
             // Boxed, so that the future stays small where no spans are exported.
-            Some(span) => Box::pin(answering.instrument(span)).await,
+            Some(span) => Box::pin(answering.instrument(span.clone())).await,
             None => answering.await,
         };
         let answer = answer.unwrap_or_else(|_| Err(Error::internal("a handler panicked").into()));
@@ -78,6 +78,9 @@ impl App {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
         recording.answered(response.status());
+        if let Some(span) = &span {
+            record_answer(span, response.status());
+        }
         response
     }
 

@@ -1,5 +1,6 @@
 //! The span of a request, as a child of the caller's where the request carries `traceparent`.
 
+use http::StatusCode;
 use http::request::Parts;
 use opentelemetry::propagation::Extractor;
 use tracing::{Span, field};
@@ -18,6 +19,7 @@ pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span 
         http.request.method = %parts.method,
         http.route = endpoint.template,
         http.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
         request_id = id,
     );
     span.record(
@@ -30,6 +32,14 @@ pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span 
     // It fails where no subscriber exports spans, or the span is filtered out: then nothing needs a parent.
     let _ = span.set_parent(parent);
     span
+}
+
+/// Notes what a request came to. What a client did wrong is no error of the server's span (OpenTelemetry, HTTP spans).
+pub(crate) fn record_answer(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
 }
 
 /// The header fields as the propagator reads them.

@@ -8,6 +8,7 @@ use wharf_core::{Engine, LoadError, PluginHost};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::reconcile::fall_back;
 use crate::site::{Look, Ports, Scanner};
 use crate::state::{Effects, State, Surroundings};
 
@@ -25,7 +26,13 @@ pub fn check(
     let mut state = State::default();
     let mut effects = Effects::default();
     let loads = state.plan(&mut scan, true);
-    let loaded = loads.into_iter().map(|load| load.run(ports)).collect();
+    let mut loaded: Vec<_> = loads.into_iter().map(|load| load.run(ports)).collect();
+    let fallbacks: Vec<_> = state
+        .fallen(&loaded)
+        .into_iter()
+        .filter_map(|version| fall_back(engine, version))
+        .collect();
+    loaded.extend(fallbacks);
     state.apply(scan, loaded, &mut effects);
     let around = Surroundings {
         config,

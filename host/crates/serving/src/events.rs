@@ -89,9 +89,9 @@ impl Journal {
     /// Notes an event other than a refusal.
     pub(crate) fn note(&self, kind: EventKind, file: String, message: String) {
         if kind == EventKind::RolledBack {
-            tracing::error!(file, message, "plugin rolled back");
+            tracing::error!(file, reason = message, "plugin rolled back");
         } else {
-            tracing::info!(file, message, "site: {}", kind.name());
+            tracing::info!(file, detail = message, "site: {}", kind.name());
         }
         self.metrics.reload(kind_of(&file), kind);
         self.entries.lock().push(Event {
@@ -126,7 +126,7 @@ impl Journal {
         tracing::error!(
             file = error.file,
             key = error.key,
-            message = error.message,
+            reason = error.message,
             cause = causes(error),
             "site: refused, the old state serves on"
         );

@@ -43,6 +43,8 @@ pub(crate) struct Release<T: ?Sized> {
     pub(crate) digest: Digest,
     pub(crate) loaded_at: SystemTime,
     pub(crate) in_force_since: Instant,
+    /// For a plugin, its faults when it came into force: what was before is not held against it.
+    pub(crate) faults_before: u64,
 }
 
 /// A content that could not be loaded. The same content is tried again by order, and by itself after a while: what was
@@ -96,6 +98,11 @@ impl State {
         self.plugins.plan(&mut scan.plugins, now, &mut loads);
         self.models.plan(&scan.models, now, &mut loads);
         loads
+    }
+
+    /// The models that would not serve at all: of each, the lowest version that failed.
+    pub(crate) fn fallen<'a>(&self, loaded: &'a [Loaded]) -> Vec<&'a ModelVersion> {
+        self.models.fallen(loaded)
     }
 
     /// Takes what was found and what was loaded.
@@ -170,6 +177,7 @@ impl<T: ?Sized> Release<T> {
             digest,
             loaded_at: SystemTime::now(),
             in_force_since: Instant::now(),
+            faults_before: 0,
         }
     }
 }

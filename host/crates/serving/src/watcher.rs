@@ -136,6 +136,8 @@ impl SiteTask {
         .await;
         let (eyes, scan) = match looked {
             Ok(looked) => looked,
+            // The runtime ends before the look began.
+            Err(error) if error.is_cancelled() => return (ReloadReport::default(), false),
             // The memory of what was seen is lost with it, and made anew at the next look.
             Err(error) => {
                 tracing::error!(%error, "reading the site panicked; this is a bug");

@@ -65,9 +65,9 @@ impl FakeEngine {
     }
 }
 
-impl Engine for FakeEngine {
-    fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
-        self.counts.looks.fetch_add(1, Ordering::SeqCst);
+impl FakeEngine {
+    /// Every version of a folder, and whether the policy is to serve all.
+    fn found(folder: &ModelFolder) -> Result<(BTreeMap<u64, ModelVersion>, bool), LoadError> {
         let path = folder.site.join("models").join(folder.name.as_str());
         let settings = fs::read_to_string(path.join("model.toml")).unwrap_or_default();
         let refused = |message: &str| {
@@ -79,7 +79,7 @@ impl Engine for FakeEngine {
         }
         let entries =
             fs::read_dir(&path).map_err(|error| refused("no folder").with_source(error))?;
-        let mut versions: BTreeMap<u64, ModelVersion> = entries
+        let versions: BTreeMap<u64, ModelVersion> = entries
             .filter_map(|entry| {
                 let version = entry.ok()?.file_name().to_str()?.parse().ok()?;
                 let content = fs::read(path.join(format!("{version}/model.onnx"))).ok()?;
@@ -92,13 +92,31 @@ impl Engine for FakeEngine {
                 Some((version, found))
             })
             .collect();
-        if !settings.contains("all") {
-            versions = versions.pop_last().into_iter().collect();
-        }
         if versions.is_empty() {
             return Err(refused("there is no version; add a folder 1"));
         }
+        Ok((versions, settings.contains("all")))
+    }
+}
+
+impl Engine for FakeEngine {
+    fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
+        self.counts.looks.fetch_add(1, Ordering::SeqCst);
+        let (mut versions, all) = Self::found(folder)?;
+        if !all {
+            versions = versions.pop_last().into_iter().collect();
+        }
         Ok(versions.into_values().collect())
+    }
+
+    fn version_below(
+        &self,
+        folder: &ModelFolder,
+        version: u64,
+    ) -> Result<Option<ModelVersion>, LoadError> {
+        let (mut versions, all) = Self::found(folder)?;
+        versions.retain(|number, _| *number < version && !all);
+        Ok(versions.pop_last().map(|(_, found)| found))
     }
 
     fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {

@@ -92,7 +92,7 @@ mod tests {
     fn known_keys_are_those_of_the_error() {
         for error in [
             "unknown field `x`, expected one of `a`, `b`",
-            "unknown field: found `x`, expected ``a` or `b``",
+            "unknown field `x`, expected `a` or `b`",
         ] {
             assert_eq!(known_keys(error), ["a", "b"]);
         }

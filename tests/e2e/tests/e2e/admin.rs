@@ -27,10 +27,7 @@ async fn a_refused_change_is_reported_until_it_is_mended() -> Result<()> {
         metrics.sum("reload_total", &["kind=\"route\"", refused]) >= 1.0,
         "the metric does not count it"
     );
-    ensure!(
-        wharf.log().contains("routes/digits.toml"),
-        "the log does not name the file"
-    );
+    wharf.wait_for_log("routes/digits.toml").await?;
     wharf
         .client()
         .send(&crate::demo::picture(&site, 4)?)

@@ -186,13 +186,13 @@ async fn a_server_killed_during_a_load_comes_back_with_the_whole_site() -> Resul
         format!("[plugins]\ncache_folder = \"{}\"\n", cache.path().display()),
     )?;
     site.adder("adder", 1, 1.0)?;
-    site.plugin("pass", "scale")?;
-    site.write("plugins/pass.toml", "[settings]\nfactor = 1.0\n")?;
+    site.plugin("pass", "hostile")?;
     site.write(
         "routes/route.toml",
         "model = \"adder\"\ninput = \"tensors\"\npre = [\"pass\"]\n",
     )?;
-    let components = ["echo", "scale"].map(guest);
+    // Both pass everything through.
+    let components = ["echo", "hostile"].map(guest);
     let moments_ms = (0..12).map(|moment| moment * 40);
     for (version, (moment_ms, component)) in
         (2_u16..).zip(moments_ms.zip(components.iter().cycle()))

@@ -55,10 +55,7 @@ async fn an_endless_loop_ends_at_its_limit_and_delays_no_neighbour() -> Result<(
         beside < (alone * 10).max(Duration::from_millis(100)),
         "the neighbours' p99 went from {alone:?} to {beside:?}"
     );
-    ensure!(
-        wharf.log().contains("limits.call_ms"),
-        "the log does not name the limit"
-    );
+    wharf.wait_for_log("limits.call_ms").await?;
     expect_recovered(&mut wharf, "adder").await
 }
 
@@ -110,11 +107,10 @@ async fn greed_ends_at_the_limit_that_the_log_names() -> Result<()> {
                 .problem(502)
                 .with_context(|| format!("the behaviour {behaviour}"))?;
         }
-        let log = wharf.log();
-        ensure!(
-            log.contains(limit),
-            "{behaviour}: the log does not name {limit}"
-        );
+        wharf
+            .wait_for_log(limit)
+            .await
+            .with_context(|| format!("the behaviour {behaviour}"))?;
         let growth = wharf.resident_bytes()?.saturating_sub(before);
         ensure!(
             growth < 400 << 20,
@@ -130,8 +126,16 @@ async fn greed_ends_at_the_limit_that_the_log_names() -> Result<()> {
 async fn a_gibibyte_ends_at_a_limit_before_the_host_copies_it() -> Result<()> {
     // The guest may have that much memory. What it makes of it is too much for one call of the host, or for an answer.
     let limits = "memory_mb = 3072\ncall_ms = 60000\nhost_call_mb = 64\noutput_mb = 64";
-    for (behaviour, count) in [("huge-list", 1 << 27), ("big-output", 1 << 30)] {
+    for (behaviour, count, limit) in [
+        ("huge-list", 1 << 27, "limits.host_call_mb = 64"),
+        ("big-output", 1 << 30, "limits."),
+    ] {
         let site = site(behaviour, limits)?;
+        // The guest takes seconds to fill it: what ends the call is to be the limit, not the deadline.
+        site.write(
+            "routes/hostile.toml",
+            format!("timeout_ms = 60000\n{}", route("closed")),
+        )?;
         let mut wharf = Wharf::serve(&site).await?;
         let request = one_to_four("hostile").header("x-count", count.to_string());
         wharf
@@ -140,18 +144,13 @@ async fn a_gibibyte_ends_at_a_limit_before_the_host_copies_it() -> Result<()> {
             .await?
             .problem(502)
             .with_context(|| format!("the behaviour {behaviour}"))?;
-        let log = wharf.log();
-        ensure!(
-            log.contains("limits.host_call_mb = 64") || log.contains("limits.output_mb = 64"),
-            "{behaviour}: the log names no limit:\n{log}"
-        );
+        wharf.wait_for_log(limit).await?;
         expect_recovered(&mut wharf, "adder").await?;
-        let resident = wharf.resident_bytes()?;
-        ensure!(
-            resident < 512 << 20,
-            "{behaviour}: {} MiB stayed",
-            resident >> 20
-        );
+        wait_for("the memory to be given back", async || {
+            let resident = wharf.resident_bytes().ok()?;
+            (resident < 256 << 20).then_some(())
+        })
+        .await?;
     }
     Ok(())
 }
@@ -163,10 +162,7 @@ async fn the_text_of_a_panic_is_for_the_operator_alone() -> Result<()> {
     let request = one_to_four("hostile").header("x-message", "the inner secret");
     let problem = wharf.client().send(&request).await?.problem(502)?;
     ensure!(!problem.to_string().contains("inner secret"), "{problem}");
-    ensure!(
-        wharf.log().contains("inner secret"),
-        "the log lacks the text of the panic"
-    );
+    wharf.wait_for_log("inner secret").await?;
     let metrics = wharf.metrics().await?;
     ensure!(
         metrics.sum("plugin_trap_total", &["plugin=\"hostile\""]) == 1.0,

@@ -35,6 +35,8 @@ pub(crate) enum Behaviour {
     Handles,
     /// Returns `x-count` handles of one tensor.
     ManyTensors,
+    /// Makes `x-count` tensors of a megabyte and keeps them.
+    HoldTensors,
     /// Returns a body of `x-count` bytes.
     BigOutput,
     /// Writes `x-count` lines.
@@ -94,6 +96,7 @@ impl Behaviour {
             }
             Self::Handles => drop(black_box(handles(count(1_000_000))?)),
             Self::ManyTensors => return Ok(handles(count(100_000))?.into()),
+            Self::HoldTensors => drop(black_box(held(count(1000))?)),
             Self::BigOutput => {
                 return Ok(Body::new("application/octet-stream", &vec![7; count(64 << 20)]).into());
             }
@@ -145,6 +148,12 @@ fn trap() {
 fn handles(count: usize) -> Result<Vec<Tensor>> {
     let tensor = Tensor::new("one", &[1], &[1.0f32])?;
     Ok((0..count).map(|_| tensor.with_name("many")).collect())
+}
+
+/// The data is the host's: the guest itself stays small.
+fn held(count: usize) -> Result<Vec<Tensor>> {
+    let megabyte = vec![0.0f32; 1 << 18];
+    (0..count).map(|_| Tensor::new("held", &[1 << 18], &megabyte)).collect()
 }
 
 fn error(case: &str) -> Error {

@@ -17,6 +17,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Where `model.toml` is wrong, or no version is there.
     fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError>;
 
+    /// Names the version that serves where no version from this one on can be loaded: the highest below it. None where the
+    /// policy gives no choice, or there is none.
+    ///
+    /// # Errors
+    /// As [`Engine::versions`].
+    fn version_below(
+        &self,
+        folder: &ModelFolder,
+        version: u64,
+    ) -> Result<Option<ModelVersion>, LoadError>;
+
     /// Loads a version, warms it up and makes its instances.
     ///
     /// # Errors

@@ -127,7 +127,10 @@ impl Scheduler {
         self.give_back(session);
         match outcome {
             Err(RunError::Terminated) => {
-                self.pace.overran();
+                // A stop by the request's own deadline says nothing of the model.
+                if started.elapsed() >= INLINE_LIMIT {
+                    self.pace.overran();
+                }
                 None
             }
             Err(error) => Some(Err(explain(error))),

@@ -25,7 +25,7 @@ pub(crate) fn find(configured: Option<&Path>) -> Result<PathBuf, LibraryError> {
             .map(|value| (name, PathBuf::from(value)))
     };
     let said = configured
-        .map(|path| ("the setting engine.onnxruntime", path.to_owned()))
+        .map(|path| ("the setting models.onnxruntime", path.to_owned()))
         .or_else(|| variable("WHARF_ONNXRUNTIME"))
         .or_else(|| variable("ORT_DYLIB_PATH"));
     if let Some((origin, path)) = said {
@@ -109,6 +109,6 @@ mod tests {
     #[test]
     fn what_is_configured_must_be_there() {
         let error = find(Some(Path::new("/nowhere/lib.so"))).unwrap_err();
-        assert!(error.to_string().contains("engine.onnxruntime"), "{error}");
+        assert!(error.to_string().contains("models.onnxruntime"), "{error}");
     }
 }

@@ -45,6 +45,22 @@ pub(crate) fn pick(
         .collect()
 }
 
+/// The highest version below one, where the policy is to serve the latest.
+pub(crate) fn pick_below(
+    dir: &ModelDir,
+    settings: &Settings,
+    version: u64,
+    cache: &DigestCache,
+) -> Result<Option<(u64, Digest)>, LoadError> {
+    if settings.versions.policy != Policy::Latest {
+        return Ok(None);
+    }
+    let below = list(dir)?.range(..version).next_back().copied();
+    below
+        .map(|below| Ok((below, digest_version(dir, below, settings, cache)?)))
+        .transpose()
+}
+
 /// The version folders that have a model. One without is being copied, or was emptied: it is no version yet.
 fn list(dir: &ModelDir) -> Result<BTreeSet<u64>, LoadError> {
     let mut versions = BTreeSet::new();

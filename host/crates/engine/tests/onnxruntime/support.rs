@@ -75,10 +75,15 @@ impl Site {
     }
 
     pub(crate) fn versions(&self) -> Result<Vec<ModelVersion>, LoadError> {
-        self.engine.versions(&ModelFolder {
+        self.engine.versions(&self.folder())
+    }
+
+    /// The folder of the model.
+    pub(crate) fn folder(&self) -> ModelFolder {
+        ModelFolder {
             site: self.folder.path().to_owned(),
             name: Name::new("m").unwrap(),
-        })
+        }
     }
 
     /// Loads the highest version.

@@ -200,3 +200,20 @@ fn symbolic_links_out_of_the_site_are_refused() {
             .contains("symbolic link")
     );
 }
+
+#[test]
+fn the_version_below_is_for_the_policy_latest_alone() {
+    let site = Site::new();
+    for version in [1, 2, 4] {
+        site.write(&format!("{version}/model.onnx"), onnx::add(1.0));
+    }
+    let below = |version| {
+        let found = site.engine.version_below(&site.folder(), version).unwrap();
+        found.map(|found| found.version)
+    };
+    assert_eq!(below(4), Some(2));
+    assert_eq!(below(2), Some(1));
+    assert_eq!(below(1), None);
+    site.write("model.toml", "[versions]\npolicy = \"all\"");
+    assert_eq!(below(4), None);
+}

@@ -59,6 +59,11 @@ impl KeptShelf {
         }
     }
 
+    /// A request without a tenant shares an instance with nobody where they are kept by tenant.
+    fn is_unshared(&self, tenant: &Tenant) -> bool {
+        self.by_tenant && tenant.is_none()
+    }
+
     pub(super) fn take(&self, tenant: &Tenant) -> Option<Box<GuestInstance>> {
         let instance = self.places.lock().get_mut(tenant)?.instances.pop()?;
         self.kept.fetch_sub(1, Ordering::AcqRel);
@@ -71,6 +76,9 @@ impl KeptShelf {
         tenant: Tenant,
         instance: Box<GuestInstance>,
     ) -> Vec<Box<GuestInstance>> {
+        if self.is_unshared(&tenant) {
+            return vec![instance];
+        }
         let now = Instant::now();
         let mut places = self.places.lock();
         let mut dropped = Vec::new();

@@ -14,6 +14,7 @@ async fn every_excess_is_a_fault_that_names_its_limit() {
     let hostile = site.load("hostile", &guest("hostile"), settings).unwrap();
     for (behaviour, count, named) in [
         ("hog", "0", "limits.memory_mb = 32"),
+        ("hold-tensors", "1000", "limits.memory_mb = 32"),
         ("handles", "100000", "limits.handles = 1000"),
         ("many-tensors", "100000", "limits.handles = 1000"),
         ("huge-list", "1000000", "limits.host_call_mb = 16"),
@@ -39,11 +40,11 @@ async fn every_excess_is_a_fault_that_names_its_limit() {
             .await
             .unwrap();
     }
-    assert_eq!(hostile.health().faults, 6);
+    assert_eq!(hostile.health().faults, 7);
     assert_eq!(hostile.health().consecutive_faults, 0);
     assert_eq!(
         site.metric("plugin_trap_total", &[("plugin", "hostile")]),
-        6.0
+        7.0
     );
     assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
 }

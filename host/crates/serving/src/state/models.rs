@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use wharf_core::{Digest, LoadError, Model, ModelVersion, Name};
 
-use super::{Effects, Failure, Load, Release};
+use super::{Effects, Failure, Load, Loaded, Release};
 use crate::events::EventKind;
 use crate::reaper::Retired;
 use crate::site::{Found, Section};
@@ -90,6 +90,34 @@ impl Models {
         }
     }
 
+    /// The models that failed altogether: none of their versions is in force, and none was loaded now. Of each, the lowest
+    /// version that failed.
+    pub(super) fn fallen<'a>(&self, loaded: &'a [Loaded]) -> Vec<&'a ModelVersion> {
+        let mut fallen: BTreeMap<&Name, Option<&ModelVersion>> = BTreeMap::new();
+        for one in loaded {
+            let Loaded::Model(version, result) = one else {
+                continue;
+            };
+            let lowest = fallen.entry(&version.name).or_insert(Some(version));
+            *lowest = match result {
+                Ok(_) => None,
+                Err(_) => lowest.map(|lowest| match version.version < lowest.version {
+                    true => version,
+                    false => lowest,
+                }),
+            };
+        }
+        let serves = |name: &Name| {
+            let folder = self.0.get(name);
+            folder.is_some_and(|folder| folder.versions.values().any(|slot| slot.current.is_some()))
+        };
+        fallen
+            .into_iter()
+            .filter(|(name, _)| !serves(name))
+            .filter_map(|(_, lowest)| lowest)
+            .collect()
+    }
+
     pub(super) fn in_force(&self) -> BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>> {
         self.0
             .iter()
@@ -154,6 +182,16 @@ impl Folder {
             slot.wanted = Some(version.digest);
             let result = loaded.remove(&(name.clone(), version.version));
             slot.follow(name, version, result, effects);
+        }
+        // What was loaded in the place of a version that failed stays until that version does load.
+        let of_this = (name.clone(), 0)..=(name.clone(), u64::MAX);
+        let others: Vec<_> = loaded.range(of_this).map(|(key, _)| key.clone()).collect();
+        for key in others {
+            let Some((version, Ok(model))) = loaded.remove(&key) else {
+                continue;
+            };
+            let slot = self.versions.entry(version.version).or_default();
+            slot.follow(name, &version.clone(), Some((version, Ok(model))), effects);
         }
         let complete = self.versions.values().all(Slot::follows);
         self.versions.retain(|version, slot| {

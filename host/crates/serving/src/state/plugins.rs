@@ -186,12 +186,12 @@ impl Plugins {
             let message = format!(
                 "release {:.12} failed {} times in a row, and the release before it is in force again; replace it by one that works",
                 bad.digest,
-                bad.item.health().consecutive_faults,
+                bad.faults_in_a_row(),
             );
             effects.event(EventKind::RolledBack, name, message.clone());
             slot.rejected = Some((bad.digest, Arc::new(LoadError::new(file(name), message))));
             effects.retire(Some(bad));
-            good.in_force_since = Instant::now();
+            good.come_back();
             slot.current = Some(good);
         }
     }
@@ -278,7 +278,7 @@ impl Slot {
                 self.failure = None;
                 std::mem::swap(&mut self.current, &mut self.standby);
                 if let Some(current) = &mut self.current {
-                    current.in_force_since = Instant::now();
+                    current.come_back();
                 }
                 effects.event(
                     EventKind::Loaded,
@@ -305,7 +305,7 @@ impl Slot {
             && self
                 .current
                 .as_ref()
-                .is_some_and(|current| current.item.health().consecutive_faults >= faults)
+                .is_some_and(|current| current.faults_in_a_row() >= faults)
     }
 
     /// Whether the release before is neither needed for a roll-back nor what a route falls back on.
@@ -315,6 +315,21 @@ impl Slot {
                 .standby
                 .as_ref()
                 .is_some_and(|standby| !routes.use_plugin(&standby.item))
+    }
+}
+
+impl Release<dyn Plugin> {
+    /// Puts a release in force that was in force before.
+    fn come_back(&mut self) {
+        self.in_force_since = Instant::now();
+        self.faults_before = self.item.health().faults;
+    }
+
+    /// The faults since the last call without one, of those since the release came into force.
+    fn faults_in_a_row(&self) -> u64 {
+        let health = self.item.health();
+        let since = health.faults.saturating_sub(self.faults_before);
+        health.consecutive_faults.min(since)
     }
 }
 

@@ -170,3 +170,28 @@ fn check_says_everything_at_once() {
         ]
     );
 }
+
+#[tokio::test]
+async fn after_a_restart_an_earlier_version_serves_for_one_that_does_not_load() {
+    let site = site();
+    site.model("sum", 2, "add 2");
+    site.model("sum", 3, "broken");
+    site.write("models/sum/4/model.onnx", "add 4");
+    let harness = Harness::start(site, by_order()).await;
+    // Version 4 is cut short, and version 3 is broken.
+    assert_eq!(harness.ask("sum", "1").await, "120");
+    assert_eq!(harness.errors(), ["models/sum/4/model.onnx"]);
+    assert_eq!(
+        places(&check(&harness.site)),
+        ["models/sum/4/model.onnx []"]
+    );
+    let loads = harness.engine.loads();
+
+    harness.site.model("sum", 4, "add 4");
+    harness.serving.reload().await;
+    assert_eq!(harness.ask("sum", "1").await, "140");
+    assert!(harness.errors().is_empty());
+    assert_eq!(harness.engine.loads(), loads + 1);
+    harness.drained().await;
+    assert_eq!(harness.engine.live(), 1);
+}

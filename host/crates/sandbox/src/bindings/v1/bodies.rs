@@ -17,7 +17,7 @@ pub(super) fn link(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Resu
         |mut store: Store<'_>, (media_type, data): (WasmStr, Vec<u8>)| {
             let body = Body {
                 media_type: media_type.to_str(&store)?.into(),
-                data: Bytes::from(data),
+                data: store.data().growth.hold(Bytes::from(data))?,
             };
             Ok((store.data_mut().keep(body)?,))
         },

@@ -84,7 +84,7 @@ fn from_bytes(
 ) -> wasmtime::Result<Made> {
     let (name, shape) = head(&store, &name, &shape)?;
     let tensor = Tensor::new(Arc::clone(&name), datatype.into(), shape, Bytes::from(data));
-    made(&mut store, &name, tensor)
+    made_of_guest_data(&mut store, &name, tensor)
 }
 
 /// The vector is the one copy out of the guest's memory, and becomes the tensor's data.
@@ -94,7 +94,7 @@ fn from_vec<T: Element + Lift>(
 ) -> wasmtime::Result<Made> {
     let (name, shape) = head(&store, &name, &shape)?;
     let tensor = Tensor::from_vec(Arc::clone(&name), shape, data);
-    made(&mut store, &name, tensor)
+    made_of_guest_data(&mut store, &name, tensor)
 }
 
 fn from_elements(
@@ -110,7 +110,7 @@ fn from_elements(
         .map(|element| element.as_le_slice(&store))
         .collect();
     let tensor = Tensor::from_elements(Arc::clone(&name), shape, &elements);
-    made(&mut store, &name, tensor)
+    made_of_guest_data(&mut store, &name, tensor)
 }
 
 #[expect(
@@ -163,6 +163,22 @@ fn head(
 ) -> wasmtime::Result<(Arc<str>, Shape)> {
     let name = name.to_str(store)?.into();
     Ok((name, Shape::from(shape.as_le_slice(store))))
+}
+
+/// As [`made`], of data that the guest made: it counts against the instance's memory.
+fn made_of_guest_data(
+    store: &mut Store<'_>,
+    name: &str,
+    tensor: Result<Tensor, TensorError>,
+) -> wasmtime::Result<Made> {
+    let counted = match tensor {
+        Ok(tensor) => {
+            let data = store.data().growth.hold(tensor.data().clone())?;
+            Tensor::new(tensor.shared_name(), tensor.datatype(), tensor.shape().clone(), data)
+        }
+        Err(error) => Err(error),
+    };
+    made(store, name, counted)
 }
 
 fn made(

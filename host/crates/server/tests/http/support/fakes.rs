@@ -85,6 +85,14 @@ impl Gate {
 pub(super) struct FakeEngine(pub(super) Arc<Gate>);
 
 impl Engine for FakeEngine {
+    fn version_below(
+        &self,
+        _folder: &ModelFolder,
+        _version: u64,
+    ) -> Result<Option<ModelVersion>, LoadError> {
+        Ok(None)
+    }
+
     fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
         Ok(vec![ModelVersion {
             site: folder.site.clone(),
