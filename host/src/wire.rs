@@ -28,29 +28,33 @@ impl Runtimes {
     /// # Errors
     /// A [`LoadError`] where a setting is what keeps one from starting.
     pub(crate) fn new(config: &Config, meter: &Meter) -> Result<Self> {
-        let engine =
-            OnnxEngine::new(config.models.clone(), meter).map_err(|error| match error {
-                OpenError::Library { .. } if config.models.onnxruntime.is_some() => {
-                    setting("models.onnxruntime", error.to_string()).into()
-                }
-                error => anyhow::Error::new(error).context("models cannot be run"),
-            })?;
-        let plugins =
-            Sandbox::new(config.plugins.clone(), meter).map_err(|error| match error {
-                SandboxError::Cache { folder, source } if config.plugins.cache_folder.is_some() => {
-                    let message = format!(
-                        "cannot use {}: {source}; name another folder, or mend its rights",
-                        folder.display()
-                    );
-                    setting("plugins.cache_folder", message).into()
-                }
-                error => anyhow::Error::new(error).context("plugins cannot be run"),
-            })?;
         Ok(Self {
-            engine: Arc::new(engine),
-            plugins: Arc::new(plugins),
+            engine: Arc::new(engine(config, meter)?),
+            plugins: Arc::new(sandbox(config, meter)?),
         })
     }
+}
+
+fn engine(config: &Config, meter: &Meter) -> Result<OnnxEngine> {
+    OnnxEngine::new(config.models.clone(), meter).map_err(|error| match error {
+        OpenError::Library { .. } if config.models.onnxruntime.is_some() => {
+            setting("models.onnxruntime", error.to_string()).into()
+        }
+        error => anyhow::Error::new(error).context("models cannot be run"),
+    })
+}
+
+fn sandbox(config: &Config, meter: &Meter) -> Result<Sandbox> {
+    Sandbox::new(config.plugins.clone(), meter).map_err(|error| match error {
+        SandboxError::Cache { folder, source } if config.plugins.cache_folder.is_some() => {
+            let message = format!(
+                "cannot use {}: {source}; name another folder, or mend its rights",
+                folder.display()
+            );
+            setting("plugins.cache_folder", message).into()
+        }
+        error => anyhow::Error::new(error).context("plugins cannot be run"),
+    })
 }
 
 /// A setting that nothing can be made with.
@@ -147,4 +151,31 @@ fn announce(file: &Path, server: &Server) -> std::io::Result<()> {
     let coming = file.with_extension("coming");
     std::fs::write(&coming, addresses.to_string())?;
     std::fs::rename(coming, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(error: &anyhow::Error) -> Option<&str> {
+        let error = error.downcast_ref::<LoadError>()?;
+        assert_eq!(error.file, config::FILE);
+        error.key.as_deref()
+    }
+
+    #[test]
+    fn a_setting_that_keeps_a_runtime_from_starting_is_named() {
+        let meter = opentelemetry::global::meter("test");
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.models.onnxruntime = Some(folder.path().join("nothing.so"));
+        let error = engine(&config, &meter).err().unwrap();
+        assert_eq!(key_of(&error), Some("models.onnxruntime"));
+
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        config.plugins.cache_folder = Some(file);
+        let error = sandbox(&config, &meter).err().unwrap();
+        assert_eq!(key_of(&error), Some("plugins.cache_folder"), "{error}");
+    }
 }

@@ -8,11 +8,12 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 
 use crate::settings::{Channels, Ready};
 
 /// What the client gets as the field of an error: the picture is the whole body.
-const FIELD: &str = "body";
+pub(crate) const FIELD: &str = "body";
 
 /// A decoded picture, row by row, one or three bytes a pixel as the settings want.
 pub(crate) struct Picture {
@@ -68,8 +69,10 @@ fn png(bytes: &[u8], settings: &Ready) -> Result<Picture> {
 }
 
 fn jpeg(bytes: &[u8], settings: &Ready) -> Result<Picture> {
-    let broken =
-        |error| Error::invalid_field(FIELD, format!("is a JPEG that cannot be decoded: {error}"));
+    let broken = |error: DecodeErrors| {
+        let reason = reason(&error);
+        Error::invalid_field(FIELD, format!("is a JPEG that cannot be decoded: {reason}"))
+    };
     let color = match settings.channels {
         Channels::Grayscale => ColorSpace::Luma,
         Channels::Rgb => ColorSpace::RGB,
@@ -99,6 +102,19 @@ fn jpeg(bytes: &[u8], settings: &Ready) -> Result<Picture> {
         channels: settings.channels.count(),
         pixels,
     })
+}
+
+/// What a client can do something with: the decoder's own texts are for its developers.
+fn reason(error: &DecodeErrors) -> &'static str {
+    match error {
+        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => "it is cut off",
+        DecodeErrors::Unsupported(_) => {
+            "its coding is not supported; send a baseline or progressive JPEG"
+        }
+        DecodeErrors::LargeDimensions(_) => "its sides are too long; send a smaller one",
+        DecodeErrors::ZeroError => "it has no pixels",
+        _ => "it is damaged",
+    }
 }
 
 fn size(width: usize, height: usize, settings: &Ready) -> Result<(usize, usize)> {

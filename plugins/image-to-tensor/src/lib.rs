@@ -6,7 +6,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use wharf_plugin_sdk::{Lifecycle, Metric, Payload, Plugin, Preprocess, Request, Result, Tensor};
+use wharf_plugin_sdk::{
+    Error, Lifecycle, Metric, Payload, Plugin, Preprocess, Request, Result, Tensor,
+};
 
 use settings::{Datatype, Layout, Ready, Settings};
 
@@ -33,7 +35,15 @@ impl Plugin for ImageToTensor {
 impl Preprocess for ImageToTensor {
     fn preprocess(&self, _request: &Request, input: Payload) -> Result<Payload> {
         let settings = &self.settings;
-        let picture = decode::decode(&input.body()?.bytes(), settings)?;
+        let body = input.body()?;
+        let (length, max) = (body.byte_length(), settings.max_bytes);
+        // Before it is copied: a copy of all that the host takes need not fit into the plugin's memory.
+        if length > max {
+            let message =
+                format!("has {length} bytes, and at most {max} are taken: send a smaller picture");
+            return Err(Error::invalid_field(decode::FIELD, message));
+        }
+        let picture = decode::decode(&body.bytes(), settings)?;
         let pixels = resize::resize(&picture, settings.width, settings.height, settings.filter);
         PICTURES.add(1);
         Ok(tensor(settings, &pixels)?.into())

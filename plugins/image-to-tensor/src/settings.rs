@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     background: u8,
     #[serde(default = "default_max_pixels")]
     max_pixels: usize,
+    #[serde(default = "default_max_bytes")]
+    max_bytes: u64,
 }
 
 /// What the values of a pixel are.
@@ -102,6 +104,7 @@ pub(crate) struct Ready {
     pub(crate) invert: bool,
     pub(crate) background: u8,
     pub(crate) max_pixels: usize,
+    pub(crate) max_bytes: u64,
     /// Factor and offset of each channel, for pixels from 0 to 255: scale, mean, std and inversion in one step.
     pub(crate) normalise: Vec<(f32, f32)>,
 }
@@ -128,6 +131,12 @@ impl Settings {
                 "give the pixels of the largest picture that is decoded",
             ));
         }
+        if self.max_bytes == 0 {
+            return Err(Error::invalid_field(
+                "max_bytes",
+                "give the bytes of the largest body that is decoded",
+            ));
+        }
         let normalise = self.normalise()?;
         let Self {
             width,
@@ -140,6 +149,7 @@ impl Settings {
             invert,
             background,
             max_pixels,
+            max_bytes,
             ..
         } = self;
         Ok(Ready {
@@ -153,6 +163,7 @@ impl Settings {
             invert,
             background,
             max_pixels,
+            max_bytes,
             normalise,
         })
     }
@@ -221,5 +232,9 @@ fn default_background() -> u8 {
 }
 
 fn default_max_pixels() -> usize {
+    16 * 1024 * 1024
+}
+
+fn default_max_bytes() -> u64 {
     16 * 1024 * 1024
 }

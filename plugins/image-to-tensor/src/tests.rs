@@ -198,6 +198,35 @@ fn a_bomb_is_refused_by_its_header() {
     );
 }
 
+#[test]
+fn a_body_beyond_max_bytes_is_refused() {
+    let file = png(png::ColorType::Rgb, 1, 1, &[1, 2, 3]);
+    let settings = |max: usize| format!(r#"{{"width": 1, "height": 1, "max_bytes": {max}}}"#);
+    assert!(run(&settings(file.len()), "image/png", &file).is_ok());
+    let error = run(&settings(file.len() - 1), "image/png", &file).unwrap_err();
+    assert_eq!(error.field(), Some("body"));
+    assert!(
+        error.message().contains(&format!("{} bytes", file.len())),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broken_jpeg_is_refused_in_a_sentence() {
+    let settings = r#"{"width": 8, "height": 8}"#;
+    for length in 3..RED_JPEG.len() {
+        let Err(error) = run(settings, "image/jpeg", &RED_JPEG[..length]) else {
+            continue;
+        };
+        let message = error.message();
+        let (_, reason) = message.rsplit_once(": ").unwrap();
+        assert!(
+            reason.starts_with("it ") && !message.contains(['"', '(', '_']),
+            "{length}: {message}"
+        );
+    }
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32| {
         if crc & 1 == 1 {
@@ -234,6 +263,7 @@ fn a_wrong_setting_is_refused_by_its_name() {
             r#"{"width": 8, "height": 8, "max_pixels": 0}"#,
             "max_pixels",
         ),
+        (r#"{"width": 8, "height": 8, "max_bytes": 0}"#, "max_bytes"),
     ] {
         let error = testing::plugin::<ImageToTensor>(settings).err().unwrap();
         assert_eq!(error.field(), Some(field), "{settings}: {error}");

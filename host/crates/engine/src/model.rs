@@ -56,7 +56,7 @@ impl Model for OnnxModel {
         request: &'a RequestContext,
         inputs: Vec<Tensor>,
     ) -> BoxFuture<'a, Result<Vec<Tensor>>> {
-        let span = tracing::info_span!(target: SPAN_TARGET, "inference.predict", model = %self.info.name, version = self.info.version);
+        let span = tracing::info_span!(target: SPAN_TARGET, "inference.predict", model = %self.info.name, version = self.info.version, otel.status_code = tracing::field::Empty);
         let work = async move {
             let inputs = validate::in_order(&self.info.inputs, inputs)?;
             self.scheduler().infer(inputs, request.deadline).await
@@ -64,7 +64,13 @@ impl Model for OnnxModel {
         if span.is_disabled() {
             Box::pin(work)
         } else {
-            Box::pin(work.instrument(span))
+            Box::pin(async move {
+                let result = work.instrument(span.clone()).await;
+                if result.is_err() {
+                    span.record("otel.status_code", "ERROR");
+                }
+                result
+            })
         }
     }
 

@@ -30,7 +30,10 @@ impl HeldBytes {
             return data;
         }
         self.0.fetch_add(data.len() as u64, Ordering::Relaxed);
-        Bytes::from_owner(Counted { data, held: self.clone() })
+        Bytes::from_owner(Counted {
+            data,
+            held: self.clone(),
+        })
     }
 }
 
@@ -42,7 +45,9 @@ impl AsRef<[u8]> for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.held.0.fetch_sub(self.data.len() as u64, Ordering::Relaxed);
+        self.held
+            .0
+            .fetch_sub(self.data.len() as u64, Ordering::Relaxed);
     }
 }
 

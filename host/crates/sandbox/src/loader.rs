@@ -9,9 +9,7 @@ use opentelemetry::metrics::Meter;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
-use wharf_core::{
-    Digest, LoadError, Plugin, PluginFile, PluginHost, PluginInfo, PluginRelease, Stage,
-};
+use wharf_core::{Digest, LoadError, Plugin, PluginFile, PluginHost, PluginInfo, PluginRelease};
 
 use crate::bindings::v1::exports::lifecycle::Description;
 use crate::bindings::v1::{self, StageExports, types};
@@ -107,6 +105,10 @@ impl Sandbox {
         .map_err(|error| {
             refused("cannot start the plugin's thread".to_owned()).with_source(error)
         })?;
+        let instruments = stages
+            .iter()
+            .map(|stage| (*stage, self.metrics.stage(&release.name, *stage)))
+            .collect();
         Ok(LoadedPlugin {
             info: PluginInfo {
                 name: release.name.clone(),
@@ -117,9 +119,7 @@ impl Sandbox {
                 stages,
                 isolation: manifest.isolation,
             },
-            router: self.metrics.stage(&release.name, Stage::Router),
-            preprocess: self.metrics.stage(&release.name, Stage::Preprocess),
-            postprocess: self.metrics.stage(&release.name, Stage::Postprocess),
+            stages: instruments,
             health: Health::default(),
             facts: plugin,
             pool,

@@ -25,9 +25,8 @@ pub(crate) struct LoadedPlugin {
     pub(crate) info: PluginInfo,
     pub(crate) facts: Arc<PluginFacts>,
     pub(crate) pool: Pool,
-    pub(crate) router: StageMetrics,
-    pub(crate) preprocess: StageMetrics,
-    pub(crate) postprocess: StageMetrics,
+    /// The stages that it has, with their instruments.
+    pub(crate) stages: Vec<(Stage, StageMetrics)>,
     pub(crate) health: Health,
 }
 
@@ -68,7 +67,9 @@ impl Drop for Record<'_> {
             // A call that had time enough and did not end is a fault, although the route's deadline came before the limit.
             Outcome::Deadline if self.began.elapsed() >= FAIR_TIME => {
                 self.health.faults.fetch_add(1, Ordering::Relaxed);
-                self.health.consecutive_faults.fetch_add(1, Ordering::Relaxed);
+                self.health
+                    .consecutive_faults
+                    .fetch_add(1, Ordering::Relaxed);
             }
             // These say nothing of the plugin.
             Outcome::Deadline | Outcome::Unavailable | Outcome::Cancelled => {}
@@ -79,15 +80,14 @@ impl Drop for Record<'_> {
 impl LoadedPlugin {
     async fn call(&self, request: &Arc<RequestContext>, job: Job<'_>) -> Result<Answer> {
         let stage = job.stage();
+        let Some((_, metrics)) = self.stages.iter().find(|(exported, _)| *exported == stage) else {
+            return Err(self.lacks(stage));
+        };
         let mut record = Record {
             began: Instant::now(),
             outcome: Outcome::Cancelled,
             health: &self.health,
-            metrics: match stage {
-                Stage::Router => &self.router,
-                Stage::Postprocess => &self.postprocess,
-                Stage::Preprocess | Stage::TokenFilter => &self.preprocess,
-            },
+            metrics,
         };
         let began = record.began;
         let mut lease = match self.pool.take(request).await {

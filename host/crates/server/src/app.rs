@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use wharf_core::{Error, ErrorKind};
 use wharf_serving::Serving;
 
+use crate::budget::BodyBudget;
 use crate::config::Limits;
 use crate::connection::Watch;
 use crate::endpoint::{Endpoint, Surface};
@@ -32,6 +33,8 @@ pub(crate) struct App {
     pub(crate) surface: Surface,
     pub(crate) serving: Serving,
     pub(crate) limits: Limits,
+    /// Shared with the other listener.
+    pub(crate) bodies: Arc<BodyBudget>,
     pub(crate) metrics: Metrics,
     pub(crate) ids: RequestIds,
     /// Whether spans are exported.

@@ -7,6 +7,7 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use wharf_core::{Error, ErrorKind};
 
+use crate::budget::Reservation;
 use crate::config::Limits;
 use crate::problem::Problem;
 
@@ -18,8 +19,13 @@ const MAX_RESERVE: usize = 1 << 20;
 /// Collects a body.
 ///
 /// # Errors
-/// `TooLarge`; 408 where it takes too long; `InvalidArgument` where it is cut off or comes in too many chunks.
-pub(crate) async fn collect<B>(body: B, limits: &Limits) -> Result<Bytes, Problem>
+/// `TooLarge`; 408 where it takes too long; `InvalidArgument` where it is cut off or comes in too many chunks;
+/// `Unavailable` where the bodies of other requests leave no room for it.
+pub(crate) async fn collect<B>(
+    body: B,
+    limits: &Limits,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
@@ -27,7 +33,10 @@ where
     if announced > limits.max_body_bytes as u64 {
         return Err(too_large(limits).into());
     }
-    let collecting = collect_frames(body, announced as usize, limits);
+    let announced = announced as usize;
+    reservation.check(announced)?;
+    reservation.grow_to(announced.min(MAX_RESERVE))?;
+    let collecting = collect_frames(body, announced, limits, reservation);
     within(limits.body_timeout, collecting).await
 }
 
@@ -45,7 +54,12 @@ async fn within<T>(
         .unwrap_or(Err(Problem::BodyTimeout(timeout)))
 }
 
-async fn collect_frames<B>(mut body: B, announced: usize, limits: &Limits) -> Result<Bytes, Problem>
+async fn collect_frames<B>(
+    mut body: B,
+    announced: usize,
+    limits: &Limits,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
@@ -74,6 +88,7 @@ where
         if length + data.len() > limits.max_body_bytes {
             return Err(too_large(limits).into());
         }
+        reservation.grow_to(length + data.len())?;
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&data),
             None if first.is_empty() => first = data,

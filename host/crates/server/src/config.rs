@@ -27,6 +27,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The largest request body, after decompression.
     pub max_body_bytes: u64,
+    /// What request bodies may take together, from when they arrive to when they are answered. One more is answered with 503.
+    pub max_bodies_bytes: u64,
     /// The largest request header: request line and fields together.
     pub max_header_bytes: usize,
     /// The most fields of a request header.
@@ -47,6 +49,7 @@ impl Default for Config {
             drain_timeout_ms: 30_000,
             max_connections: 4096,
             max_body_bytes: 64 << 20,
+            max_bodies_bytes: 1 << 30,
             max_header_bytes: 16 << 10,
             max_headers: 100,
             max_concurrent_streams: 256,
@@ -76,6 +79,7 @@ pub(crate) struct Limits {
     pub(crate) drain_timeout: Duration,
     pub(crate) max_connections: usize,
     pub(crate) max_body_bytes: usize,
+    pub(crate) max_bodies_bytes: usize,
     pub(crate) max_header_bytes: usize,
     pub(crate) max_headers: usize,
     pub(crate) max_concurrent_streams: u32,
@@ -104,6 +108,12 @@ impl Config {
             )?),
             max_connections: size("max_connections", self.max_connections as u64)?,
             max_body_bytes: size("max_body_bytes", self.max_body_bytes)?,
+            max_bodies_bytes: within(
+                "max_bodies_bytes",
+                self.max_bodies_bytes,
+                self.max_body_bytes..=MAX_BODIES_BYTES,
+                "use server.max_body_bytes to 1099511627776 (a tebibyte)",
+            )? as usize,
             // hyper refuses a buffer below 8 KiB, and what is not a header in the buffer counts too.
             max_header_bytes: within(
                 "max_header_bytes",
@@ -127,6 +137,7 @@ impl Config {
     }
 }
 
+const MAX_BODIES_BYTES: u64 = 1 << 40;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Below hyper's read buffer of 400 KiB, so that this limit is met first.
 const MAX_HEADER_BYTES: u64 = 256 << 10;
@@ -170,6 +181,21 @@ mod tests {
         let error = config.check().unwrap_err();
         assert_eq!(error.key, "header_timeout_ms");
         assert!(error.to_string().contains("use 50"), "{error}");
+    }
+
+    #[test]
+    fn all_bodies_together_hold_one() {
+        let config = Config {
+            max_body_bytes: 1000,
+            max_bodies_bytes: 999,
+            ..Config::default()
+        };
+        assert_eq!(config.check().unwrap_err().key, "max_bodies_bytes");
+        let config = Config {
+            max_bodies_bytes: 1000,
+            ..config
+        };
+        assert_eq!(config.check(), Ok(()));
     }
 
     #[test]

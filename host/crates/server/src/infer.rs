@@ -49,8 +49,14 @@ pub(crate) async fn infer(
             None
         }
     };
-    let bytes = collect(body, &app.limits).await?;
-    let bytes = coding.decode(bytes, app.limits.max_body_bytes).await?;
+    // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
+    route.check_room()?;
+    let mut reservation = app.bodies.reserve();
+    let bytes = collect(body, &app.limits, &mut reservation).await?;
+    // Held until the request ends: the body lives as long, or what was made of it.
+    let (bytes, _reservation) = coding
+        .decode(bytes, app.limits.max_body_bytes, reservation)
+        .await?;
 
     // The route's time starts when there is something to work on: how fast a client sends is the body timeout's business.
     let request = Arc::new(RequestContext {

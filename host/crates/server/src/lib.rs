@@ -17,6 +17,7 @@ mod request_id;
 mod trace;
 
 mod body;
+mod budget;
 mod infer;
 mod json;
 

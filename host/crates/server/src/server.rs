@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use wharf_serving::Serving;
 
 use crate::app::App;
+use crate::budget::BodyBudget;
 use crate::config::{Config, ConfigError, Limits};
 use crate::connection::{Ending, Protocols};
 use crate::endpoint::Surface;
@@ -79,11 +80,13 @@ impl Server {
     ) -> Result<Self, BindError> {
         let limits = config.limits()?;
         let drain_timeout = limits.drain_timeout;
+        let bodies = Arc::new(BodyBudget::new(limits.max_bodies_bytes));
         let app = |surface: Surface, router| {
             Arc::new(App {
                 surface,
                 serving: serving.clone(),
                 limits: limits.clone(),
+                bodies: Arc::clone(&bodies),
                 metrics: Metrics::new(&observability.meter, surface.name()),
                 ids: RequestIds::new(),
                 traces: observability.traces && surface == Surface::Public,

@@ -20,11 +20,7 @@ impl Admission {
     pub(crate) fn enter(self: &Arc<Self>, limit: u32) -> Result<Slot<'_>> {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the route has as many requests as it takes at once; try again later",
-            )
-            .with_retry_after(RETRY_AFTER));
+            return Err(full());
         }
         Ok(Slot(self))
     }
@@ -32,6 +28,15 @@ impl Admission {
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
+}
+
+/// What a request gets for which there is no place.
+pub(crate) fn full() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the route has as many requests as it takes at once; try again later",
+    )
+    .with_retry_after(RETRY_AFTER)
 }
 
 /// A place among the requests of a route, given back on drop.

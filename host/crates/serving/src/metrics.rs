@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use dashmap::DashMap;
 use opentelemetry::KeyValue;
@@ -21,6 +22,8 @@ const MOST_MODELS: usize = 4096;
 pub(crate) struct Metrics {
     /// By route, model and version.
     models: DashMap<(Name, Name, u64), Arc<ModelCounters>>,
+    /// By route.
+    refused: DashMap<Name, Arc<RefusedCounters>>,
     /// By kind and outcome.
     reloads: DashMap<(&'static str, &'static str), u64>,
 }
@@ -53,6 +56,76 @@ impl ModelCounters {
         // The kinds are declared in the order of `ErrorKind::ALL`.
         let index = error.map_or(0, |kind| 1 + kind as usize);
         self.outcomes[index].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a request was refused before it had a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The route had as many as it takes at once.
+    Full,
+    /// The router refused it, or failed.
+    Router,
+    /// Its deadline passed.
+    Deadline,
+}
+
+/// The requests of one route that were refused before they had a model: `model_request` does not have these.
+pub(crate) struct RefusedCounters {
+    reasons: [AtomicU64; 3],
+    attributes: [[KeyValue; 2]; 3],
+}
+
+impl RefusedCounters {
+    fn new(route: &Name) -> Self {
+        Self {
+            reasons: Default::default(),
+            attributes: ["full", "router", "deadline"].map(|reason| {
+                [
+                    KeyValue::new("endpoint", route.shared()),
+                    KeyValue::new("reason", reason),
+                ]
+            }),
+        }
+    }
+
+    pub(crate) fn add(&self, reason: Refused) {
+        // The reasons are declared in the order of the counters.
+        self.reasons[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a request whose model is being chosen, where it gets none. One that is dropped after its deadline was ended by it.
+pub(crate) struct Choosing<'a> {
+    counters: &'a RefusedCounters,
+    deadline: Instant,
+    ended: bool,
+}
+
+impl<'a> Choosing<'a> {
+    pub(crate) fn start(counters: &'a RefusedCounters, deadline: Instant) -> Self {
+        Self {
+            counters,
+            deadline,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn end(mut self, error: Option<ErrorKind>) {
+        self.ended = true;
+        match error {
+            None => {}
+            Some(ErrorKind::Deadline) => self.counters.add(Refused::Deadline),
+            Some(_) => self.counters.add(Refused::Router),
+        }
+    }
+}
+
+impl Drop for Choosing<'_> {
+    fn drop(&mut self) {
+        if !self.ended && self.deadline <= Instant::now() {
+            self.counters.add(Refused::Deadline);
+        }
     }
 }
 
@@ -99,6 +172,19 @@ impl Metrics {
         Arc::clone(&counters)
     }
 
+    /// The counters of a route: the same ones in every generation.
+    pub(crate) fn refused(&self, route: &Name) -> Arc<RefusedCounters> {
+        if self.refused.len() >= MOST_MODELS {
+            self.refused
+                .retain(|_, counters| Arc::strong_count(counters) > 1);
+        }
+        let counters = self
+            .refused
+            .entry(route.clone())
+            .or_insert_with(|| Arc::new(RefusedCounters::new(route)));
+        Arc::clone(&counters)
+    }
+
     /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `site`.
     pub(crate) fn reload(&self, kind: &'static str, outcome: EventKind) {
         *self.reloads.entry((kind, outcome.name())).or_default() += 1;
@@ -114,6 +200,21 @@ impl Metrics {
             .with_callback(move |observer| {
                 for counters in &metrics.models {
                     for (count, attributes) in counters.outcomes.iter().zip(&counters.attributes) {
+                        let count = count.load(Ordering::Relaxed);
+                        if count > 0 {
+                            observer.observe(count, attributes);
+                        }
+                    }
+                }
+            })
+            .build();
+        let metrics = Arc::clone(self);
+        meter
+            .u64_observable_counter("route_refused")
+            .with_description("Requests by route (endpoint) that were refused before a model was chosen, by reason")
+            .with_callback(move |observer| {
+                for counters in &metrics.refused {
+                    for (count, attributes) in counters.reasons.iter().zip(&counters.attributes) {
                         let count = count.load(Ordering::Relaxed);
                         if count > 0 {
                             observer.observe(count, attributes);

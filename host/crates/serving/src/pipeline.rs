@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tokio::time::timeout_at;
-use tracing::{Instrument, info_span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 use wharf_core::{
     Candidate, Error, ErrorKind, Name, Payload, Plugin, RequestContext, Result, SPAN_TARGET,
     Stage as StageKind,
 };
 
-use crate::metrics::Accounting;
+use crate::metrics::{Accounting, Choosing, Refused};
 use crate::route::{OnFailure, Route, Stage, Target};
 
 /// What a request came to.
@@ -31,7 +32,10 @@ impl Route {
     /// where a plugin failed and the failure policy is `closed`.
     pub async fn run(&self, request: &Arc<RequestContext>, input: Payload) -> Result<Outcome> {
         // Admission comes first: what is too much must cost nothing.
-        let _slot = self.admission.enter(self.max_in_flight)?;
+        let _slot = self
+            .admission
+            .enter(self.max_in_flight)
+            .inspect_err(|_full| self.refused.add(Refused::Full))?;
         // The deadline is around everything, so that no layer can outstay it; plugins and the model know it as well, and
         // stop their own work by it.
         match timeout_at(request.deadline.into(), self.layers(request, input)).await {
@@ -46,10 +50,14 @@ impl Route {
     /// The layers inside admission and deadline.
     async fn layers(&self, request: &Arc<RequestContext>, input: Payload) -> Result<Outcome> {
         if request.remaining().is_zero() {
+            self.refused.add(Refused::Deadline);
             return Err(past_deadline());
         }
         // The router decides before anything is computed: on the request's headers and on how the candidates do now.
-        let target = self.choose(request).await?;
+        let choosing = Choosing::start(&self.refused, request.deadline);
+        let target = self.choose(request).await;
+        choosing.end(target.as_ref().err().map(Error::kind));
+        let target = target?;
         let mut accounting = Accounting::start(&target.counters);
         let result = self.through(target, request, input).await;
         accounting.end(result.as_ref().err().map(Error::kind));
@@ -65,10 +73,9 @@ impl Route {
     ) -> Result<Outcome> {
         // What the client sent becomes the tensors that the model takes.
         for stage in &self.pre {
-            payload = self
-                .call(stage, StageKind::Preprocess, request, payload)
-                .instrument(info_span!(target: SPAN_TARGET, "preprocess", plugin = %stage.plugin.info().name))
-                .await?;
+            let span = info_span!(target: SPAN_TARGET, "preprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
+            let call = self.call(stage, StageKind::Preprocess, request, payload);
+            payload = within(span, call).await?;
         }
         let inputs = match payload {
             Payload::Tensors(tensors) => tensors,
@@ -79,10 +86,9 @@ impl Route {
         // The model's tensors become what the client gets.
         let mut payload = Payload::Tensors(outputs);
         for stage in &self.post {
-            payload = self
-                .call(stage, StageKind::Postprocess, request, payload)
-                .instrument(info_span!(target: SPAN_TARGET, "postprocess", plugin = %stage.plugin.info().name))
-                .await?;
+            let span = info_span!(target: SPAN_TARGET, "postprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
+            let call = self.call(stage, StageKind::Postprocess, request, payload);
+            payload = within(span, call).await?;
         }
         let info = target.model.info();
         Ok(Outcome {
@@ -98,8 +104,8 @@ impl Route {
             return self.targets.first().ok_or_else(no_target);
         };
         let candidates: Vec<Candidate> = self.targets.iter().map(Target::candidate).collect();
-        let span = info_span!(target: SPAN_TARGET, "route", plugin = %router.plugin.info().name);
-        let index = async {
+        let span = info_span!(target: SPAN_TARGET, "route", plugin = %router.plugin.info().name, otel.status_code = Empty);
+        let choice = async {
             let error = match router.plugin.route(request, &candidates).await {
                 Ok(index) => return Ok(index),
                 Err(error) => self.failed(error, request)?,
@@ -109,9 +115,8 @@ impl Route {
                 (OnFailure::Previous, Some(previous)) => previous.route(request, &candidates).await,
                 _ => Err(error),
             }
-        }
-        .instrument(span)
-        .await?;
+        };
+        let index = within(span, choice).await?;
         self.targets.get(index).ok_or_else(no_target)
     }
 
@@ -187,6 +192,15 @@ impl Target {
             load: self.model.load(),
         }
     }
+}
+
+/// Works in a span, which says where the work failed. A span that is disabled costs nothing.
+async fn within<T>(span: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let result = work.instrument(span.clone()).await;
+    if result.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
+    result
 }
 
 async fn stage_of(

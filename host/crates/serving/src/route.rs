@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use wharf_core::{LoadError, Model, Name, Plugin, TensorSpec};
+use wharf_core::{LoadError, Model, Name, Plugin, Result, TensorSpec};
 
-use crate::admission::Admission;
-use crate::metrics::ModelCounters;
+use crate::admission::{self, Admission};
+use crate::metrics::{ModelCounters, Refused, RefusedCounters};
 
 pub(crate) use file::parse;
 pub(crate) use link::{Parts, PluginParts, link};
@@ -102,6 +102,7 @@ pub struct Route {
     pub(crate) pre: Vec<Stage>,
     pub(crate) post: Vec<Stage>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) refused: Arc<RefusedCounters>,
     /// Told of each failure of a plugin, so that a roll-back need not wait for a timer.
     pub(crate) faults: Arc<Notify>,
 }
@@ -144,6 +145,18 @@ impl Route {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.admission.in_flight()
+    }
+
+    /// Says early that the route is full, before anything is done for a request. It takes no place: [`Route::run`] does.
+    ///
+    /// # Errors
+    /// `Unavailable` where `run` would refuse for it now.
+    pub fn check_room(&self) -> Result<()> {
+        if self.in_flight() < self.max_in_flight {
+            return Ok(());
+        }
+        self.refused.add(Refused::Full);
+        Err(admission::full())
     }
 
     /// What the route takes first: a body as the client sent it, or tensors. The specs are those of the first candidate;

@@ -1,4 +1,8 @@
 //! Instances that serve again: of one tenant each, or of everybody.
+#![expect(
+    clippy::vec_box,
+    reason = "an instance goes through many hands, and moving it would cost more than a call"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

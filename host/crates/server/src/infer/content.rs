@@ -1,6 +1,6 @@
 //! What a request says of its content: media type and coding.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use wharf_core::{Error, ErrorKind};
 
+use crate::budget::Reservation;
 use crate::problem::Problem;
 
 /// What a body without a media type is.
@@ -17,6 +18,8 @@ const BINARY: &str = "application/octet-stream";
 const MAX_RATIO: usize = 64;
 /// Growth up to here is allowed whatever the ratio.
 const FREE_BYTES: usize = 64 << 10;
+/// So much is decompressed before more room is asked for.
+const STEP_BYTES: usize = 64 << 10;
 /// Bodies below this size are decompressed in place: it takes less than to hand them over.
 const INLINE_BYTES: usize = 4 << 10;
 
@@ -100,33 +103,59 @@ impl Coding {
         }
     }
 
-    /// Decompresses a body.
+    /// Decompresses a body. The reservation is that of the body, and comes back as that of the result.
     ///
     /// # Errors
-    /// `TooLarge`, counted after decompression; `InvalidArgument` where the body is not what it is said to be.
-    pub(super) async fn decode(self, body: Bytes, max_bytes: usize) -> Result<Bytes, Error> {
-        match self {
-            Self::Identity => Ok(body),
-            _ if body.len() <= INLINE_BYTES => self.decompress(&body, max_bytes),
-            _ => super::blocking(move || self.decompress(&body, max_bytes)).await,
+    /// `TooLarge`, counted after decompression; `InvalidArgument` where the body is not what it is said to be;
+    /// `Unavailable` where the bodies of other requests leave no room for the result.
+    pub(super) async fn decode(
+        self,
+        body: Bytes,
+        max_bytes: usize,
+        mut reservation: Reservation,
+    ) -> Result<(Bytes, Reservation), Error> {
+        if self == Self::Identity {
+            return Ok((body, reservation));
+        }
+        let is_small = body.len() <= INLINE_BYTES;
+        let work = move || {
+            let bytes = self.decompress(&body, max_bytes, &mut reservation)?;
+            drop(body);
+            reservation.shrink_to(bytes.len());
+            Ok((bytes, reservation))
+        };
+        if is_small {
+            work()
+        } else {
+            super::blocking(work).await
         }
     }
 
-    fn decompress(self, body: &[u8], max_bytes: usize) -> Result<Bytes, Error> {
+    fn decompress(
+        self,
+        body: &[u8],
+        max_bytes: usize,
+        reservation: &mut Reservation,
+    ) -> Result<Bytes, Error> {
         let by_ratio = body.len().saturating_mul(MAX_RATIO).max(FREE_BYTES);
         let limit = max_bytes.min(by_ratio);
+        let mut reader: Box<dyn Read + '_> = match self {
+            Self::Gzip => Box::new(GzDecoder::new(body)),
+            Self::Deflate | Self::Identity => Box::new(ZlibDecoder::new(body)),
+        };
         let mut bytes = Vec::new();
         // One byte more tells a body that fits exactly from one that does not.
-        let take = limit as u64 + 1;
-        let read = match self {
-            Self::Gzip => GzDecoder::new(body).take(take).read_to_end(&mut bytes),
-            Self::Deflate | Self::Identity => {
-                ZlibDecoder::new(body).take(take).read_to_end(&mut bytes)
+        while bytes.len() <= limit {
+            let step = STEP_BYTES.min(limit + 1 - bytes.len());
+            reservation.grow_to(body.len() + bytes.len() + step)?;
+            let read = reader.by_ref().take(step as u64).read_to_end(&mut bytes);
+            let read = read.map_err(|error| {
+                let message = "the body is not what its content encoding says";
+                Error::invalid("body", message).with_source(error)
+            })?;
+            if read < step {
+                break;
             }
-        };
-        if let Err(error) = read {
-            let message = "the body is not what its content encoding says";
-            return Err(Error::invalid("body", message).with_source(error));
         }
         if bytes.len() > limit {
             let message = format!(
@@ -147,6 +176,7 @@ mod tests {
     use flate2::write::{GzEncoder, ZlibEncoder};
 
     use super::*;
+    use crate::budget::BodyBudget;
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -160,6 +190,12 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap().into()
+    }
+
+    async fn decode(coding: Coding, body: Bytes, max_bytes: usize) -> Result<Bytes, Error> {
+        let budget = Arc::new(BodyBudget::new(64 << 20));
+        let decoded = coding.decode(body, max_bytes, budget.reserve()).await;
+        decoded.map(|(bytes, _)| bytes)
     }
 
     #[test]
@@ -182,17 +218,17 @@ mod tests {
     async fn compressed_bodies_are_read() {
         let text = b"{\"input\": [1, 2, 3]}";
         assert_eq!(
-            Coding::Gzip.decode(gzip(text), 1000).await.unwrap(),
+            decode(Coding::Gzip, gzip(text), 1000).await.unwrap(),
             text.as_slice()
         );
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(text).unwrap();
         let body = encoder.finish().unwrap().into();
         assert_eq!(
-            Coding::Deflate.decode(body, 1000).await.unwrap(),
+            decode(Coding::Deflate, body, 1000).await.unwrap(),
             text.as_slice()
         );
-        let error = Coding::Gzip.decode(Bytes::from_static(text), 1000).await;
+        let error = decode(Coding::Gzip, Bytes::from_static(text), 1000).await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 
@@ -202,12 +238,23 @@ mod tests {
         assert!(body.len() > INLINE_BYTES);
         // By the size, and by the ratio.
         for limit in [1 << 20, usize::MAX] {
-            let error = Coding::Gzip.decode(body.clone(), limit).await.unwrap_err();
+            let error = decode(Coding::Gzip, body.clone(), limit).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
         }
+        // No other body may take what this one needs.
+        let budget = Arc::new(BodyBudget::new(1 << 20));
+        let mut other = budget.reserve();
+        other.grow_to(900 << 10).unwrap();
+        let noise = |index: u32| (index.wrapping_mul(index) >> 12) as u8;
+        let large = gzip(&(0..512 << 10).map(noise).collect::<Vec<_>>());
+        let full = Coding::Gzip.decode(large.clone(), 1 << 20, budget.reserve());
+        assert_eq!(full.await.unwrap_err().kind(), ErrorKind::Unavailable);
+        drop(other);
+        let alone = Coding::Gzip.decode(large, 1 << 20, budget.reserve()).await;
+        assert_eq!(alone.unwrap().0.len(), 512 << 10);
         let exact = gzip(&[0; 1000]);
-        assert!(Coding::Gzip.decode(exact.clone(), 1000).await.is_ok());
-        assert!(Coding::Gzip.decode(exact, 999).await.is_err());
+        assert!(decode(Coding::Gzip, exact.clone(), 1000).await.is_ok());
+        assert!(decode(Coding::Gzip, exact, 999).await.is_err());
     }
 
     #[test]

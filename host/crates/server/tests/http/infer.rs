@@ -1,5 +1,7 @@
 //! `POST /v1/infer/{route}` and what is around it.
 
+use wharf_server::Config;
+
 use crate::support::{Client, config, get, post, post_with, request, start};
 
 #[tokio::test]
@@ -195,5 +197,54 @@ async fn too_much_is_shed_at_once() {
     answer.problem();
     server.gate.open(1);
     assert_eq!(first.answer().await.status, 200);
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_full_route_refuses_before_the_body_comes() {
+    let server = start(config()).await;
+    let body = r#"{"input": [1, 2]}"#;
+    let mut first = Client::connect(server.address).await;
+    first.send(request("narrow", "", body)).await;
+    server.gate.until_started(1).await;
+    // The header alone is sent: the answer does not wait for the rest.
+    let mut second = Client::connect(server.address).await;
+    let head = "POST /v1/infer/narrow HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    second.send(head).await;
+    let answer = second.answer().await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.field("retry-after").is_some());
+    answer.problem();
+    server.gate.open(1);
+    assert_eq!(first.answer().await.status, 200);
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn bodies_share_a_budget_until_their_requests_end() {
+    let server = start(Config {
+        max_body_bytes: 1000,
+        max_bodies_bytes: 1000,
+        ..config()
+    })
+    .await;
+    let body = |length: usize| format!("{:<length$}", r#"{"input": [1, 2]}"#);
+    let mut first = Client::connect(server.address).await;
+    first.send(request("slow", "", &body(900))).await;
+    server.gate.until_started(1).await;
+    let answer = post(server.address, "echo", &body(101)).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.field("retry-after").is_some());
+    answer.problem();
+    // One that does not say its length is refused as it arrives.
+    let mut chunked = Client::connect(server.address).await;
+    let head = "POST /v1/infer/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    chunked.send(format!("{head}65\r\n{}\r\n", body(101))).await;
+    assert_eq!(chunked.answer().await.status, 503);
+    // What fits is served meanwhile.
+    assert_eq!(post(server.address, "echo", &body(100)).await.status, 200);
+    server.gate.open(1);
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(post(server.address, "echo", &body(1000)).await.status, 200);
     server.is_well().await;
 }

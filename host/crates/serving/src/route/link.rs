@@ -69,6 +69,7 @@ pub(crate) fn link(
         post,
         admission: in_force
             .map_or_else(Arc::<Admission>::default, |old| Arc::clone(&old.admission)),
+        refused: parts.metrics.refused(&spec.name),
         faults: Arc::clone(parts.faults),
     };
     match in_force {

@@ -142,6 +142,38 @@ async fn a_first_release_and_a_recovering_one_are_not_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_release_that_comes_back_is_judged_afresh() {
+    let config = Config {
+        rollback_after_faults: 3,
+        ..by_order()
+    };
+    let harness = Harness::start(site("closed", "trap"), config).await;
+    let fails = || async { harness.run("sum", body("1")).await.unwrap_err() };
+    for _ in 0..5 {
+        fails().await;
+    }
+    harness.site.plugin("tens", "scale 10");
+    harness.serving.reload().await;
+    assert_eq!(harness.ask("sum", "1").await, "11");
+    // The first release again, with five faults in a row behind it: the looks that the next faults cause change nothing.
+    let file = "plugins/tens.wasm";
+    harness.site.plugin("tens", "trap");
+    harness.serving.reload().await;
+    fails().await;
+    fails().await;
+    harness.serving.reload().await;
+    assert_eq!(harness.happened(EventKind::RolledBack, file), 0);
+    fails().await;
+    eventually("it is rolled back", || {
+        harness.happened(EventKind::RolledBack, file) == 1
+    })
+    .await;
+    let errors = harness.serving.status().errors;
+    assert!(errors[0].message.contains("failed 3 times"), "{errors:?}");
+    assert_eq!(harness.ask("sum", "1").await, "11");
+}
+
+#[tokio::test]
 async fn the_release_before_is_let_go_after_the_probation() {
     let config = Config {
         rollback_probation_ms: 0,

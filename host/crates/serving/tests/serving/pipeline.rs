@@ -82,13 +82,21 @@ async fn a_full_route_refuses_at_once_and_recovers() {
     let error = harness.run("slow", input()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.retry_after().is_some());
+    // The same before anything is read for a request.
+    let snapshot = harness.serving.snapshot();
+    let early = snapshot.route("slow").unwrap().check_room().unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Unavailable);
+    assert!(early.retry_after().is_some());
+    assert_eq!(refused(&harness, "slow", "full"), Some(2.0));
     assert_eq!(
         harness.metric("serving_in_flight", &[("endpoint", "slow")]),
         Some(1.0)
     );
     gate.open();
     first.await.unwrap().unwrap();
+    snapshot.route("slow").unwrap().check_room().unwrap();
     harness.run("slow", input()).await.unwrap();
+    assert_eq!(refused(&harness, "slow", "full"), Some(2.0));
     assert_eq!(
         harness.metric("serving_in_flight", &[("endpoint", "slow")]),
         Some(0.0)
@@ -117,6 +125,45 @@ async fn the_deadline_ends_a_request_wherever_it_is() {
     let route = snapshot.route("fast").unwrap();
     let error = route.run(&request, input).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline);
+    // Those that had a model already count with it.
+    for (route, count) in [("slow", None), ("stuck", None), ("fast", Some(1.0))] {
+        assert_eq!(refused(&harness, route, "deadline"), count, "{route}");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_before_a_model_is_chosen_is_counted() {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.plugin("trap", "stages router\ntrap");
+    site.plugin("stuck", "stages router\ngate never");
+    site.plugin("choose", "stages router\npick any");
+    for router in ["trap", "stuck", "choose"] {
+        let candidate = "[[candidates]]\nmodel = 'sum'\nlabels = ['any']";
+        site.route(router, &format!("router = '{router}'\n{candidate}"));
+    }
+    let harness = Harness::start(site, by_order()).await;
+    let snapshot = harness.serving.snapshot();
+    let input = || Payload::Tensors(vec![tensor("input", &[1.0])]);
+    harness.run("trap", input()).await.unwrap_err();
+    let request = request_with("stuck", Duration::from_millis(5), &[]);
+    let stuck = snapshot.route("stuck").unwrap();
+    stuck.run(&request, input()).await.unwrap_err();
+    harness.run("choose", input()).await.unwrap();
+    for (route, reason, count) in [
+        ("trap", "router", Some(1.0)),
+        ("trap", "deadline", None),
+        ("stuck", "deadline", Some(1.0)),
+        ("stuck", "router", None),
+        ("choose", "router", None),
+    ] {
+        assert_eq!(refused(&harness, route, reason), count, "{route} {reason}");
+    }
+}
+
+fn refused(harness: &Harness, route: &str, reason: &str) -> Option<f64> {
+    let labels = [("endpoint", route), ("reason", reason)];
+    harness.metric("route_refused_total", &labels)
 }
 
 #[tokio::test]

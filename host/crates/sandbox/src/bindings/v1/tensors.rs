@@ -174,7 +174,12 @@ fn made_of_guest_data(
     let counted = match tensor {
         Ok(tensor) => {
             let data = store.data().growth.hold(tensor.data().clone())?;
-            Tensor::new(tensor.shared_name(), tensor.datatype(), tensor.shape().clone(), data)
+            Tensor::new(
+                tensor.shared_name(),
+                tensor.datatype(),
+                tensor.shape().clone(),
+                data,
+            )
         }
         Err(error) => Err(error),
     };
