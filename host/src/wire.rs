@@ -37,8 +37,12 @@ impl Runtimes {
 
 fn engine(config: &Config, meter: &Meter) -> Result<OnnxEngine> {
     OnnxEngine::new(config.models.clone(), meter).map_err(|error| match error {
-        OpenError::Library { .. } if config.models.onnxruntime.is_some() => {
-            setting("models.onnxruntime", error.to_string()).into()
+        OpenError::Library { reason } if config.models.onnxruntime.is_some() => {
+            // Not the error's own advice: the variable that it names gives way to the setting.
+            let message = format!(
+                "{reason}; name another, or take the setting out and run `cargo xtask setup`"
+            );
+            setting("models.onnxruntime", message).into()
         }
         error => anyhow::Error::new(error).context("models cannot be run"),
     })
