@@ -17,7 +17,11 @@ impl Paths {
     /// # Errors
     /// Where cargo cannot read the workspace.
     pub(crate) fn find() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        // What cargo says when it runs this program; what it said at the build is another checkout's where two share a target
+        // folder.
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let manifest = Path::new(&package).join("Cargo.toml");
         let metadata = cargo_metadata::MetadataCommand::new()
             .manifest_path(manifest)
             .no_deps()
