@@ -153,7 +153,9 @@ fn handles(count: usize) -> Result<Vec<Tensor>> {
 /// The data is the host's: the guest itself stays small.
 fn held(count: usize) -> Result<Vec<Tensor>> {
     let megabyte = vec![0.0f32; 1 << 18];
-    (0..count).map(|_| Tensor::new("held", &[1 << 18], &megabyte)).collect()
+    (0..count)
+        .map(|_| Tensor::new("held", &[1 << 18], &megabyte))
+        .collect()
 }
 
 fn error(case: &str) -> Error {
