@@ -20,11 +20,11 @@ pub use error::{Error, ErrorKind, LoadError, Result};
 pub use name::{InvalidName, Name};
 pub use payload::{Body, Payload};
 pub use ports::{
-    BoxFuture, Candidate, Engine, Isolation, Model, ModelFolder, ModelInfo, ModelLoad,
-    ModelVersion, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, Stage,
-    TensorSpec,
+    BoxFuture, CacheLookup, Candidate, Engine, Inference, Isolation, Model, ModelFolder, ModelInfo,
+    ModelLoad, ModelVersion, ModelVersions, Plugin, PluginFile, PluginHealth, PluginHost,
+    PluginInfo, PluginRelease, Queueing, Stage, TensorSpec, Timings, VersionPolicy,
 };
-pub use request::{Headers, RequestContext, SPAN_TARGET};
+pub use request::{Headers, RequestContext, SPAN_TARGET, Scheduling, Sequence, SequenceId};
 pub use shape::Shape;
 pub use tensor::{AlignedBytes, Elements, Tensor, TensorError};
 

@@ -6,7 +6,10 @@ mod plugins;
 
 use std::pin::Pin;
 
-pub use engine::{Engine, Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion, TensorSpec};
+pub use engine::{
+    CacheLookup, Engine, Inference, Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion,
+    ModelVersions, Queueing, TensorSpec, Timings, VersionPolicy,
+};
 pub use plugins::{
     Candidate, Isolation, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease,
     Stage,

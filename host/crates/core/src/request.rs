@@ -1,5 +1,6 @@
 //! The request that a pipeline works for.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,39 @@ pub struct RequestContext {
     pub headers: Headers,
     /// When the answer is of no use any more.
     pub deadline: Instant,
+    /// What the client says of its place among others.
+    pub scheduling: Scheduling,
+}
+
+/// What a client says of a request's place among others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// The level of priority, 1 the highest; none for the model's default.
+    pub priority: Option<NonZeroU32>,
+    /// The longest that it may wait in the model's queue.
+    pub queue_timeout: Option<Duration>,
+    /// The sequence that it is part of.
+    pub sequence: Option<Sequence>,
+}
+
+/// A request's place in a sequence: requests that a model with a memory must see in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Which one.
+    pub id: SequenceId,
+    /// Whether it begins with this request.
+    pub start: bool,
+    /// Whether it ends with this request.
+    pub end: bool,
+}
+
+/// The name of a sequence, by its client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SequenceId {
+    /// A number; 0 is none, and never here.
+    Number(NonZeroU64),
+    /// Text; the empty one is none, and never here.
+    Text(Arc<str>),
 }
 
 impl RequestContext {

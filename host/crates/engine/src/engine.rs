@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use opentelemetry::metrics::Meter;
 use ort::environment::Environment;
-use wharf_core::{Digest, Engine, LoadError, Model, ModelFolder, ModelVersion};
+use wharf_core::{Digest, Engine, LoadError, Model, ModelFolder, ModelVersion, ModelVersions};
 
 use crate::batching::Watchdog;
 use crate::metrics::Metrics;
@@ -86,14 +86,17 @@ impl OnnxEngine {
 }
 
 impl Engine for OnnxEngine {
-    fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
+    fn versions(&self, folder: &ModelFolder) -> Result<ModelVersions, LoadError> {
         let dir = ModelDir::open(&folder.site, &folder.name)?;
         let settings = read_settings(&dir)?;
         let picked = pick(&dir, &settings, &self.digests)?;
-        Ok(picked
-            .into_iter()
-            .map(|picked| version_of(folder, picked))
-            .collect())
+        Ok(ModelVersions {
+            serve: picked
+                .into_iter()
+                .map(|picked| version_of(folder, picked))
+                .collect(),
+            ..ModelVersions::default()
+        })
     }
 
     fn version_below(

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use tracing::Instrument;
 use wharf_core::{
-    BoxFuture, Model, ModelInfo, ModelLoad, RequestContext, Result, SPAN_TARGET, Tensor,
+    BoxFuture, Inference, Model, ModelInfo, ModelLoad, RequestContext, Result, SPAN_TARGET, Tensor,
 };
 
 use crate::batching::Scheduler;
@@ -51,15 +51,23 @@ impl Model for OnnxModel {
         &self.info
     }
 
+    fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn infer<'a>(
         &'a self,
         request: &'a RequestContext,
         inputs: Vec<Tensor>,
-    ) -> BoxFuture<'a, Result<Vec<Tensor>>> {
+    ) -> BoxFuture<'a, Result<Inference>> {
         let span = tracing::info_span!(target: SPAN_TARGET, "inference.predict", model = %self.info.name, version = self.info.version, otel.status_code = tracing::field::Empty);
         let work = async move {
             let inputs = validate::in_order(&self.info.inputs, inputs)?;
-            self.scheduler().infer(inputs, request.deadline).await
+            let outputs = self.scheduler().infer(inputs, request.deadline).await?;
+            Ok(Inference {
+                outputs,
+                timings: wharf_core::Timings::default(),
+            })
         };
         if span.is_disabled() {
             Box::pin(work)

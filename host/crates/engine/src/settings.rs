@@ -5,10 +5,12 @@
 //! policy = "latest"       # "latest" (the default), "all" or "listed"
 //! count = 1               # for "latest": how many of the highest versions
 //! list = [1, 3]           # for "listed"
+//! labels.stable = 2       # a name that requests may use for a version, which then serves whatever the policy says
 //!
 //! [instances]
-//! count = 2               # sessions that run side by side; by default from the cores and the size of the weights
+//! count = 2               # sessions that run side by side on each device; by default from the cores and the weights
 //! device = "cpu"          # or "cuda:0"
+//! devices = ["cuda:0", "cuda:1"]   # in place of device: instances on each of them
 //!
 //! [threads]
 //! intra = 1               # threads of one operator; by default the cores divided by the instances
@@ -16,14 +18,36 @@
 //!
 //! [batching]
 //! max_rows = 32           # the most rows of one batch; 1, the default, joins nothing
+//! preferred_rows = [8, 16]   # batches of these rows are run at once, others wait for delay_ms
 //! delay_ms = 0            # how long an idle instance waits for a batch to fill
 //! queue_capacity = 256    # requests that may wait
 //! queue_wait_ms = 500     # a request that would wait longer is refused at once
+//! queue_timeout_ms = 1000 # a request that did wait longer is refused; a request may ask for less
+//! priority_levels = 3     # requests may name a level, 1 the highest, and go before lower ones
+//! default_priority = 2    # the level of those that name none; by default the middle one
+//! max_in_flight = 64      # requests that wait or run
+//!
+//! [cache]
+//! enabled = false         # answer the same inputs with the same outputs, without a run
+//!
+//! [sequences]             # requests with a sequence_id share a memory; the table alone switches it on
+//! idle_ms = 60000         # a sequence that rests longer is forgotten
+//! capacity = 1024         # sequences at one time
+//! start = "START"         # inputs that the model has for it: whether a sequence begins, ends, and its number
+//! end = "END"
+//! id = "CORRID"
+//! states = [{ input = "state_in", output = "state_out" }]   # an output that becomes the next request's input
+//!
+//! [outputs.logits]
+//! classes = "labels.txt"  # in the model's folder: the name of each class, a line each
 //!
 //! [warmup]
 //! enabled = true          # a version that fails its warm-up is refused
 //! timeout_ms = 60000      # a version that takes longer is refused
 //! shapes.X = [1, 3, 224, 224]   # of inputs whose free dimensions cannot be 1
+//! [[warmup.samples]]      # requests to run; without, one of zeros
+//! count = 3
+//! inputs.X = { shape = [1, 3, 224, 224], data = "random" }   # "zeros", "random", or a file in the model's folder
 //!
 //! [memory]
 //! arena = true            # keep freed tensors of a run for the next run
@@ -35,9 +59,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
-use wharf_core::LoadError;
+use wharf_core::{LoadError, Queueing, VersionPolicy};
 
 /// The most instances of a model, and threads of one: each is a thread of the process.
 const MAX_THREADS: u32 = 256;
@@ -54,6 +79,12 @@ pub struct Settings {
     pub threads: Threads,
     /// How requests are joined, and how many wait.
     pub batching: Batching,
+    /// Whether answers are remembered.
+    pub cache: Cache,
+    /// The memory that the requests of a sequence share; none where the model has no sequences.
+    pub sequences: Option<Sequences>,
+    /// What is known of outputs, by name.
+    pub outputs: BTreeMap<String, Output>,
     /// The trial run of a new version.
     pub warmup: Warmup,
     /// Memory of a session.
@@ -70,6 +101,8 @@ pub struct Versions {
     pub count: Option<NonZeroU32>,
     /// The versions that `listed` serves.
     pub list: Option<Vec<u64>>,
+    /// Names for versions. A version with a name serves, whatever the policy says.
+    pub labels: BTreeMap<String, u64>,
 }
 
 /// The rule that picks versions.
@@ -89,10 +122,12 @@ pub enum Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Instances {
-    /// Sessions that run side by side.
+    /// Sessions that run side by side on each device.
     pub count: Option<NonZeroU32>,
-    /// What they run on.
-    pub device: Device,
+    /// What they run on; the CPU by default.
+    pub device: Option<Device>,
+    /// Several devices, in place of one.
+    pub devices: Option<Vec<Device>>,
 }
 
 /// What a model runs on.
@@ -158,6 +193,8 @@ pub struct Batching {
     /// The most rows of one batch. Joining is safe only where every row is worked on by itself, which no check can see, so
     /// it is off (1) unless said.
     pub max_rows: Option<NonZeroU32>,
+    /// A batch of one of these rows is run at once; what has other rows waits for `delay_ms` to become one.
+    pub preferred_rows: Vec<u64>,
     /// How long an idle instance waits for a batch to fill, in milliseconds; 0 by default.
     pub delay_ms: u64,
     /// Requests that may wait.
@@ -165,6 +202,71 @@ pub struct Batching {
     /// A request that is likely to wait longer, in milliseconds, is refused at once; 500 by default. Four requests for each
     /// instance may always wait.
     pub queue_wait_ms: Option<u64>,
+    /// A request that has waited longer, in milliseconds, is refused. A request may ask for a shorter time of its own.
+    pub queue_timeout_ms: Option<u64>,
+    /// The levels of priority that requests may name, 1 the highest; 0, the default, has none.
+    pub priority_levels: u32,
+    /// The level of a request that names none; by default the middle one.
+    pub default_priority: Option<NonZeroU32>,
+    /// Requests that wait or run, by all routes together.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+/// Whether answers are remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Off by default: the same inputs must give the same outputs, which no check can see.
+    pub enabled: bool,
+}
+
+/// The memory that the requests of a sequence share.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sequences {
+    /// A sequence that rests longer, in milliseconds, is forgotten.
+    pub idle_ms: u64,
+    /// Sequences at one time.
+    pub capacity: NonZeroU32,
+    /// The input, BOOL, INT32 or FP32, that says whether a sequence begins.
+    pub start: Option<String>,
+    /// The input, BOOL, INT32 or FP32, that says whether it ends.
+    pub end: Option<String>,
+    /// The input, INT64, UINT64, INT32, UINT32 or BYTES, that takes its name.
+    pub id: Option<String>,
+    /// Outputs that become inputs of the next request; zeros for the first.
+    pub states: Vec<SequenceState>,
+}
+
+/// An output that becomes an input of the next request of a sequence. Neither is seen by clients.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceState {
+    /// The input.
+    pub input: String,
+    /// The output.
+    pub output: String,
+}
+
+impl Default for Sequences {
+    fn default() -> Self {
+        Self {
+            idle_ms: 60_000,
+            capacity: NonZeroU32::new(1024).expect("1024 is not zero"),
+            start: None,
+            end: None,
+            id: None,
+            states: Vec::new(),
+        }
+    }
+}
+
+/// What is known of an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Output {
+    /// A text file in the model's folder: the name of each class, a line each.
+    pub classes: Option<String>,
 }
 
 /// The trial run of a new version.
@@ -177,6 +279,38 @@ pub struct Warmup {
     pub timeout_ms: u64,
     /// The shapes of inputs by name; free dimensions are 1 where none is given.
     pub shapes: BTreeMap<String, Vec<u64>>,
+    /// Requests to run on each instance; without, one of zeros.
+    pub samples: Vec<Sample>,
+}
+
+/// A request of the warm-up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// How often it is run; 1 by default.
+    #[serde(default = "once")]
+    pub count: NonZeroU32,
+    /// The inputs by name; those that are not named are zeros.
+    pub inputs: BTreeMap<String, SampleInput>,
+}
+
+fn once() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// An input of a request of the warm-up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleInput {
+    /// The shape; free dimensions are 1 where none is given.
+    pub shape: Option<Vec<u64>>,
+    /// `zeros`, `random`, or the path of a file in the model's folder: its elements as they are in memory, little-endian.
+    #[serde(default = "zeros")]
+    pub data: String,
+}
+
+fn zeros() -> String {
+    "zeros".to_owned()
 }
 
 impl Default for Warmup {
@@ -185,6 +319,7 @@ impl Default for Warmup {
             enabled: true,
             timeout_ms: 60_000,
             shapes: BTreeMap::new(),
+            samples: Vec::new(),
         }
     }
 }
@@ -226,6 +361,7 @@ impl Settings {
             policy,
             count,
             list,
+            labels: _,
         } = &self.versions;
         let wrong = |key: &str, message: &str| Err(LoadError::new(file, message).with_key(key));
         match policy {
@@ -266,9 +402,92 @@ impl Settings {
             {
                 wrong("threads.inter", "use at most 256")
             }
-            _ if self.batching.delay_ms > 10_000 => wrong("batching.delay_ms", "use at most 10000"),
-            _ => Ok(()),
+            _ => self.batching.check(file),
+        }?;
+        self.check_names(file)
+    }
+
+    fn check_names(&self, file: &str) -> Result<(), LoadError> {
+        let wrong = |key: String, message: &str| Err(LoadError::new(file, message).with_key(key));
+        // A label stands where a number may stand, in paths too.
+        let is_label = |label: &str| {
+            wharf_core::Name::new(label).is_ok() && !label.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if let Some(label) = self.versions.labels.keys().find(|label| !is_label(label)) {
+            return wrong(
+                format!("versions.labels.{label}"),
+                "a label is made of letters, digits, '-', '_' and '.', and is no number",
+            );
         }
+        if self.instances.device.is_some() && self.instances.devices.is_some() {
+            return wrong(
+                "instances.devices".to_owned(),
+                "use either device or devices; remove one of them",
+            );
+        }
+        if self.instances.devices.as_ref().is_some_and(|devices| {
+            devices.is_empty()
+                || devices
+                    .iter()
+                    .enumerate()
+                    .any(|(index, device)| devices[..index].contains(device))
+        }) {
+            return wrong(
+                "instances.devices".to_owned(),
+                "name at least one device, and each of them once",
+            );
+        }
+        if self
+            .sequences
+            .as_ref()
+            .is_some_and(|sequences| sequences.idle_ms == 0)
+        {
+            return wrong("sequences.idle_ms".to_owned(), "use at least 1");
+        }
+        Ok(())
+    }
+
+    /// The rule that picks the versions.
+    #[must_use]
+    pub fn policy(&self) -> VersionPolicy {
+        match self.versions.policy {
+            Policy::Latest => VersionPolicy::Latest(self.versions.count.map_or(1, NonZeroU32::get)),
+            Policy::All => VersionPolicy::All,
+            Policy::Listed => VersionPolicy::Listed(self.versions.list.clone().unwrap_or_default()),
+        }
+    }
+
+    /// How requests are queued, for who asks.
+    #[must_use]
+    pub fn queueing(&self) -> Queueing {
+        let Batching {
+            preferred_rows,
+            delay_ms,
+            queue_capacity,
+            queue_timeout_ms,
+            priority_levels,
+            ..
+        } = &self.batching;
+        Queueing {
+            preferred_rows: preferred_rows.clone(),
+            delay: Duration::from_millis(*delay_ms),
+            capacity: queue_capacity.map_or(0, NonZeroU32::get),
+            timeout: queue_timeout_ms.map(Duration::from_millis),
+            priority_levels: *priority_levels,
+            default_priority: self.batching.default_priority(),
+            sequence_idle: self
+                .sequences
+                .as_ref()
+                .map(|sequences| Duration::from_millis(sequences.idle_ms)),
+            response_cache: self.cache.enabled,
+        }
+    }
+
+    /// The devices that instances run on: at least one.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Device> {
+        let one = || vec![self.instances.device.unwrap_or_default()];
+        self.instances.devices.clone().unwrap_or_else(one)
     }
 
     /// The most rows of one batch.
@@ -277,6 +496,48 @@ impl Settings {
         self.batching
             .max_rows
             .map_or(1, |rows| u64::from(rows.get()))
+    }
+}
+
+impl Batching {
+    /// The level of a request that names none; 0 where there are no levels.
+    #[must_use]
+    pub fn default_priority(&self) -> u32 {
+        self.default_priority
+            .map_or(self.priority_levels.div_ceil(2), NonZeroU32::get)
+    }
+
+    fn check(&self, file: &str) -> Result<(), LoadError> {
+        let wrong = |key: &str, message: &str| Err(LoadError::new(file, message).with_key(key));
+        let max_rows = self.max_rows.map_or(1, |rows| u64::from(rows.get()));
+        let levels = self.priority_levels;
+        if self.delay_ms > 10_000 {
+            wrong("batching.delay_ms", "use at most 10000")
+        } else if !self.preferred_rows.is_sorted()
+            || self
+                .preferred_rows
+                .iter()
+                .any(|rows| *rows == 0 || *rows > max_rows)
+        {
+            wrong(
+                "batching.preferred_rows",
+                "give numbers in ascending order, from 1 to batching.max_rows",
+            )
+        } else if self.queue_timeout_ms == Some(0) {
+            wrong("batching.queue_timeout_ms", "use at least 1")
+        } else if levels > 32 {
+            wrong("batching.priority_levels", "use at most 32")
+        } else if self
+            .default_priority
+            .is_some_and(|level| level.get() > levels)
+        {
+            wrong(
+                "batching.default_priority",
+                "use 1 to batching.priority_levels",
+            )
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -121,16 +121,8 @@ mod tests {
 
     fn specs() -> Vec<TensorSpec> {
         vec![
-            TensorSpec {
-                name: "x".into(),
-                datatype: Datatype::Fp32,
-                shape: vec![None, Some(2)],
-            },
-            TensorSpec {
-                name: "text".into(),
-                datatype: Datatype::Bytes,
-                shape: vec![None],
-            },
+            TensorSpec::new("x".into(), Datatype::Fp32, vec![None, Some(2)]),
+            TensorSpec::new("text".into(), Datatype::Bytes, vec![None]),
         ]
     }
 

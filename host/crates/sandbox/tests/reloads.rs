@@ -67,6 +67,7 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + Duration::from_secs(60),
+        scheduling: wharf_core::Scheduling::default(),
     });
     let body = Payload::Body(Body {
         media_type: "text/plain".into(),

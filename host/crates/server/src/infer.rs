@@ -1,6 +1,6 @@
 //! `POST /v1/infer/{route}`: what the client sent, through the route, to what the client gets.
 
-mod content;
+pub(crate) mod content;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,6 +65,7 @@ pub(crate) async fn infer(
         tenant: None,
         headers: Headers::new(parts.headers),
         deadline: Instant::now() + route.timeout(),
+        scheduling: wharf_core::Scheduling::default(),
     });
     let (input, batch) = match media_type {
         Some(media_type) => {

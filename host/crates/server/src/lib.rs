@@ -21,6 +21,8 @@ mod budget;
 mod infer;
 mod json;
 
+mod oip;
+
 mod admin;
 mod catalog;
 

@@ -23,6 +23,7 @@ mod state;
 
 mod check;
 mod events;
+mod lifecycle;
 mod metrics;
 mod reaper;
 mod rollback;
@@ -32,8 +33,12 @@ mod watcher;
 pub use check::check;
 pub use config::Config;
 pub use events::{Event, EventKind, FileError};
+pub use lifecycle::{
+    BatchStatistics, IndexEntry, ModelChange, ModelFile, ModelState, ModelStatistics, SettingEdit,
+    SettingValue, Tally,
+};
 pub use pipeline::Outcome;
 pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteSpec, StageSpec};
 pub use serving::Serving;
-pub use snapshot::Snapshot;
+pub use snapshot::{Missing, Snapshot};
 pub use status::{DrainStatus, ModelStatus, PluginStatus, ReloadReport, SiteStatus};

@@ -82,9 +82,9 @@ impl Route {
             Payload::Body(_) => return Err(self.no_tensors()),
         };
         // The model: the one queue of the way, and the span `inference.predict`, are the engine's.
-        let outputs = target.model.infer(request, inputs).await?;
+        let inference = target.model.infer(request, inputs).await?;
         // The model's tensors become what the client gets.
-        let mut payload = Payload::Tensors(outputs);
+        let mut payload = Payload::Tensors(inference.outputs);
         for stage in &self.post {
             let span = info_span!(target: SPAN_TARGET, "postprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
             let call = self.call(stage, StageKind::Postprocess, request, payload);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::{
-    Digest, Engine, LoadError, ModelFolder, ModelVersion, Name, PluginFile, PluginHost,
+    Digest, Engine, LoadError, ModelFolder, ModelVersions, Name, PluginFile, PluginHost,
     PluginRelease,
 };
 
@@ -24,7 +24,7 @@ use listing::{Kind, list, read_text};
 /// What a look at the site found.
 pub(crate) struct Scan {
     pub(crate) plugins: Section<PluginFound>,
-    pub(crate) models: Section<Vec<ModelVersion>>,
+    pub(crate) models: Section<ModelVersions>,
     pub(crate) routes: Section<Arc<RouteSpec>>,
     /// The text of `wharf.toml`, empty where there is none; none where it cannot be read.
     pub(crate) site_config: Option<Arc<str>>,
@@ -81,7 +81,7 @@ pub(crate) struct Ports<'a> {
 pub(crate) struct Scanner {
     site: PathBuf,
     plugins: BTreeMap<Name, Seen<Digest>>,
-    models: BTreeMap<Name, Seen<Vec<ModelVersion>>>,
+    models: BTreeMap<Name, Seen<ModelVersions>>,
 }
 
 struct Seen<T> {

@@ -16,6 +16,15 @@ pub struct Snapshot {
     pub(crate) plugins: BTreeMap<Name, Arc<dyn Plugin>>,
 }
 
+/// What there is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No route has the name.
+    Name,
+    /// The route has no such version, but these, with their labels.
+    Version(Vec<String>),
+}
+
 impl Snapshot {
     /// Counts the swaps since the start; 0 before the first.
     #[must_use]
@@ -27,6 +36,19 @@ impl Snapshot {
     #[must_use]
     pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
         self.routes.get(name)
+    }
+
+    /// The route that serves a version of a name: a number, or a label such as `stable`; without a version, the route
+    /// itself.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn endpoint(&self, name: &str, version: Option<&str>) -> Result<&Arc<Route>, Missing> {
+        let route = self.routes.get(name).ok_or(Missing::Name)?;
+        match version {
+            None => Ok(route),
+            Some(_) => Err(Missing::Version(Vec::new())),
+        }
     }
 
     /// Every route, sorted by name.

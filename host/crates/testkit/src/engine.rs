@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use wharf_core::{
-    BoxFuture, Datatype, Engine, Error, LoadError, Model, ModelFolder, ModelInfo, ModelLoad,
-    ModelVersion, Name, RequestContext, Result, Tensor, TensorSpec,
+    BoxFuture, Datatype, Engine, Error, ErrorKind, Inference, LoadError, Model, ModelFolder,
+    ModelInfo, ModelLoad, ModelVersion, ModelVersions, Name, Queueing, RequestContext, Result,
+    Tensor, TensorSpec, Timings, VersionPolicy,
 };
 
 use crate::gate::Gates;
@@ -21,9 +22,11 @@ use crate::script::{Script, digest};
 /// - `inputs A B`: takes inputs of these names; else one of the name `input`;
 /// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
 /// - `refuse KIND`: refuses each call with an error of this kind;
+/// - `no-room`: says that it has no room;
 /// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
 ///
-/// `model.toml` may hold `policy = "all"`: then every version serves, and else the newest.
+/// `model.toml` may hold `policy = "all"`: then every version serves, and else the newest, and those that a line
+/// `label NAME VERSION` names.
 #[derive(Clone, Default)]
 pub struct FakeEngine {
     /// Where its models wait.
@@ -66,6 +69,17 @@ impl FakeEngine {
 }
 
 impl FakeEngine {
+    /// The lines `label NAME VERSION` of `model.toml`.
+    fn labels(folder: &ModelFolder) -> BTreeMap<Arc<str>, u64> {
+        let path = folder.site.join("models").join(folder.name.as_str());
+        let settings = fs::read_to_string(path.join("model.toml")).unwrap_or_default();
+        let label = |line: &str| {
+            let (name, version) = line.strip_prefix("label ")?.split_once(' ')?;
+            Some((name.into(), version.parse().ok()?))
+        };
+        settings.lines().filter_map(label).collect()
+    }
+
     /// Every version of a folder, and whether the policy is to serve all.
     fn found(folder: &ModelFolder) -> Result<(BTreeMap<u64, ModelVersion>, bool), LoadError> {
         let path = folder.site.join("models").join(folder.name.as_str());
@@ -100,13 +114,23 @@ impl FakeEngine {
 }
 
 impl Engine for FakeEngine {
-    fn versions(&self, folder: &ModelFolder) -> Result<Vec<ModelVersion>, LoadError> {
+    fn versions(&self, folder: &ModelFolder) -> Result<ModelVersions, LoadError> {
         self.counts.looks.fetch_add(1, Ordering::SeqCst);
-        let (mut versions, all) = Self::found(folder)?;
-        if !all {
-            versions = versions.pop_last().into_iter().collect();
+        let (versions, all) = Self::found(folder)?;
+        let labels = Self::labels(folder);
+        let newest = versions.keys().last().copied();
+        let (mut serve, mut idle) = (Vec::new(), Vec::new());
+        for (number, version) in versions {
+            match all || Some(number) == newest || labels.values().any(|named| *named == number) {
+                true => serve.push(version),
+                false => idle.push(number),
+            }
         }
-        Ok(versions.into_values().collect())
+        Ok(ModelVersions {
+            serve,
+            idle,
+            labels,
+        })
     }
 
     fn version_below(
@@ -164,11 +188,7 @@ impl FakeModel {
     }
 
     fn of(script: Script, name: &Name, version: u64) -> Self {
-        let spec = |name: &str| TensorSpec {
-            name: name.into(),
-            datatype: Datatype::Fp32,
-            shape: vec![None, None],
-        };
+        let spec = |name: &str| TensorSpec::new(name, Datatype::Fp32, vec![None, None]);
         let inputs = script.get("inputs").unwrap_or("input");
         Self {
             info: ModelInfo {
@@ -180,6 +200,9 @@ impl FakeModel {
                 inputs: inputs.split_whitespace().map(spec).collect(),
                 outputs: vec![spec("output")],
                 max_batch_rows: 1,
+                instances: 1,
+                policy: VersionPolicy::Latest(1),
+                queueing: Queueing::default(),
             },
             script,
             gates: Gates::default(),
@@ -194,11 +217,18 @@ impl Model for FakeModel {
         &self.info
     }
 
+    fn check_room(&self) -> Result<()> {
+        match self.script.has("no-room") {
+            true => Err(Error::new(ErrorKind::Unavailable, "no room by script")),
+            false => Ok(()),
+        }
+    }
+
     fn infer<'a>(
         &'a self,
         _request: &'a RequestContext,
         inputs: Vec<Tensor>,
-    ) -> BoxFuture<'a, Result<Vec<Tensor>>> {
+    ) -> BoxFuture<'a, Result<Inference>> {
         Box::pin(async move {
             let _running = Running::start(&self.in_flight);
             for spec in &self.info.inputs {
@@ -221,9 +251,14 @@ impl Model for FakeModel {
                 .as_slice::<f32>()
                 .map_err(|error| error.in_field(input.name()))?;
             let sums: Vec<f32> = elements.iter().map(|element| element + add).collect();
-            Ok(vec![
-                Tensor::from_vec("output", input.shape().clone(), sums).map_err(Error::internal)?,
-            ])
+            let output = Tensor::from_vec("output", input.shape().clone(), sums);
+            Ok(Inference {
+                outputs: vec![output.map_err(Error::internal)?],
+                timings: Timings {
+                    run_rows: Some(input.rows()),
+                    ..Timings::default()
+                },
+            })
         })
     }
 

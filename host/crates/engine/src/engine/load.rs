@@ -40,10 +40,13 @@ impl OnnxEngine {
             version: version.version,
             digest: version.digest,
             platform: "onnxruntime_onnx",
-            device: settings.instances.device.to_string(),
+            device: settings.devices()[0].to_string(),
             inputs: sessions[0].inputs.clone(),
             outputs: sessions[0].outputs.clone(),
             max_batch_rows: limits.max_rows,
+            instances: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
+            policy: settings.policy(),
+            queueing: settings.queueing(),
         };
         let metrics = self
             .metrics
@@ -58,7 +61,7 @@ impl OnnxEngine {
         for (time, bytes) in paces {
             scheduler.warmed_up(time, bytes);
         }
-        let free_memory = FreeMemory::of(settings.instances.device, Arc::clone(&self.probe));
+        let free_memory = FreeMemory::of(settings.devices()[0], Arc::clone(&self.probe));
         let model = OnnxModel::start(info, scheduler, free_memory).map_err(|error| {
             LoadError::new(
                 source.label.clone(),
@@ -82,7 +85,7 @@ impl OnnxEngine {
             ..
         } = &source.settings;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-        let device = instances.device;
+        let device = source.settings.devices()[0];
         let by_default = match device {
             Device::Cpu => self
                 .config

@@ -143,11 +143,7 @@ fn spec(kind: &str, outlet: &Outlet) -> Result<TensorSpec, String> {
         .iter()
         .map(|dimension| u64::try_from(*dimension).ok())
         .collect();
-    Ok(TensorSpec {
-        name: name.into(),
-        datatype,
-        shape,
-    })
+    Ok(TensorSpec::new(name, datatype, shape))
 }
 
 impl Session {

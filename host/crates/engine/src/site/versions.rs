@@ -168,8 +168,13 @@ pub(super) fn digest_settings(settings: &Settings) -> Digest {
         instances,
         threads,
         batching,
+        cache,
+        sequences,
+        outputs,
         warmup,
         memory,
     } = settings;
-    digests::digest(format!("{instances:?}{threads:?}{batching:?}{warmup:?}{memory:?}").as_bytes())
+    digests::digest(
+        format!("{instances:?}{threads:?}{batching:?}{cache:?}{sequences:?}{outputs:?}{warmup:?}{memory:?}").as_bytes(),
+    )
 }

@@ -118,6 +118,7 @@ pub(crate) fn request(time: Duration) -> RequestContext {
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + time,
+        scheduling: wharf_core::Scheduling::default(),
     }
 }
 

@@ -141,6 +141,7 @@ pub(crate) fn request_within(time: Duration) -> Arc<RequestContext> {
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + time,
+        scheduling: wharf_core::Scheduling::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wharf_core::{Digest, LoadError, Model, ModelVersion, Name};
+use wharf_core::{Digest, LoadError, Model, ModelVersion, ModelVersions, Name};
 
 use super::{Effects, Failure, Load, Loaded, Release};
 use crate::events::EventKind;
@@ -40,14 +40,14 @@ type Results = BTreeMap<(Name, u64), LoadResult>;
 impl Models {
     pub(super) fn plan(
         &self,
-        section: &Section<Vec<ModelVersion>>,
+        section: &Section<ModelVersions>,
         now: Option<Instant>,
         loads: &mut Vec<Load>,
     ) {
         let empty = Slot::default();
         for (name, found) in &section.found {
             let Found::Is(versions) = found else { continue };
-            for version in versions {
+            for version in &versions.serve {
                 let slot = self
                     .0
                     .get(name)
@@ -62,7 +62,7 @@ impl Models {
 
     pub(super) fn apply(
         &mut self,
-        section: Section<Vec<ModelVersion>>,
+        section: Section<ModelVersions>,
         mut loaded: Results,
         effects: &mut Effects,
     ) {
@@ -84,7 +84,7 @@ impl Models {
                 Found::Refused(error) => folder.refused = Some(error),
                 Found::Is(versions) => {
                     folder.refused = None;
-                    folder.follow(&name, &versions, &mut loaded, effects);
+                    folder.follow(&name, &versions.serve, &mut loaded, effects);
                 }
             }
         }

@@ -1,0 +1,220 @@
+//! The Open Inference Protocol and the extensions of it that clients of Triton use, apart from how they are written: both
+//! codecs, [`rest`] and `grpc`, read a request into what is here, and write what comes of it.
+//!
+//! Every route is a model of the protocol. One that takes a body has the input `body`, and one whose last stage gives a body
+//! has the output `body`: `BYTES` of the shape `[1]`, with the media type as the parameter `content_type`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wharf_core::{
+    Body, Datatype, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext, Result,
+    Scheduling, Tensor,
+};
+use wharf_serving::{Missing, Route, Snapshot};
+
+use crate::app::App;
+
+/// The name of the input and the output that stand for a body.
+pub(crate) const BODY: &str = "body";
+
+/// A request for inference.
+#[derive(Debug)]
+pub(crate) struct InferRequest {
+    /// What the client calls it; repeated in the answer.
+    pub(crate) id: String,
+    /// Its place among others.
+    pub(crate) scheduling: Scheduling,
+    /// The inputs, or the body.
+    pub(crate) input: Payload,
+    /// The outputs that it asks for; all where it names none.
+    pub(crate) outputs: Vec<RequestedOutput>,
+}
+
+/// An output that a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestedOutput {
+    /// The name.
+    pub(crate) name: String,
+    /// Whether it is to come as binary data; none where the request's own `binary_data_output` holds.
+    pub(crate) binary: Option<bool>,
+    /// In place of the elements, so many classes with the highest values.
+    pub(crate) classification: Option<u32>,
+    /// Where it is to be written, in place of the answer.
+    pub(crate) shared_memory: Option<Region>,
+}
+
+/// A part of a registered region of shared memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Region {
+    /// The name under which it is registered.
+    pub(crate) name: String,
+    /// Where it begins, in bytes.
+    pub(crate) offset: u64,
+    /// How long it is, in bytes.
+    pub(crate) byte_size: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct InferResponse {
+    /// The name that the client asked for.
+    pub(crate) model_name: Arc<str>,
+    /// The version that ran.
+    pub(crate) model_version: u64,
+    /// What the client called the request.
+    pub(crate) id: String,
+    /// The outputs, in the order in which they were asked for.
+    pub(crate) outputs: Vec<Output>,
+}
+
+/// An output, as it is to be written.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) tensor: Tensor,
+    /// As asked for; none where the request's own `binary_data_output` holds.
+    pub(crate) binary: Option<bool>,
+    /// The media type, where it stands for a body.
+    pub(crate) content_type: Option<Arc<str>>,
+    /// Where it was written, in place of the answer.
+    pub(crate) shared_memory: Option<Region>,
+}
+
+/// What a request is for: found once, and kept to its end.
+pub(crate) struct Resolved {
+    /// Kept although the route is taken out of it: so the reaper, and never a request, drops the last reference.
+    pub(crate) _snapshot: Arc<Snapshot>,
+    pub(crate) route: Arc<Route>,
+}
+
+/// Finds what a name and a version stand for.
+///
+/// # Errors
+/// `NotFound` or `InvalidArgument` with `model` or `version` as the field; `Unavailable` while the server is still loading.
+pub(crate) fn resolve(app: &App, name: &str, version: Option<&str>) -> Result<Resolved> {
+    let snapshot = app.serving.snapshot();
+    let version = version.filter(|version| !version.is_empty());
+    let route = match snapshot.endpoint(name, version) {
+        Ok(route) => Arc::clone(route),
+        Err(missing) => return Err(explain(app, name, missing)),
+    };
+    Ok(Resolved {
+        _snapshot: snapshot,
+        route,
+    })
+}
+
+fn explain(app: &App, name: &str, missing: Missing) -> Error {
+    match (Name::new(name), missing) {
+        (Err(InvalidName), _) => Error::invalid("model", InvalidName.to_string()),
+        (Ok(_), Missing::Name) if !app.serving.ready() => Error::new(
+            ErrorKind::Unavailable,
+            "the server is still loading; try again soon",
+        ),
+        (Ok(name), Missing::Name) => Error::new(
+            ErrorKind::NotFound,
+            format!("there is no model {name}; the repository index lists them"),
+        )
+        .with_field("model"),
+        (Ok(name), Missing::Version(there)) => Error::new(
+            ErrorKind::NotFound,
+            format!("model {name} has no such version, but {}", there.join(", ")),
+        )
+        .with_field("version"),
+    }
+}
+
+/// Runs a request whose inputs are there. `limit` is the client's own deadline, where it has one.
+///
+/// # Errors
+/// As [`Route::run`]; `InvalidArgument` with the output as the field where a client asks for what there is not.
+pub(crate) async fn infer(
+    resolved: &Resolved,
+    id: &Arc<str>,
+    headers: Headers,
+    limit: Option<Duration>,
+    request: InferRequest,
+) -> Result<InferResponse> {
+    let route = &resolved.route;
+    let time = limit.map_or(route.timeout(), |limit| limit.min(route.timeout()));
+    let context = Arc::new(RequestContext {
+        id: Arc::clone(id),
+        route: route.name().shared(),
+        tenant: None,
+        headers,
+        deadline: Instant::now() + time,
+        scheduling: request.scheduling,
+    });
+    let outcome = route.run(&context, request.input).await?;
+    Ok(InferResponse {
+        model_name: route.name().shared(),
+        model_version: outcome.version,
+        id: request.id,
+        outputs: select(outcome.payload, &request.outputs)?,
+    })
+}
+
+/// Takes the outputs that were asked for, in that order.
+fn select(payload: Payload, requested: &[RequestedOutput]) -> Result<Vec<Output>> {
+    let (tensors, content_type) = match payload {
+        Payload::Tensors(tensors) => (tensors, None),
+        Payload::Body(body) => {
+            let (tensor, media_type) = from_body(&body)?;
+            (vec![tensor], Some(media_type))
+        }
+    };
+    let plain = |tensor: Tensor| Output {
+        tensor,
+        binary: None,
+        content_type: content_type.clone(),
+        shared_memory: None,
+    };
+    if requested.is_empty() {
+        return Ok(tensors.into_iter().map(plain).collect());
+    }
+    requested
+        .iter()
+        .map(|wanted| {
+            let tensor = tensors
+                .iter()
+                .find(|tensor| tensor.name() == wanted.name)
+                .ok_or_else(|| unknown_output(&wanted.name, &tensors))?;
+            Ok(Output {
+                binary: wanted.binary,
+                ..plain(tensor.clone())
+            })
+        })
+        .collect()
+}
+
+fn unknown_output(name: &str, tensors: &[Tensor]) -> Error {
+    let there: Vec<&str> = tensors.iter().map(Tensor::name).collect();
+    let message = format!("there is no such output, but {}", there.join(", "));
+    Error::invalid(format!("outputs.{name}"), message)
+}
+
+/// A body as the tensor that stands for it.
+fn from_body(body: &Body) -> Result<(Tensor, Arc<str>)> {
+    let tensor = Tensor::from_elements(BODY, [1], &[&body.data]).map_err(Error::internal)?;
+    Ok((tensor, Arc::clone(&body.media_type)))
+}
+
+/// The body that a tensor stands for.
+///
+/// # Errors
+/// `InvalidArgument` where it is not one element of `BYTES`.
+pub(crate) fn to_body(tensor: &Tensor, content_type: Option<&str>) -> Result<Body> {
+    let wrong = || {
+        Error::invalid(
+            format!("inputs.{BODY}"),
+            "the route takes a body: one element of BYTES, of shape [1]",
+        )
+    };
+    if tensor.datatype() != Datatype::Bytes || tensor.shape().elements() != Some(1) {
+        return Err(wrong());
+    }
+    Ok(Body {
+        media_type: content_type.unwrap_or("application/octet-stream").into(),
+        data: tensor.data().slice(4..),
+    })
+}
