@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reconcile::fall_back;
 use crate::site::{Look, Ports, Scanner};
-use crate::state::{Effects, State, Surroundings};
+use crate::state::{Effects, Purpose, State, Surroundings};
 
-/// Loads a whole site, serves nothing of it, and says what would be refused, sorted by file. Blocks, and runs on a thread
+/// Loads a whole site, every model of it, serves nothing, and says what would be refused, sorted by file. Blocks, and runs on a thread
 /// that may block.
 #[must_use]
 pub fn check(
@@ -25,7 +25,7 @@ pub fn check(
     let mut scan = Scanner::new(site).scan(ports, Look::Thorough);
     let mut state = State::default();
     let mut effects = Effects::default();
-    let loads = state.plan(&mut scan, true);
+    let loads = state.plan(&mut scan, &Purpose::Thorough);
     let mut loaded: Vec<_> = loads.into_iter().map(|load| load.run(ports)).collect();
     let fallbacks: Vec<_> = state
         .fallen(&loaded)
@@ -33,7 +33,7 @@ pub fn check(
         .filter_map(|version| fall_back(engine, version))
         .collect();
     loaded.extend(fallbacks);
-    state.apply(scan, loaded, &mut effects);
+    state.apply(scan, loaded, &Purpose::Thorough, &mut effects);
     let around = Surroundings {
         config,
         metrics: &Metrics::default(),

@@ -1,9 +1,10 @@
 //! The settings of serving: the table `[serving]` of `wharf.toml`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use wharf_core::LoadError;
+use wharf_core::{LoadError, Name};
 
 /// How routes are served and how a site is watched. Every key is optional.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -26,8 +27,23 @@ pub struct Config {
     pub rollback_after_faults: u64,
     /// How long after a swap a plugin may be rolled back, in milliseconds. The release before it is kept loaded so long.
     pub rollback_probation_ms: u64,
-    /// How long `shutdown` waits for a load that runs, in milliseconds.
+    /// How long `shutdown` waits for a load that runs, and unloading a model for requests that use it, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// Which models are loaded, and when. Takes effect at the next start.
+    pub model_control: ModelControl,
+    /// The models that are loaded at the start where `model_control` is explicit. Takes effect at the next start.
+    pub load_models: Vec<String>,
+}
+
+/// Which models are loaded, and when. Plugins and routes are watched in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelControl {
+    /// All that the site has, and new content by itself.
+    #[default]
+    Watched,
+    /// Those that `load_models` names and that clients ask for. New content takes effect at the next load.
+    Explicit,
 }
 
 impl Default for Config {
@@ -42,6 +58,8 @@ impl Default for Config {
             rollback_after_faults: 5,
             rollback_probation_ms: 300_000,
             drain_timeout_ms: 10_000,
+            model_control: ModelControl::Watched,
+            load_models: Vec::new(),
         }
     }
 }
@@ -82,7 +100,27 @@ impl Config {
                 .with_key(format!("serving.{key}")));
             }
         }
+        let wrong = |message: String| {
+            Err(LoadError::new("wharf.toml", message).with_key("serving.load_models"))
+        };
+        if self.model_control == ModelControl::Watched && !self.load_models.is_empty() {
+            return wrong(
+                "every model is loaded; set model_control = \"explicit\", or remove the list"
+                    .to_owned(),
+            );
+        }
+        for name in &self.load_models {
+            if let Err(error) = Name::new(name) {
+                return wrong(format!("{name:?}: {error}"));
+            }
+        }
         Ok(())
+    }
+
+    /// The models that are loaded at the start by their names.
+    pub(crate) fn named_models(&self) -> BTreeSet<Name> {
+        let names = self.load_models.iter();
+        names.filter_map(|name| Name::new(name).ok()).collect()
     }
 
     pub(crate) fn default_timeout(&self) -> Duration {
@@ -117,5 +155,14 @@ mod tests {
         let config: Config = toml::from_str("max_in_flight = 0").unwrap();
         let error = config.check().unwrap_err();
         assert_eq!(error.key.as_deref(), Some("serving.max_in_flight"));
+        for models in [
+            "load_models = ['a']",
+            "model_control = 'explicit'\nload_models = ['../a']",
+        ] {
+            let config: Config = toml::from_str(models).unwrap();
+            let error = config.check().unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("serving.load_models"));
+        }
+        assert!(toml::from_str::<Config>("model_control = 'none'").is_err());
     }
 }

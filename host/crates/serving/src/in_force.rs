@@ -10,11 +10,12 @@ use wharf_core::{Engine, Name, PluginHost};
 
 use crate::config::Config;
 use crate::events::Journal;
+use crate::lifecycle::IndexEntry;
 use crate::metrics::{Gauges, Metrics};
 use crate::reaper::{Reaper, Retired};
 use crate::site::Ports;
 use crate::snapshot::Snapshot;
-use crate::state::{Effects, State, Surroundings};
+use crate::state::{Effects, State, Surroundings, UnderWay, Versions};
 use crate::status::{ReloadReport, SiteStatus};
 
 /// What requests, the reload and the roll-back share.
@@ -31,6 +32,8 @@ pub(crate) struct InForce {
     metrics: Arc<Metrics>,
     current: ArcSwap<Snapshot>,
     state: Mutex<State>,
+    /// The versions that are being loaded.
+    loading: Mutex<Versions>,
 }
 
 impl InForce {
@@ -41,6 +44,7 @@ impl InForce {
         plugins: Arc<dyn PluginHost>,
     ) -> std::io::Result<Self> {
         let metrics = Arc::<Metrics>::default();
+        let state = Mutex::new(State::new(&config));
         Ok(Self {
             site,
             engine,
@@ -52,7 +56,8 @@ impl InForce {
             ready: watch::Sender::new(false),
             metrics,
             current: ArcSwap::default(),
-            state: Mutex::default(),
+            state,
+            loading: Mutex::default(),
         })
     }
 
@@ -118,6 +123,20 @@ impl InForce {
         }
     }
 
+    /// Says that versions are being loaded, until what is given back is dropped.
+    pub(crate) fn loading(&self, versions: Versions) -> Loading<'_> {
+        *self.loading.lock() = versions;
+        Loading(self)
+    }
+
+    pub(crate) fn index(&self) -> Vec<IndexEntry> {
+        let under_way = UnderWay {
+            loading: self.loading.lock().clone(),
+            unloading: self.reaper.models(),
+        };
+        self.read(|state| state.index(&under_way))
+    }
+
     pub(crate) fn status(&self) -> SiteStatus {
         let (plugins, models) = self.read(|state| (state.plugins.status(), state.models.status()));
         SiteStatus {
@@ -129,6 +148,15 @@ impl InForce {
             events: self.journal.events(),
             errors: self.journal.errors(),
         }
+    }
+}
+
+/// Versions that are being loaded. Only the task of the site loads, one pass at a time.
+pub(crate) struct Loading<'a>(&'a InForce);
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.loading.lock().clear();
     }
 }
 

@@ -31,14 +31,14 @@ mod status;
 mod watcher;
 
 pub use check::check;
-pub use config::Config;
+pub use config::{Config, ModelControl};
 pub use events::{Event, EventKind, FileError};
 pub use lifecycle::{
     BatchStatistics, IndexEntry, ModelChange, ModelFile, ModelState, ModelStatistics, SettingEdit,
     SettingValue, Tally,
 };
 pub use pipeline::Outcome;
-pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteSpec, StageSpec};
+pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteOutput, RouteSpec, StageSpec};
 pub use serving::Serving;
 pub use snapshot::{Missing, Snapshot};
 pub use status::{DrainStatus, ModelStatus, PluginStatus, ReloadReport, SiteStatus};

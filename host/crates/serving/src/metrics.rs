@@ -1,16 +1,21 @@
 //! The metrics of serving. Requests count in plain atomics that are made when a route is linked; the meter reads them when
 //! it is asked. So counting costs one addition, and a name that a client made up can never become a series.
 
+mod refusals;
+mod requests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use dashmap::DashMap;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
-use wharf_core::{ErrorKind, Name};
+use opentelemetry::metrics::{AsyncInstrument, Meter};
+use wharf_core::Name;
 
 use crate::events::EventKind;
+
+pub(crate) use refusals::{Choosing, Refused, RefusedCounters};
+pub(crate) use requests::{Accounting, ModelCounters};
 
 /// The pairs of route and model version that are counted before those without a route in force are forgotten: a version
 /// that was replaced keeps its count, but not for thousands of versions.
@@ -26,135 +31,6 @@ pub(crate) struct Metrics {
     refused: DashMap<Name, Arc<RefusedCounters>>,
     /// By kind and outcome.
     reloads: DashMap<(&'static str, &'static str), u64>,
-}
-
-/// The requests of one route to one version of a model, by outcome: 0 is success, the rest are the kinds of error.
-pub(crate) struct ModelCounters {
-    outcomes: [AtomicU64; 1 + ErrorKind::ALL.len()],
-    attributes: Vec<[KeyValue; 4]>,
-}
-
-impl ModelCounters {
-    fn new(route: &Name, model: &Name, version: u64) -> Self {
-        let outcomes = std::iter::once("ok").chain(ErrorKind::ALL.map(ErrorKind::name));
-        Self {
-            outcomes: Default::default(),
-            attributes: outcomes
-                .map(|outcome| {
-                    [
-                        KeyValue::new("model", model.shared()),
-                        KeyValue::new("model_version", version.to_string()),
-                        KeyValue::new("endpoint", route.shared()),
-                        KeyValue::new("outcome", outcome),
-                    ]
-                })
-                .collect(),
-        }
-    }
-
-    fn add(&self, error: Option<ErrorKind>) {
-        // The kinds are declared in the order of `ErrorKind::ALL`.
-        let index = error.map_or(0, |kind| 1 + kind as usize);
-        self.outcomes[index].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Why a request was refused before it had a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The route had as many as it takes at once.
-    Full,
-    /// The router refused it, or failed.
-    Router,
-    /// Its deadline passed.
-    Deadline,
-}
-
-/// The requests of one route that were refused before they had a model: `model_request` does not have these.
-pub(crate) struct RefusedCounters {
-    reasons: [AtomicU64; 3],
-    attributes: [[KeyValue; 2]; 3],
-}
-
-impl RefusedCounters {
-    fn new(route: &Name) -> Self {
-        Self {
-            reasons: Default::default(),
-            attributes: ["full", "router", "deadline"].map(|reason| {
-                [
-                    KeyValue::new("endpoint", route.shared()),
-                    KeyValue::new("reason", reason),
-                ]
-            }),
-        }
-    }
-
-    pub(crate) fn add(&self, reason: Refused) {
-        // The reasons are declared in the order of the counters.
-        self.reasons[reason as usize].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Counts a request whose model is being chosen, where it gets none. One that is dropped after its deadline was ended by it.
-pub(crate) struct Choosing<'a> {
-    counters: &'a RefusedCounters,
-    deadline: Instant,
-    ended: bool,
-}
-
-impl<'a> Choosing<'a> {
-    pub(crate) fn start(counters: &'a RefusedCounters, deadline: Instant) -> Self {
-        Self {
-            counters,
-            deadline,
-            ended: false,
-        }
-    }
-
-    pub(crate) fn end(mut self, error: Option<ErrorKind>) {
-        self.ended = true;
-        match error {
-            None => {}
-            Some(ErrorKind::Deadline) => self.counters.add(Refused::Deadline),
-            Some(_) => self.counters.add(Refused::Router),
-        }
-    }
-}
-
-impl Drop for Choosing<'_> {
-    fn drop(&mut self) {
-        if !self.ended && self.deadline <= Instant::now() {
-            self.counters.add(Refused::Deadline);
-        }
-    }
-}
-
-/// Counts one request, whatever becomes of it: one that is dropped half-way was cancelled.
-pub(crate) struct Accounting<'a> {
-    counters: &'a ModelCounters,
-    ended: bool,
-}
-
-impl<'a> Accounting<'a> {
-    pub(crate) fn start(counters: &'a ModelCounters) -> Self {
-        Self {
-            counters,
-            ended: false,
-        }
-    }
-
-    pub(crate) fn end(&mut self, error: Option<ErrorKind>) {
-        self.ended = true;
-        self.counters.add(error);
-    }
-}
-
-impl Drop for Accounting<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.counters.add(Some(ErrorKind::Cancelled));
-        }
-    }
 }
 
 impl Metrics {
@@ -199,27 +75,17 @@ impl Metrics {
             .with_description("Requests by route (endpoint), model version and outcome")
             .with_callback(move |observer| {
                 for counters in &metrics.models {
-                    for (count, attributes) in counters.outcomes.iter().zip(&counters.attributes) {
-                        let count = count.load(Ordering::Relaxed);
-                        if count > 0 {
-                            observer.observe(count, attributes);
-                        }
-                    }
+                    observe(observer, counters.counts());
                 }
             })
             .build();
         let metrics = Arc::clone(self);
         meter
             .u64_observable_counter("route_refused")
-            .with_description("Requests by route (endpoint) that were refused before a model was chosen, by reason")
+            .with_description("Requests by route (endpoint) that were refused before they reached a model, by reason")
             .with_callback(move |observer| {
                 for counters in &metrics.refused {
-                    for (count, attributes) in counters.reasons.iter().zip(&counters.attributes) {
-                        let count = count.load(Ordering::Relaxed);
-                        if count > 0 {
-                            observer.observe(count, attributes);
-                        }
-                    }
+                    observe(observer, counters.counts());
                 }
             })
             .build();
@@ -261,6 +127,19 @@ impl Metrics {
                 }
             })
             .build();
+    }
+}
+
+/// Shows the counts that are not zero: a series begins with its first event.
+fn observe<'a>(
+    observer: &dyn AsyncInstrument<u64>,
+    counts: impl Iterator<Item = (&'a AtomicU64, &'a [KeyValue])>,
+) {
+    for (count, attributes) in counts {
+        let count = count.load(Ordering::Relaxed);
+        if count > 0 {
+            observer.observe(count, attributes);
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The way of a request through a route.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::time::timeout_at;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 use wharf_core::{
     Candidate, Error, ErrorKind, Name, Payload, Plugin, RequestContext, Result, SPAN_TARGET,
-    Stage as StageKind,
+    Stage as StageKind, Tensor,
 };
 
 use crate::metrics::{Accounting, Choosing, Refused};
@@ -49,7 +50,8 @@ impl Route {
 
     /// The layers inside admission and deadline.
     async fn layers(&self, request: &Arc<RequestContext>, input: Payload) -> Result<Outcome> {
-        if request.remaining().is_zero() {
+        let started = Instant::now();
+        if request.deadline <= started {
             self.refused.add(Refused::Deadline);
             return Err(past_deadline());
         }
@@ -58,8 +60,8 @@ impl Route {
         let target = self.choose(request).await;
         choosing.end(target.as_ref().err().map(Error::kind));
         let target = target?;
-        let mut accounting = Accounting::start(&target.counters);
-        let result = self.through(target, request, input).await;
+        let mut accounting = Accounting::start(&target.counters, started, request.deadline);
+        let result = self.through(target, request, input, &mut accounting).await;
         accounting.end(result.as_ref().err().map(Error::kind));
         result
     }
@@ -70,6 +72,7 @@ impl Route {
         target: &Target,
         request: &Arc<RequestContext>,
         mut payload: Payload,
+        accounting: &mut Accounting<'_>,
     ) -> Result<Outcome> {
         // What the client sent becomes the tensors that the model takes.
         for stage in &self.pre {
@@ -82,7 +85,12 @@ impl Route {
             Payload::Body(_) => return Err(self.no_tensors()),
         };
         // The model: the one queue of the way, and the span `inference.predict`, are the engine's.
-        let inference = target.model.infer(request, inputs).await?;
+        let rows = target.rows(&inputs);
+        let mut inference = target.model.infer(request, inputs).await?;
+        if !target.joins() {
+            inference.timings.run_rows = inference.timings.run_rows.and(Some(1));
+        }
+        accounting.inferred(rows, inference.timings);
         // The model's tensors become what the client gets.
         let mut payload = Payload::Tensors(inference.outputs);
         for stage in &self.post {
@@ -183,6 +191,19 @@ impl Route {
 }
 
 impl Target {
+    /// Whether the first dimension of tensors counts rows that are joined.
+    fn joins(&self) -> bool {
+        self.model.info().max_batch_rows > 1
+    }
+
+    /// The rows that a request counts as: 1 where the model's first dimension is none of rows.
+    fn rows(&self, inputs: &[Tensor]) -> u64 {
+        match inputs.first() {
+            Some(input) if self.joins() => input.rows(),
+            _ => 1,
+        }
+    }
+
     fn candidate(&self) -> Candidate {
         let info = self.model.info();
         Candidate {

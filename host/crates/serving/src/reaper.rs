@@ -1,6 +1,7 @@
 //! Drops what is not in force any more, on a thread of its own. A request that ends may be the last user of a model, but
 //! never the one that frees it: the reaper holds everything that retires, and lets go when nobody else does.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
-use wharf_core::{Model, Plugin};
+use tokio::sync::watch;
+use wharf_core::{Model, Name, Plugin};
 
 use crate::snapshot::Snapshot;
 use crate::status::DrainStatus;
@@ -34,11 +36,15 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     draining: Draining,
+    /// Counts how often something was dropped.
+    dropped: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Queue {
     held: Vec<Held>,
+    /// The models whose destructors run now.
+    dropping: Vec<(Name, u64)>,
     stopped: bool,
 }
 
@@ -94,6 +100,22 @@ impl Reaper {
         queue.held.iter().map(Held::status).collect()
     }
 
+    /// The models that drain, and those whose destructors run now.
+    pub(crate) fn models(&self) -> BTreeSet<(Name, u64)> {
+        let queue = self.shared.queue.lock();
+        let held = queue.held.iter().filter_map(Held::model);
+        held.chain(queue.dropping.iter().cloned()).collect()
+    }
+
+    /// Waits until no version of a model drains any more.
+    pub(crate) async fn freed(&self, name: &Name) {
+        let mut dropped = self.shared.dropped.subscribe();
+        while self.models().iter().any(|(draining, _)| draining == name) {
+            // It cannot fail: the sender lives as long as the reaper.
+            let _ = dropped.changed().await;
+        }
+    }
+
     /// How much drains: snapshots, models, plugins.
     pub(crate) fn counts(&self) -> [u64; 3] {
         let draining = &self.shared.draining;
@@ -131,6 +153,8 @@ impl Shared {
                 drop(queue);
                 self.reap();
                 self.queue.lock().held.clear();
+                // Nobody need wait for what is left to those who hold it.
+                self.dropped.send_modify(|count| *count += 1);
                 return;
             }
             if queue.held.is_empty() {
@@ -146,12 +170,15 @@ impl Shared {
     /// Drops what nobody else holds, until nothing more comes free: a snapshot sets its models free.
     fn reap(&self) {
         loop {
-            let free: Vec<Held> = self
-                .queue
-                .lock()
-                .held
-                .extract_if(.., |held| held.references() == 0)
-                .collect();
+            let free: Vec<Held> = {
+                let mut queue = self.queue.lock();
+                let free: Vec<Held> = queue
+                    .held
+                    .extract_if(.., |held| held.references() == 0)
+                    .collect();
+                queue.dropping = free.iter().filter_map(Held::model).collect();
+                free
+            };
             if free.is_empty() {
                 return;
             }
@@ -165,6 +192,8 @@ impl Shared {
                 draining.fetch_sub(1, Ordering::Relaxed);
                 tracing::debug!(subject, "dropped");
             }
+            self.queue.lock().dropping.clear();
+            self.dropped.send_modify(|count| *count += 1);
         }
     }
 }
@@ -188,6 +217,14 @@ impl Held {
             Retired::Plugin(plugin) => Arc::strong_count(plugin),
         };
         count - 1
+    }
+
+    fn model(&self) -> Option<(Name, u64)> {
+        let Retired::Model(model) = &self.retired else {
+            return None;
+        };
+        let info = model.info();
+        Some((info.name.clone(), info.version))
     }
 
     fn status(&self) -> DrainStatus {

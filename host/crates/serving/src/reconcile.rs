@@ -11,23 +11,55 @@ use tokio::task::{JoinError, spawn_blocking};
 use wharf_core::{Engine, LoadError, ModelFolder, ModelVersion, PluginHost};
 
 use crate::in_force::InForce;
+use crate::reaper::Retired;
 use crate::site::{Ports, Scan};
-use crate::state::{Load, Loaded, PluginLoad};
+use crate::state::{Load, Loaded, PluginLoad, Purpose, Versions};
 use crate::status::ReloadReport;
 
 /// The earlier versions that are tried where the wanted ones of a model cannot be loaded.
 const MOST_FALLBACKS: u32 = 3;
 
-/// Puts what a look at the site found in force, and says what came of it.
+/// Puts what a look at the site found in force, and says what came of it. What was `tried` already is not loaded again where
+/// the site has that very content.
 pub(crate) async fn reconcile(
     in_force: &Arc<InForce>,
     mut scan: Scan,
-    thorough: bool,
+    purpose: &Purpose,
+    tried: Vec<Loaded>,
 ) -> ReloadReport {
-    let loads = in_force.read(|state| state.plan(&mut scan, thorough));
+    let mut loads = in_force.read(|state| state.plan(&mut scan, purpose));
+    let (mut loaded, outdated): (Vec<Loaded>, Vec<Loaded>) = tried
+        .into_iter()
+        .partition(|tried| loads.iter().any(|load| tried.is_of(load)));
+    loads.retain(|load| !loaded.iter().any(|tried| tried.is_of(load)));
+    retire(in_force, outdated);
+    let _loading = in_force.loading(versions(&loads));
+    loaded.extend(load_all(in_force, loads).await);
+    // Whoever asks for a model is told that it does not load, and nothing else is loaded in its place.
+    let fallen: Vec<ModelVersion> = match purpose {
+        Purpose::Load(_) => Vec::new(),
+        _ => in_force.read(|state| state.fallen(&loaded).into_iter().cloned().collect()),
+    };
+    for version in fallen {
+        let in_force = Arc::clone(in_force);
+        let fallback = spawn_blocking(move || fall_back(in_force.ports().engine, &version)).await;
+        match fallback {
+            Ok(fallback) => loaded.extend(fallback),
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "loading an earlier version panicked; this is a bug");
+            }
+            // The runtime ends.
+            Err(_cancelled) => {}
+        }
+    }
+    in_force.change(|state, effects| state.apply(scan, loaded, purpose, effects))
+}
+
+/// Loads beside each other, as many at once as the settings say.
+pub(crate) async fn load_all(in_force: &Arc<InForce>, loads: Vec<Load>) -> Vec<Loaded> {
     let at_once = in_force.config.load().max_parallel_loads;
     // Loading reads, compiles and warms up: never on a thread that serves.
-    let mut loaded: Vec<Loaded> = stream::iter(loads)
+    stream::iter(loads)
         .map(|load| {
             let in_force = Arc::clone(in_force);
             async move {
@@ -43,22 +75,25 @@ pub(crate) async fn reconcile(
         .buffer_unordered(at_once.max(1))
         .filter_map(std::future::ready)
         .collect()
-        .await;
-    let fallen: Vec<ModelVersion> =
-        in_force.read(|state| state.fallen(&loaded).into_iter().cloned().collect());
-    for version in fallen {
-        let in_force = Arc::clone(in_force);
-        let fallback = spawn_blocking(move || fall_back(in_force.ports().engine, &version)).await;
-        match fallback {
-            Ok(fallback) => loaded.extend(fallback),
-            Err(error) if error.is_panic() => {
-                tracing::error!(%error, "loading an earlier version panicked; this is a bug");
-            }
-            // The runtime ends.
-            Err(_cancelled) => {}
+        .await
+}
+
+/// Lets go of models that were loaded for nothing.
+pub(crate) fn retire(in_force: &InForce, loaded: Vec<Loaded>) {
+    for one in loaded {
+        if let Loaded::Model(_, Ok(model)) = one {
+            in_force.reaper.retire(Retired::Model(model));
         }
     }
-    in_force.change(|state, effects| state.apply(scan, loaded, effects))
+}
+
+/// The versions of models among what is to be loaded.
+pub(crate) fn versions(loads: &[Load]) -> Versions {
+    let version = |load: &Load| match load {
+        Load::Model(version) => Some((version.name.clone(), version.version)),
+        Load::Plugin(_) => None,
+    };
+    loads.iter().filter_map(version).collect()
 }
 
 /// Loads an earlier version of a model none of whose wanted ones can be loaded: after a restart, what served before serves
@@ -105,6 +140,19 @@ impl Load {
                 release: None,
             }),
         })
+    }
+}
+
+impl Loaded {
+    /// Whether this is what came of a load, wherever that took its files from.
+    fn is_of(&self, load: &Load) -> bool {
+        match (self, load) {
+            (Self::Model(loaded, _), Load::Model(wanted)) => {
+                (&loaded.name, loaded.version, loaded.digest)
+                    == (&wanted.name, wanted.version, wanted.digest)
+            }
+            _ => false,
+        }
     }
 }
 

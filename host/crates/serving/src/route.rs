@@ -2,18 +2,21 @@
 
 mod file;
 mod link;
+mod pins;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use wharf_core::{LoadError, Model, Name, Plugin, Result, TensorSpec};
+use wharf_core::{LoadError, Model, ModelInfo, Name, Plugin, Result, TensorSpec};
 
 use crate::admission::{self, Admission};
+use crate::lifecycle::ModelStatistics;
 use crate::metrics::{ModelCounters, Refused, RefusedCounters};
 
 pub(crate) use file::parse;
-pub(crate) use link::{Parts, PluginParts, link};
+pub(crate) use link::{Labels, Parts, PluginParts, link};
+pub(crate) use pins::Pins;
 
 /// What an operator asks for: `routes/NAME.toml`, or for a model without one, its implicit route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,15 @@ pub enum RouteInput<'a> {
     Tensors(&'a [TensorSpec]),
 }
 
+/// What a route gives last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteOutput<'a> {
+    /// What the last stage makes: a body, as a rule.
+    Body,
+    /// The model's tensors, of these specs.
+    Tensors(&'a [TensorSpec]),
+}
+
 /// A route in force: every name of its spec is resolved to a thing that is loaded.
 pub struct Route {
     pub(crate) spec: Arc<RouteSpec>,
@@ -101,6 +113,8 @@ pub struct Route {
     pub(crate) targets: Vec<Target>,
     pub(crate) pre: Vec<Stage>,
     pub(crate) post: Vec<Stage>,
+    /// The routes of its versions. A pinned route has none of its own.
+    pub(crate) pins: Pins,
     pub(crate) admission: Arc<Admission>,
     pub(crate) refused: Arc<RefusedCounters>,
     /// Told of each failure of a plugin, so that a roll-back need not wait for a timer.
@@ -108,6 +122,7 @@ pub struct Route {
 }
 
 /// A plugin in its place in a route in force.
+#[derive(Clone)]
 pub(crate) struct Stage {
     pub(crate) plugin: Arc<dyn Plugin>,
     /// The release before, where the policy asks for it.
@@ -147,16 +162,23 @@ impl Route {
         self.admission.in_flight()
     }
 
-    /// Says early that the route is full, before anything is done for a request. It takes no place: [`Route::run`] does.
+    /// Says early that the route or its model is full, before anything is done for a request. It takes no place:
+    /// [`Route::run`] does. Which model a router would choose is not known yet, so no model is asked then.
     ///
     /// # Errors
     /// `Unavailable` where `run` would refuse for it now.
     pub fn check_room(&self) -> Result<()> {
-        if self.in_flight() < self.max_in_flight {
-            return Ok(());
+        if self.in_flight() >= self.max_in_flight {
+            self.refused.add(Refused::Full);
+            return Err(admission::full());
         }
-        self.refused.add(Refused::Full);
-        Err(admission::full())
+        match (&self.router, &*self.targets) {
+            (None, [target]) => target
+                .model
+                .check_room()
+                .inspect_err(|_full| self.refused.add(Refused::ModelFull)),
+            _ => Ok(()),
+        }
     }
 
     /// What the route takes first: a body as the client sent it, or tensors. The specs are those of the first candidate;
@@ -167,6 +189,70 @@ impl Route {
             Some(target) if !self.takes_body => RouteInput::Tensors(&target.model.info().inputs),
             _ => RouteInput::Body,
         }
+    }
+
+    /// What the route gives last: what its last stage makes, or the tensors of its first candidate.
+    #[must_use]
+    pub fn outputs(&self) -> RouteOutput<'_> {
+        if self.post.is_empty() {
+            RouteOutput::Tensors(&self.model_info().outputs)
+        } else {
+            RouteOutput::Body
+        }
+    }
+
+    /// What the model of the first candidate is.
+    ///
+    /// # Panics
+    /// Never: a route without a candidate is not linked.
+    #[must_use]
+    pub fn model_info(&self) -> &ModelInfo {
+        let target = self.targets.first();
+        target
+            .expect("a route in force has a candidate")
+            .model
+            .info()
+    }
+
+    /// The versions that a request may name, ascending; of a route that is pinned to a version, that one.
+    #[must_use]
+    pub fn versions(&self) -> Vec<u64> {
+        let versions: Vec<u64> = self.pins.versions().collect();
+        match versions.is_empty() {
+            true => vec![self.model_info().version],
+            false => versions,
+        }
+    }
+
+    /// The labels that a request may name instead of a version, with the version that each stands for, sorted.
+    #[must_use]
+    pub fn labels(&self) -> Vec<(Arc<str>, u64)> {
+        self.pins
+            .labels()
+            .map(|(label, version)| (Arc::clone(label), version))
+            .collect()
+    }
+
+    /// What requests came to, of each model that the route or one of its versions leads to, sorted by version.
+    pub(crate) fn statistics(&self) -> Vec<ModelStatistics> {
+        let pinned = self.pins.routes().flat_map(|route| &route.targets);
+        let mut counters: Vec<&Arc<ModelCounters>> = Vec::new();
+        for target in self.targets.iter().chain(pinned) {
+            // They are the same ones in every route that counts for a name and a version.
+            if !counters.iter().any(|c| Arc::ptr_eq(c, &target.counters)) {
+                counters.push(&target.counters);
+            }
+        }
+        let mut statistics: Vec<_> = counters.into_iter().map(|c| c.statistics()).collect();
+        statistics.sort_by_key(|statistics| statistics.version);
+        statistics
+    }
+
+    /// The versions and labels that a request may name.
+    pub(crate) fn version_names(&self) -> Vec<String> {
+        let versions = self.pins.versions().map(|version| version.to_string());
+        let labels = self.pins.labels().map(|(label, _)| label.to_string());
+        versions.chain(labels).collect()
     }
 
     /// What the operator asked for.

@@ -2,25 +2,32 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wharf_core::{Engine, LoadError, PluginHost};
+use wharf_core::{Engine, Error, ErrorKind, LoadError, PluginHost, Result};
 
 use crate::config::Config;
 use crate::in_force::InForce;
+use crate::lifecycle;
 use crate::rollback;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::status::{ReloadReport, SiteStatus};
 use crate::watcher::{Ask, SiteTask};
 
-/// The most reloads that wait at once; whoever comes later waits to wait. One pass answers them all.
-const MOST_ASKS: usize = 16;
+/// The most asks that wait at once. Whoever wants a reload then waits to wait, and one pass answers all of them; whoever wants
+/// a model loaded or unloaded is refused.
+pub(crate) const MOST_ASKS: usize = 16;
+
+/// When a client that asked too early may ask again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A site that is served. Cloning it is cheap, and every clone is the same.
 #[derive(Clone)]
@@ -54,6 +61,8 @@ impl Serving {
                 "the site is not a folder; name one with --site",
             ));
         }
+        // Before anything is read: a change that was begun is the new state, and one that was only prepared is none.
+        lifecycle::recover(&site)?;
         let in_force = InForce::new(config, site, engine, plugins).map_err(|error| {
             LoadError::new(".", "no thread can be started for the reaper").with_source(error)
         })?;
@@ -100,12 +109,41 @@ impl Serving {
     pub async fn reload(&self) -> ReloadReport {
         let (ask, answer) = oneshot::channel();
         // Where nobody takes it, the ask is dropped with the error of sending it, and the answer is an error as well.
-        drop(self.0.asks.send(ask).await);
+        drop(self.0.asks.send(Ask::Reload(ask)).await);
         answer.await.unwrap_or_else(|_| ReloadReport {
             generation: self.snapshot().generation(),
             changed: false,
             errors: self.0.in_force.read(State::errors),
         })
+    }
+
+    /// Asks the task of the site for something, and waits for its answer.
+    pub(crate) async fn ask(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<()>>) -> Ask,
+    ) -> Result<()> {
+        let unavailable = |message: &'static str| Error::new(ErrorKind::Unavailable, message);
+        if !self.ready() {
+            return Err(unavailable("the server is still loading; try again soon")
+                .with_retry_after(RETRY_AFTER));
+        }
+        let (answer, answered) = oneshot::channel();
+        let ending = || unavailable("the server is shutting down; ask another one");
+        self.0
+            .asks
+            .try_send(ask(answer))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    unavailable("many loads and reloads wait already; try again later")
+                        .with_retry_after(RETRY_AFTER)
+                }
+                TrySendError::Closed(_) => ending(),
+            })?;
+        answered.await.unwrap_or_else(|_| Err(ending()))
+    }
+
+    pub(crate) fn in_force(&self) -> &InForce {
+        &self.0.in_force
     }
 
     /// Goes over to other settings. Limits and deadlines of routes follow at once; `watch` at the next start.

@@ -21,7 +21,10 @@ use crate::route::{RouteSpec, parse};
 use fingerprint::Fingerprint;
 use listing::{Kind, list, read_text};
 
+pub(crate) use listing::FOLDERS;
+
 /// What a look at the site found.
+#[derive(Default)]
 pub(crate) struct Scan {
     pub(crate) plugins: Section<PluginFound>,
     pub(crate) models: Section<ModelVersions>,
@@ -100,14 +103,7 @@ impl Scanner {
 
     /// Looks at the whole site.
     pub(crate) fn scan(&mut self, ports: Ports<'_>, look: Look) -> Scan {
-        let mut scan = Scan {
-            plugins: Section::default(),
-            models: Section::default(),
-            routes: Section::default(),
-            site_config: None,
-            errors: Vec::new(),
-            unsettled: false,
-        };
+        let mut scan = Scan::default();
         match read_text(&self.site.join("wharf.toml"), "wharf.toml") {
             Ok(text) => scan.site_config = Some(text.unwrap_or_default().into()),
             Err(error) => scan.errors.push(Arc::new(error)),
@@ -124,6 +120,18 @@ impl Scanner {
         self.scan_models(ports, look, &mut scan);
         self.scan_routes(look, &mut scan);
         scan
+    }
+
+    /// Looks at the content of one model, and at nothing else; none where the site does not have it.
+    pub(crate) fn scan_model(&mut self, ports: Ports<'_>, name: &Name) -> Option<Scan> {
+        let folder = self.site.join("models").join(name.as_str());
+        if !folder.is_dir() {
+            return None;
+        }
+        let mut scan = Scan::default();
+        let found = self.look_at_model(ports, Look::Thorough, name);
+        scan.models.found.insert(name.clone(), found);
+        Some(scan)
     }
 
     fn scan_plugins(&mut self, ports: Ports<'_>, look: Look, scan: &mut Scan) {
@@ -186,39 +194,40 @@ impl Scanner {
         let names = list(&self.site, Kind::Models, &mut scan.errors);
         scan.models.complete = names.is_some();
         for name in names.into_iter().flatten() {
-            let folder = self.site.join("models").join(name.as_str());
-            let fingerprint = Fingerprint::of(&[folder]);
-            let seen = self.models.get(&name);
-            let result = if let Some(seen) = unchanged(seen, &fingerprint, look) {
-                seen.result.clone()
-            } else if fingerprint.unsettled(look) {
-                scan.unsettled = true;
-                scan.models.found.insert(name, Found::Held);
-                continue;
-            } else {
-                let result = ports
-                    .engine
-                    .versions(&ModelFolder {
-                        site: self.site.clone(),
-                        name: name.clone(),
-                    })
-                    .map_err(Arc::new);
-                let seen = Seen {
-                    fingerprint,
-                    result: result.clone(),
-                };
-                self.models.insert(name.clone(), seen);
-                result
-            };
-            let found = match result {
-                Ok(versions) => Found::Is(versions),
-                Err(error) => Found::Refused(error),
-            };
+            let found = self.look_at_model(ports, look, &name);
+            scan.unsettled |= matches!(found, Found::Held);
             scan.models.found.insert(name, found);
         }
         if scan.models.complete {
             self.models
                 .retain(|name, _| scan.models.found.contains_key(name));
+        }
+    }
+
+    fn look_at_model(&mut self, ports: Ports<'_>, look: Look, name: &Name) -> Found<ModelVersions> {
+        let folder = self.site.join("models").join(name.as_str());
+        let fingerprint = Fingerprint::of(&[folder]);
+        let seen = self.models.get(name);
+        let result = if let Some(seen) = unchanged(seen, &fingerprint, look) {
+            seen.result.clone()
+        } else if fingerprint.unsettled(look) {
+            return Found::Held;
+        } else {
+            let folder = ModelFolder {
+                site: self.site.clone(),
+                name: name.clone(),
+            };
+            let result = ports.engine.versions(&folder).map_err(Arc::new);
+            let seen = Seen {
+                fingerprint,
+                result: result.clone(),
+            };
+            self.models.insert(name.clone(), seen);
+            result
+        };
+        match result {
+            Ok(versions) => Found::Is(versions),
+            Err(error) => Found::Refused(error),
         }
     }
 

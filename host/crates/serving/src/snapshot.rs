@@ -47,11 +47,14 @@ impl Snapshot {
         let route = self.routes.get(name).ok_or(Missing::Name)?;
         match version {
             None => Ok(route),
-            Some(_) => Err(Missing::Version(Vec::new())),
+            Some(version) => route
+                .pins
+                .get(version)
+                .ok_or_else(|| Missing::Version(route.version_names())),
         }
     }
 
-    /// Every route, sorted by name.
+    /// Every route, sorted by name, without those of its versions.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.values()
     }

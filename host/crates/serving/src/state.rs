@@ -3,6 +3,7 @@
 //! The rule of all of it: a thing that cannot be served changes nothing. The old content of a plugin, model or route serves
 //! until its new content does; only what was taken away goes.
 
+mod demand;
 mod models;
 mod plugins;
 mod routes;
@@ -16,14 +17,18 @@ use wharf_core::{Digest, LoadError, Model, ModelVersion, Name, Plugin, PluginFil
 
 use crate::config::Config;
 use crate::events::EventKind;
+use crate::lifecycle::IndexEntry;
 use crate::metrics::Metrics;
 use crate::reaper::Retired;
 use crate::route::Parts;
 use crate::site::Scan;
 use crate::snapshot::Snapshot;
+use demand::Demand;
 use models::Models;
 use plugins::Plugins;
 use routes::Routes;
+
+pub(crate) use models::{UnderWay, Versions};
 
 /// Everything that is loaded.
 #[derive(Default)]
@@ -75,6 +80,17 @@ pub(crate) enum Loaded {
     Model(ModelVersion, Result<Arc<dyn Model>, LoadError>),
 }
 
+/// What a pass over the site is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To follow the site. What failed before is tried again when its time has come.
+    Follow,
+    /// The same by order: what failed before is tried again now.
+    Thorough,
+    /// To load a model that somebody asked for.
+    Load(Name),
+}
+
 /// What a change of the state leaves for others to do.
 #[derive(Default)]
 pub(crate) struct Effects {
@@ -91,12 +107,19 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl State {
-    /// Says what must be loaded for the state to follow the site. `thorough` tries again what failed.
-    pub(crate) fn plan(&self, scan: &mut Scan, thorough: bool) -> Vec<Load> {
-        let now = if thorough { None } else { Some(Instant::now()) };
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            models: Models::new(Demand::new(config)),
+            ..Self::default()
+        }
+    }
+
+    /// Says what must be loaded for the state to follow the site.
+    pub(crate) fn plan(&self, scan: &mut Scan, purpose: &Purpose) -> Vec<Load> {
+        let now = (*purpose == Purpose::Follow).then(Instant::now);
         let mut loads = Vec::new();
         self.plugins.plan(&mut scan.plugins, now, &mut loads);
-        self.models.plan(&scan.models, now, &mut loads);
+        self.models.plan(&scan.models, purpose, &mut loads);
         loads
     }
 
@@ -106,8 +129,17 @@ impl State {
     }
 
     /// Takes what was found and what was loaded.
-    pub(crate) fn apply(&mut self, scan: Scan, loaded: Vec<Loaded>, effects: &mut Effects) {
-        self.site_errors = scan.errors;
+    pub(crate) fn apply(
+        &mut self,
+        scan: Scan,
+        loaded: Vec<Loaded>,
+        purpose: &Purpose,
+        effects: &mut Effects,
+    ) {
+        // A look at one model says nothing about the rest.
+        if !matches!(purpose, Purpose::Load(_)) {
+            self.site_errors = scan.errors;
+        }
         let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
         for one in loaded {
             match one {
@@ -120,14 +152,15 @@ impl State {
             }
         }
         self.plugins.apply(scan.plugins, plugins, effects);
-        self.models.apply(scan.models, models, effects);
+        self.models.apply(scan.models, models, purpose, effects);
         self.routes.apply(scan.routes);
     }
 
     /// Makes the snapshot of the state: links every route. The generation is for the caller to set.
     pub(crate) fn link(&mut self, around: Surroundings<'_>, effects: &mut Effects) -> Snapshot {
         let models = self.models.in_force();
-        let plugins = self.plugins.parts();
+        let (plugins, labels) = (self.plugins.parts(), self.models.labels());
+        let unwanted = self.models.unwanted();
         self.routes.link(
             &Parts {
                 config: around.config,
@@ -135,6 +168,8 @@ impl State {
                 faults: around.faults,
                 models: &models,
                 plugins: &plugins,
+                labels: &labels,
+                unwanted: &unwanted,
             },
             |plugin| self.plugins.wanted(plugin),
             effects,
@@ -157,6 +192,21 @@ impl State {
     /// Lets go of the plugin releases that are kept for a roll-back that can happen no more.
     pub(crate) fn end_probation(&mut self, probation: Duration, effects: &mut Effects) {
         self.plugins.end_probation(probation, &self.routes, effects);
+    }
+
+    /// How every version of every model and every route with a file is. A route of a model's name adds what the model's
+    /// versions do not say.
+    pub(crate) fn index(&self, under_way: &UnderWay) -> Vec<IndexEntry> {
+        let mut index = self.models.index(under_way);
+        for entry in self.routes.index() {
+            let same =
+                |other: &IndexEntry| (&other.name, other.version) == (&entry.name, entry.version);
+            if !index.iter().any(same) {
+                index.push(entry);
+            }
+        }
+        index.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        index
     }
 
     /// Every present error of the site.

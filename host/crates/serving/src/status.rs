@@ -61,6 +61,8 @@ pub struct ModelStatus {
     pub name: Name,
     /// The version.
     pub version: u64,
+    /// The labels that requests may name instead of the version, sorted.
+    pub labels: Vec<Arc<str>>,
     /// The digest of its files and settings.
     pub digest: Digest,
     /// When it was loaded.

@@ -5,7 +5,9 @@
 //! `..data` as Kubernetes does; and where reports are lost, as on network file systems, a look from time to time finds what
 //! they would have said.
 
-use std::path::PathBuf;
+mod models;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +17,26 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use wharf_core::{Name, Result};
 
 use crate::in_force::InForce;
+use crate::lifecycle::{ModelChange, STAGING};
 use crate::reconcile::reconcile;
-use crate::site::{Look, Scan, Scanner};
+use crate::site::{FOLDERS, Look, Scan, Scanner};
+use crate::state::Purpose;
 use crate::status::ReloadReport;
 
-/// Someone who waits for a reload.
-pub(crate) type Ask = oneshot::Sender<ReloadReport>;
+pub(crate) use models::unprocessable;
+
+/// What the task of the site is asked for, and where the answer goes.
+pub(crate) enum Ask {
+    /// To look at everything.
+    Reload(oneshot::Sender<ReloadReport>),
+    /// To load a model, after a change or as it is.
+    Load(Name, ModelChange, oneshot::Sender<Result<()>>),
+    /// To take a model out of force.
+    Unload(Name, oneshot::Sender<Result<()>>),
+}
 
 /// A site that never gets quiet is looked at all the same, after this many times the quiet that was waited for.
 const MOST_DEBOUNCES: u32 = 10;
@@ -77,31 +91,38 @@ impl SiteTask {
         loop {
             let config = self.in_force.config.load_full();
             let debounce = config.debounce();
-            let mut waiting = Vec::new();
+            let mut asked = None;
+            let mut due = true;
             let mut look = Look::AfterChange(debounce);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 ask = self.asks.recv() => match ask {
-                    Some(ask) => waiting.push(ask),
+                    Some(ask) => (asked, due) = (Some(ask), false),
                     None => return,
                 },
                 () = sleep_until(next_rescan), if self.watch => look = Look::Rescan,
-                () = self.changed.notified() => waiting.extend(self.quiet(debounce).await),
+                () = self.changed.notified() => asked = self.quiet(debounce).await,
                 () = sleep(debounce), if unsettled => {}
             }
-            waiting.extend(std::iter::from_fn(|| self.asks.try_recv().ok()));
+            let waiting = self.answer(asked).await;
             if !waiting.is_empty() {
                 look = Look::Thorough;
+            } else if !due {
+                // Asks for models come before everything else here, and must not keep a look from its time.
+                if !self.watch || Instant::now() < next_rescan {
+                    continue;
+                }
+                look = Look::Rescan;
             }
             if look != Look::AfterChange(debounce) {
                 next_rescan = Instant::now() + config.rescan();
             }
             let (report, again) = self.pass(look).await;
             unsettled = again && self.watch;
-            for ask in waiting {
+            for answer in waiting {
                 // Whoever asked may have left.
-                let _ = ask.send(report.clone());
+                let _ = answer.send(report.clone());
             }
         }
     }
@@ -124,27 +145,10 @@ impl SiteTask {
 
     /// Looks once, and puts what is there in force. Says also whether something is being written and wants another look.
     async fn pass(&mut self, look: Look) -> (ReloadReport, bool) {
-        let mut eyes = match self.eyes.take() {
-            Some(eyes) => eyes,
-            None => Eyes::new(&self.in_force, self.watch, Arc::clone(&self.changed)),
-        };
         let in_force = Arc::clone(&self.in_force);
-        let looked = spawn_blocking(move || {
-            let scan = eyes.look(&in_force, look);
-            (eyes, scan)
-        })
-        .await;
-        let (eyes, scan) = match looked {
-            Ok(looked) => looked,
-            // The runtime ends before the look began.
-            Err(error) if error.is_cancelled() => return (ReloadReport::default(), false),
-            // The memory of what was seen is lost with it, and made anew at the next look.
-            Err(error) => {
-                tracing::error!(%error, "reading the site panicked; this is a bug");
-                return (ReloadReport::default(), false);
-            }
+        let Some(scan) = self.with_eyes(move |eyes| eyes.look(&in_force, look)).await else {
+            return (ReloadReport::default(), false);
         };
-        self.eyes = Some(eyes);
         let unsettled = scan.unsettled;
         if let Some(text) = scan.site_config.clone() {
             self.site_config.send_if_modified(|known| {
@@ -153,8 +157,41 @@ impl SiteTask {
                 changed
             });
         }
-        let report = reconcile(&self.in_force, scan, look == Look::Thorough).await;
+        let purpose = match look {
+            Look::Thorough => Purpose::Thorough,
+            Look::AfterChange(_) | Look::Rescan => Purpose::Follow,
+        };
+        let report = reconcile(&self.in_force, scan, &purpose, Vec::new()).await;
         (report, unsettled)
+    }
+
+    /// Looks at something on a thread that may block. None where that ended without a look.
+    async fn with_eyes<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(&mut Eyes) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut eyes = match self.eyes.take() {
+            Some(eyes) => eyes,
+            None => Eyes::new(&self.in_force, self.watch, Arc::clone(&self.changed)),
+        };
+        let looked = spawn_blocking(move || {
+            let seen = look(&mut eyes);
+            (eyes, seen)
+        })
+        .await;
+        match looked {
+            Ok((eyes, seen)) => {
+                self.eyes = Some(eyes);
+                Some(seen)
+            }
+            // The runtime ends before the look began.
+            Err(error) if error.is_cancelled() => None,
+            // The memory of what was seen is lost with it, and made anew at the next look.
+            Err(error) => {
+                tracing::error!(%error, "reading the site panicked; this is a bug");
+                None
+            }
+        }
     }
 }
 
@@ -186,35 +223,82 @@ impl Eyes {
         self.scanner.scan(in_force.ports(), look)
     }
 
-    /// Watches the site and every folder in it. Done anew before each look: folders behind new links, and a site folder
+    /// Watches the site and its folders with everything in them. Done anew before each look: folders behind new links, and a site folder
     /// that was replaced by another, are watched from then on. What is watched already costs nothing.
     fn attend(&mut self) -> notify::Result<()> {
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             None => {
-                let changed = Arc::clone(&self.changed);
+                let (changed, site) = (Arc::clone(&self.changed), self.site.clone());
                 self.watcher
                     .insert(notify::recommended_watcher(move |event| {
-                        if matters(&event) {
+                        if matters(&event, &site) {
                             changed.notify_one();
                         }
                     })?)
             }
         };
-        watcher.watch(&self.site, RecursiveMode::Recursive)
+        // Not the site as a whole: what comes and goes in our staging folder is none of the site's content.
+        watcher.watch(&self.site, RecursiveMode::NonRecursive)?;
+        for folder in FOLDERS.map(|folder| self.site.join(folder)) {
+            match watcher.watch(&folder, RecursiveMode::Recursive) {
+                // Its making will be noticed by the watch on the site.
+                Err(_) if !folder.is_dir() => {}
+                watched => watched?,
+            }
+        }
+        Ok(())
     }
 }
 
-/// Whether an event may be a change. Our own looking is reported as well, as access; and a queue that ran over is an error
-/// or an event of no kind, after which everything may have changed.
-fn matters(event: &notify::Result<notify::Event>) -> bool {
-    match event {
-        Ok(event) => match event.kind {
-            EventKind::Access(access) => {
-                access == AccessKind::Close(AccessMode::Write) || event.need_rescan()
-            }
-            _ => true,
-        },
-        Err(_) => true,
+/// Whether an event may be a change. Our own looking is reported as well, as access, and so is our own staging; and a queue
+/// that ran over is an error or an event of no kind, after which everything may have changed.
+fn matters(event: &notify::Result<notify::Event>, site: &Path) -> bool {
+    let Ok(event) = event else { return true };
+    let staged = |path: &PathBuf| {
+        path.strip_prefix(site)
+            .is_ok_and(|path| path.starts_with(STAGING))
+    };
+    if event.need_rescan() {
+        return true;
+    }
+    if !event.paths.is_empty() && event.paths.iter().all(staged) {
+        return false;
+    }
+    match event.kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, Flag, ModifyKind, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn what_we_stage_or_read_is_no_change() {
+        let site = Path::new("/a/.staging/site");
+        let noticed = |kind: EventKind, paths: &[&str]| {
+            let mut event = notify::Event::new(kind);
+            event.paths = paths.iter().map(|path| site.join(path)).collect();
+            matters(&Ok(event), site)
+        };
+        let made = EventKind::Create(CreateKind::Any);
+        assert!(noticed(made, &["models/a/1"]));
+        assert!(noticed(made, &["models/.staging/1"]));
+        assert!(noticed(made, &[]));
+        assert!(!noticed(made, &[".staging"]));
+        assert!(!noticed(made, &[".staging/7-a/models/a/1/model.onnx"]));
+        let moved = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
+        assert!(noticed(moved, &[".staging/7-a/models/a/1", "models/a/1"]));
+        let read = EventKind::Access(AccessKind::Open(AccessMode::Read));
+        assert!(!noticed(read, &["models/a/1"]));
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert!(noticed(written, &["models/a/1/model.onnx"]));
+        let lost = notify::Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(matters(&Ok(lost), site));
+        assert!(matters(&Err(notify::Error::generic("lost")), site));
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use wharf_core::{
-    BoxFuture, Datatype, Engine, Error, ErrorKind, Inference, LoadError, Model, ModelFolder,
-    ModelInfo, ModelLoad, ModelVersion, ModelVersions, Name, Queueing, RequestContext, Result,
-    Tensor, TensorSpec, Timings, VersionPolicy,
+    BoxFuture, CacheLookup, Datatype, Engine, Error, ErrorKind, Inference, LoadError, Model,
+    ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Name, Queueing, RequestContext,
+    Result, Tensor, TensorSpec, Timings, VersionPolicy,
 };
 
 use crate::gate::Gates;
@@ -20,9 +21,15 @@ use crate::script::{Script, digest};
 ///
 /// - `add X`: adds a number to each element;
 /// - `inputs A B`: takes inputs of these names; else one of the name `input`;
+/// - `input NAME DATATYPE SIZE..` and `output NAME DATATYPE SIZE..`, a line for each tensor, `*` for a size that each request
+///   chooses: takes these inputs, and gives each back under the name of the output in its place. An input whose last word is
+///   `optional` may be missing; so is its output then;
+/// - `classes A B`: says what the elements of its outputs mean;
 /// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
 /// - `refuse KIND`: refuses each call with an error of this kind;
 /// - `no-room`: says that it has no room;
+/// - `max-rows N`: joins so many rows; `times A B C D`: says that so many microseconds went into the queue, the inputs, the
+///   run and the outputs; `cache hit N` or `cache miss N`: says what its cache came to in so many;
 /// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
 ///
 /// `model.toml` may hold `policy = "all"`: then every version serves, and else the newest, and those that a line
@@ -188,8 +195,19 @@ impl FakeModel {
     }
 
     fn of(script: Script, name: &Name, version: u64) -> Self {
-        let spec = |name: &str| TensorSpec::new(name, Datatype::Fp32, vec![None, None]);
+        let plain = |name: &str| TensorSpec::new(name, Datatype::Fp32, vec![None, None]);
+        let or = |specs: Vec<TensorSpec>, names: &str| match specs.is_empty() {
+            true => names.split_whitespace().map(plain).collect(),
+            false => specs,
+        };
         let inputs = script.get("inputs").unwrap_or("input");
+        let mut outputs = or(script.all("output").map(spec).collect(), "output");
+        if let Some(classes) = script.get("classes") {
+            let classes: Arc<[Arc<str>]> = classes.split_whitespace().map(Arc::from).collect();
+            for output in &mut outputs {
+                output.classes = Some(Arc::clone(&classes));
+            }
+        }
         Self {
             info: ModelInfo {
                 name: name.clone(),
@@ -197,9 +215,9 @@ impl FakeModel {
                 digest: digest(&[]),
                 platform: "fake",
                 device: "cpu".to_owned(),
-                inputs: inputs.split_whitespace().map(spec).collect(),
-                outputs: vec![spec("output")],
-                max_batch_rows: 1,
+                inputs: or(script.all("input").map(spec).collect(), inputs),
+                outputs,
+                max_batch_rows: script.number("max-rows").unwrap_or(1),
                 instances: 1,
                 policy: VersionPolicy::Latest(1),
                 queueing: Queueing::default(),
@@ -210,6 +228,67 @@ impl FakeModel {
             counts: None,
         }
     }
+}
+
+impl FakeModel {
+    /// What the script says of where the time went.
+    fn timings(&self, rows: u64) -> Timings {
+        let times = self.script.get("times").unwrap_or_default();
+        let mut times = times.split(' ').map(|time| time.parse().unwrap_or(0));
+        let mut next = || Duration::from_micros(times.next().unwrap_or(0));
+        let cache = self.script.get("cache").and_then(|cache| {
+            let (word, time) = cache.split_once(' ')?;
+            let time = Duration::from_micros(time.parse().ok()?);
+            Some(match word {
+                "hit" => CacheLookup::Hit(time),
+                _ => CacheLookup::Miss(time),
+            })
+        });
+        Timings {
+            queue: next(),
+            compute_input: next(),
+            compute_infer: next(),
+            compute_output: next(),
+            run_rows: (!matches!(cache, Some(CacheLookup::Hit(_)))).then_some(rows),
+            cache,
+        }
+    }
+}
+
+impl FakeModel {
+    /// The inputs under the names of the outputs.
+    fn repeat(&self, inputs: &[Tensor]) -> Inference {
+        let specs = self.info.inputs.iter().zip(&self.info.outputs);
+        let outputs = specs.filter_map(|(input, output)| {
+            let input = inputs.iter().find(|given| given.name() == &*input.name)?;
+            Some(input.with_name(Arc::clone(&output.name)))
+        });
+        Inference {
+            outputs: outputs.collect(),
+            timings: Timings {
+                run_rows: Some(inputs.first().map_or(1, Tensor::rows)),
+                ..Timings::default()
+            },
+        }
+    }
+}
+
+/// What a line `input` or `output` says.
+fn spec(line: &str) -> TensorSpec {
+    let mut words = line.split_whitespace();
+    let name = words.next().expect("a tensor has a name");
+    let datatype = words.next().and_then(|name| name.parse().ok());
+    let mut spec = TensorSpec::new(name, datatype.expect("a tensor has a datatype"), vec![]);
+    for word in words {
+        match word {
+            "optional" => spec.optional = true,
+            "*" => spec.shape.push(None),
+            size => spec
+                .shape
+                .push(Some(size.parse().expect("a size is a number or *"))),
+        }
+    }
+    spec
 }
 
 impl Model for FakeModel {
@@ -231,7 +310,7 @@ impl Model for FakeModel {
     ) -> BoxFuture<'a, Result<Inference>> {
         Box::pin(async move {
             let _running = Running::start(&self.in_flight);
-            for spec in &self.info.inputs {
+            for spec in self.info.inputs.iter().filter(|spec| !spec.optional) {
                 if !inputs.iter().any(|input| input.name() == &*spec.name) {
                     return Err(Error::invalid(
                         spec.name.to_string(),
@@ -245,6 +324,9 @@ impl Model for FakeModel {
             if let Some(error) = self.script.refusal() {
                 return Err(error);
             }
+            if self.script.has("output") {
+                return Ok(self.repeat(&inputs));
+            }
             let add: f32 = self.script.number("add").unwrap_or(0.0);
             let input = &inputs[0];
             let elements = input
@@ -254,10 +336,7 @@ impl Model for FakeModel {
             let output = Tensor::from_vec("output", input.shape().clone(), sums);
             Ok(Inference {
                 outputs: vec![output.map_err(Error::internal)?],
-                timings: Timings {
-                    run_rows: Some(input.rows()),
-                    ..Timings::default()
-                },
+                timings: self.timings(input.rows()),
             })
         })
     }

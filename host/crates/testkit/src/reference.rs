@@ -2,7 +2,8 @@
 
 use toml::{Table, Value};
 
-/// A reference: a file that has every key, those without a default as comments: `# key = value`.
+/// A reference: a file that has every key, those without a default as comments: `# key = value`, and tables that switch
+/// something on by being there: `# [table]`.
 pub struct Reference {
     text: String,
     keys: Table,
@@ -59,10 +60,27 @@ pub fn known_keys(error: &str) -> Vec<&str> {
     keys
 }
 
-/// The line without its `# `, where it holds a key and no prose.
+/// The line without its `# `, where it holds a key or the header of a table and no prose.
 fn uncommented(line: &str) -> &str {
-    let sets_key = |text: &&str| text.split_once(" = ").is_some_and(|(key, _)| is_key(key));
-    line.strip_prefix("# ").filter(sets_key).unwrap_or(line)
+    let sets_key = |text: &str| text.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    line.strip_prefix("# ")
+        .filter(|text| sets_key(text) || is_header(text))
+        .unwrap_or(line)
+}
+
+/// Whether a line is `[table]` or `[[table]]`, before a comment.
+fn is_header(line: &str) -> bool {
+    let header = line.split_once('#').map_or(line, |(before, _)| before);
+    header
+        .trim_end()
+        .strip_prefix('[')
+        .and_then(|header| header.strip_suffix(']'))
+        .is_some_and(|name| {
+            let list = name
+                .strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']'));
+            is_key(list.unwrap_or(name))
+        })
 }
 
 fn is_key(text: &str) -> bool {
@@ -77,8 +95,12 @@ mod tests {
     #[test]
     fn commented_keys_count_and_prose_does_not() {
         let reference = Reference::new(
-            "# Prose: a = 1 is no key.\n# key = 1   # what it is\n[table]\n# deep.er = [2]\n[[list]]\nitem = 3\n",
+            "# Prose: a = 1 is no key.\n# key = 1   # what it is\n[table]\n# deep.er = [2]\n[[list]]\nitem = 3\n\
+             # [off]   # switched on by being there\n# on = 1\n# [[many]]\n# one = 1\n# [see the text] for it\n",
         );
+        assert!(reference.has("off", "on"));
+        assert!(reference.has("many", "one"));
+        assert!(!reference.has("list", "on"));
         assert!(reference.has("", "key"));
         assert!(reference.has("table", "deep"));
         assert!(reference.has("table.deep", "er"));

@@ -38,6 +38,12 @@ impl Script {
             .map(|(_, argument)| argument.as_str())
     }
 
+    /// The arguments of every line that begins with the word.
+    pub(crate) fn all<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
+        let lines = self.0.iter().filter(move |(key, _)| key == word);
+        lines.map(|(_, argument)| argument.as_str())
+    }
+
     pub(crate) fn number<T: std::str::FromStr>(&self, word: &str) -> Option<T> {
         self.get(word).map(|argument| {
             argument

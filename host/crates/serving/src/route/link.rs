@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use wharf_core::{LoadError, Model, Name, Plugin, Stage as StageKind};
 
-use super::{CandidateSpec, OnFailure, Route, RouteSpec, Stage, StageSpec, Target};
+use super::{CandidateSpec, OnFailure, Pins, Route, RouteSpec, Stage, StageSpec, Target};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -20,7 +20,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) faults: &'a Arc<Notify>,
     pub(crate) models: &'a BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>>,
     pub(crate) plugins: &'a BTreeMap<Name, PluginParts>,
+    /// The labels of the versions in force.
+    pub(crate) labels: &'a BTreeMap<Name, Labels>,
+    /// The models that are not to be loaded, with the reason.
+    pub(crate) unwanted: &'a BTreeMap<Name, &'static str>,
 }
+
+/// What the versions of a model may be called instead of their numbers.
+pub(crate) type Labels = BTreeMap<Arc<str>, u64>;
 
 /// A plugin that routes may name.
 pub(crate) struct PluginParts {
@@ -56,7 +63,7 @@ pub(crate) fn link(
     if !linker.errors.is_empty() {
         return Err(linker.errors);
     }
-    let route = Route {
+    let mut route = Route {
         spec: Arc::clone(spec),
         timeout: spec
             .timeout
@@ -67,11 +74,13 @@ pub(crate) fn link(
         targets,
         pre,
         post,
+        pins: Pins::default(),
         admission: in_force
             .map_or_else(Arc::<Admission>::default, |old| Arc::clone(&old.admission)),
         refused: parts.metrics.refused(&spec.name),
         faults: Arc::clone(parts.faults),
     };
+    route.pins = Pins::of(&route, parts, in_force);
     match in_force {
         Some(old) if route.same_as(old) => Ok(Arc::clone(old)),
         _ => Ok(Arc::new(route)),
@@ -121,9 +130,14 @@ impl Linker<'_> {
     fn target(&mut self, key: &str, spec: &RouteSpec, candidate: &CandidateSpec) -> Option<Target> {
         let name = &candidate.model;
         let Some(versions) = self.parts.models.get(name).filter(|v| !v.is_empty()) else {
-            let message = format!(
-                "no model {name} is in force; add models/{name}/1/model.onnx, or mend it where it is refused"
-            );
+            let message = match self.parts.unwanted.get(name) {
+                Some(reason) => format!(
+                    "model {name} is not loaded: {reason}; load it, and the route is in force again"
+                ),
+                None => format!(
+                    "no model {name} is in force; add models/{name}/1/model.onnx, or mend it where it is refused"
+                ),
+            };
             self.error(key, message);
             return None;
         };
@@ -232,7 +246,7 @@ impl Linker<'_> {
 }
 
 impl Route {
-    fn same_as(&self, other: &Self) -> bool {
+    pub(super) fn same_as(&self, other: &Self) -> bool {
         let same_stages = |a: &[Stage], b: &[Stage]| {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_as(b))
         };
@@ -251,7 +265,8 @@ impl Route {
                 .targets
                 .iter()
                 .zip(&other.targets)
-                .all(|(a, b)| same(&a.model, &b.model))
+                .all(|(a, b)| same(&a.model, &b.model) && a.labels == b.labels)
+            && self.pins.same_as(&other.pins)
     }
 }
 

@@ -9,6 +9,9 @@ use wharf_core::{LoadError, Name};
 /// The longest `wharf.toml` or route file. Nobody writes a longer one by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
+/// The folders of a site.
+pub(crate) const FOLDERS: [&str; 3] = ["plugins", "models", "routes"];
+
 /// A folder of the site.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -19,11 +22,8 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn folder(self) -> &'static str {
-        match self {
-            Self::Plugins => "plugins",
-            Self::Models => "models",
-            Self::Routes => "routes",
-        }
+        // They are declared in the order of the names.
+        FOLDERS[self as usize]
     }
 
     /// The ending of the files that count; models are folders. What has another ending is not ours: settings of plugins,

@@ -1,62 +1,64 @@
 //! The models of a state.
 
+mod folder;
+mod index;
+
+pub(crate) use index::{UnderWay, Versions};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wharf_core::{Digest, LoadError, Model, ModelVersion, ModelVersions, Name};
+use wharf_core::{LoadError, Model, ModelVersion, ModelVersions, Name};
 
-use super::{Effects, Failure, Load, Loaded, Release};
+use super::demand::{Asked, Demand};
+use super::{Effects, Load, Loaded, Purpose};
 use crate::events::EventKind;
 use crate::reaper::Retired;
+use crate::route::Labels;
 use crate::site::{Found, Section};
 use crate::status::ModelStatus;
+use folder::Folder;
 
 #[derive(Default)]
-pub(crate) struct Models(BTreeMap<Name, Folder>);
-
-/// A model by name.
-#[derive(Default)]
-struct Folder {
-    versions: BTreeMap<u64, Slot>,
-    /// Why its versions are not known.
-    refused: Option<Arc<LoadError>>,
-}
-
-/// A version of a model.
-#[derive(Default)]
-struct Slot {
-    /// What the site asks for; none where it asks for this version no more.
-    wanted: Option<Digest>,
-    current: Option<Release<dyn Model>>,
-    failure: Option<Failure>,
+pub(crate) struct Models {
+    folders: BTreeMap<Name, Folder>,
+    demand: Demand,
+    /// Whether the site was looked at.
+    looked: bool,
 }
 
 /// What became of loading a version.
 type LoadResult = (ModelVersion, Result<Arc<dyn Model>, LoadError>);
 
-type Results = BTreeMap<(Name, u64), LoadResult>;
+/// By name and number.
+pub(super) type Results = BTreeMap<(Name, u64), LoadResult>;
 
 impl Models {
+    pub(super) fn new(demand: Demand) -> Self {
+        Self {
+            demand,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn plan(
         &self,
         section: &Section<ModelVersions>,
-        now: Option<Instant>,
+        purpose: &Purpose,
         loads: &mut Vec<Load>,
     ) {
-        let empty = Slot::default();
+        let now = (*purpose == Purpose::Follow).then(Instant::now);
         for (name, found) in &section.found {
             let Found::Is(versions) = found else { continue };
-            for version in &versions.serve {
-                let slot = self
-                    .0
-                    .get(name)
-                    .and_then(|folder| folder.versions.get(&version.version))
-                    .unwrap_or(&empty);
-                if slot.needs(version.digest, now) {
-                    loads.push(Load::Model(version.clone()));
-                }
+            if !self.follows(name, purpose) {
+                continue;
             }
+            let folder = self.folders.get(name);
+            let needed = versions.serve.iter().filter(|version| {
+                folder.is_none_or(|folder| folder.needs(version.version, version.digest, now))
+            });
+            loads.extend(needed.cloned().map(Load::Model));
         }
     }
 
@@ -64,30 +66,62 @@ impl Models {
         &mut self,
         section: Section<ModelVersions>,
         mut loaded: Results,
+        purpose: &Purpose,
         effects: &mut Effects,
     ) {
         if section.complete {
-            self.0.retain(|name, folder| {
-                let stays = section.found.contains_key(name);
+            self.looked = true;
+            let keeps = self.demand.keeps_content();
+            self.folders.retain(|name, folder| {
+                let stays = section.found.contains_key(name) || (keeps && folder.serves());
                 if !stays {
-                    for (version, slot) in &mut folder.versions {
-                        slot.retire(name, *version, effects);
-                    }
+                    folder.retire(name, "", effects);
                 }
                 stays
             });
+            let folders = &self.folders;
+            self.demand
+                .retain(|name| section.found.contains_key(name) || folders.contains_key(name));
         }
         for (name, found) in section.found {
-            let folder = self.0.entry(name.clone()).or_default();
+            let follows = self.follows(&name, purpose);
+            let folder = self.folders.entry(name.clone()).or_default();
+            let asked = *purpose == Purpose::Load(name.clone());
             match found {
                 Found::Held => {}
-                Found::Refused(error) => folder.refused = Some(error),
+                Found::Refused(error) => {
+                    if asked && !self.demand.wants(&name) {
+                        effects.events.push(refused(&error));
+                    }
+                    folder.refused = Some(error);
+                }
                 Found::Is(versions) => {
                     folder.refused = None;
-                    folder.follow(&name, &versions.serve, &mut loaded, effects);
+                    if asked && !self.demand.wants(&name) && fails(&name, &loaded) {
+                        folder.fail(&name, &mut loaded, effects);
+                    } else if follows {
+                        folder.follow(&name, &versions, &mut loaded, effects);
+                        if asked {
+                            self.demand.ask(&name, Asked::Load);
+                        }
+                    }
+                    folder.site = versions;
                 }
             }
         }
+        // What was loaded for content that is not there any more.
+        let unused = loaded.into_values().filter_map(|(_, result)| result.ok());
+        effects.retired.extend(unused.map(Retired::Model));
+    }
+
+    /// Takes a model out of force until somebody asks for it again. Says whether there is such a model.
+    pub(crate) fn unload(&mut self, name: &Name, effects: &mut Effects) -> bool {
+        let Some(folder) = self.folders.get_mut(name) else {
+            return false;
+        };
+        folder.retire(name, "unloaded by request", effects);
+        self.demand.ask(name, Asked::Unload);
+        true
     }
 
     /// The models that failed altogether: none of their versions is in force, and none was loaded now. Of each, the lowest
@@ -107,165 +141,104 @@ impl Models {
                 }),
             };
         }
-        let serves = |name: &Name| {
-            let folder = self.0.get(name);
-            folder.is_some_and(|folder| folder.versions.values().any(|slot| slot.current.is_some()))
-        };
         fallen
             .into_iter()
-            .filter(|(name, _)| !serves(name))
+            .filter(|(name, _)| !self.serves(name))
             .filter_map(|(_, lowest)| lowest)
             .collect()
     }
 
     pub(super) fn in_force(&self) -> BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>> {
-        self.0
+        self.folders
             .iter()
-            .map(|(name, folder)| {
-                let versions: BTreeMap<_, _> = folder
-                    .versions
-                    .iter()
-                    .filter_map(|(version, slot)| {
-                        Some((*version, Arc::clone(&slot.current.as_ref()?.item)))
-                    })
-                    .collect();
-                (name.clone(), versions)
-            })
+            .map(|(name, folder)| (name.clone(), folder.in_force()))
             .filter(|(_, versions)| !versions.is_empty())
             .collect()
     }
 
+    pub(super) fn labels(&self) -> BTreeMap<Name, Labels> {
+        let folders = self.folders.iter();
+        let labeled = folders.filter(|(_, folder)| !folder.labels.is_empty());
+        labeled
+            .map(|(name, folder)| (name.clone(), folder.labels.clone()))
+            .collect()
+    }
+
+    /// The models that the site has and that are not to be loaded, with the reason.
+    pub(super) fn unwanted(&self) -> BTreeMap<Name, &'static str> {
+        let reason = |name: &Name| Some((name.clone(), self.demand.reason(name)?));
+        self.folders.keys().filter_map(reason).collect()
+    }
+
     pub(super) fn errors(&self) -> impl Iterator<Item = Arc<LoadError>> {
-        self.0.values().flat_map(|folder| {
-            let failures = folder
-                .versions
-                .values()
-                .filter_map(|slot| Some(&slot.failure.as_ref()?.error));
-            folder.refused.iter().chain(failures).map(Arc::clone)
-        })
+        let missing = self
+            .demand
+            .named()
+            .filter(|name| self.looked && !self.folders.contains_key(*name))
+            .map(|name| {
+                let message =
+                    format!("models/{name} is not there; add it, or take it off the list");
+                let error = LoadError::new("wharf.toml", message);
+                Arc::new(error.with_key("serving.load_models"))
+            });
+        self.folders
+            .iter()
+            .filter(|(name, _)| self.demand.wants(name))
+            .flat_map(|(_, folder)| folder.errors())
+            .chain(missing)
+    }
+
+    /// Whether a version is in force with this content.
+    pub(crate) fn has(&self, version: &ModelVersion) -> bool {
+        let folder = self.folders.get(&version.name);
+        folder.is_some_and(|folder| folder.has(version.version, version.digest))
+    }
+
+    /// Why a model is not in force as the site has it.
+    pub(crate) fn problem(&self, name: &Name) -> Option<Arc<LoadError>> {
+        self.folders.get(name)?.errors().next()
     }
 
     pub(crate) fn status(&self) -> Vec<ModelStatus> {
-        self.0
+        self.folders
             .iter()
-            .flat_map(|(name, folder)| folder.versions.iter().map(move |slot| (name, slot)))
-            .filter_map(|(name, (version, slot))| {
-                let current = slot.current.as_ref()?;
-                Some(ModelStatus {
-                    name: name.clone(),
-                    version: *version,
-                    digest: current.digest,
-                    loaded_at: current.loaded_at,
-                    device: current.item.info().device.clone(),
-                    load: current.item.load(),
-                })
-            })
+            .flat_map(|(name, folder)| folder.status(name))
             .collect()
     }
-}
 
-impl Folder {
-    /// Goes over to the versions that the site asks for. Versions that it asks for no more go when all the others are in
-    /// force: where version 2 does not load, version 1 serves on.
-    fn follow(
-        &mut self,
-        name: &Name,
-        versions: &[ModelVersion],
-        loaded: &mut Results,
-        effects: &mut Effects,
-    ) {
-        for slot in self.versions.values_mut() {
-            slot.wanted = None;
+    /// Whether a pass brings a model to what the site has.
+    fn follows(&self, name: &Name, purpose: &Purpose) -> bool {
+        match purpose {
+            Purpose::Load(asked) if asked == name => true,
+            _ => self.demand.wants(name) && !(self.demand.keeps_content() && self.serves(name)),
         }
-        for version in versions {
-            let slot = self.versions.entry(version.version).or_default();
-            slot.wanted = Some(version.digest);
-            let result = loaded.remove(&(name.clone(), version.version));
-            slot.follow(name, version, result, effects);
-        }
-        // What was loaded in the place of a version that failed stays until that version does load.
-        let of_this = (name.clone(), 0)..=(name.clone(), u64::MAX);
-        let others: Vec<_> = loaded.range(of_this).map(|(key, _)| key.clone()).collect();
-        for key in others {
-            let Some((version, Ok(model))) = loaded.remove(&key) else {
-                continue;
-            };
-            let slot = self.versions.entry(version.version).or_default();
-            slot.follow(name, &version.clone(), Some((version, Ok(model))), effects);
-        }
-        let complete = self.versions.values().all(Slot::follows);
-        self.versions.retain(|version, slot| {
-            let stays = slot.wanted.is_some() || (!complete && slot.current.is_some());
-            if !stays {
-                slot.retire(name, *version, effects);
-            }
-            stays
-        });
+    }
+
+    fn serves(&self, name: &Name) -> bool {
+        self.folders.get(name).is_some_and(Folder::serves)
     }
 }
 
-impl Slot {
-    fn needs(&self, digest: Digest, now: Option<Instant>) -> bool {
-        let loaded = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.digest == digest);
-        let failed = self
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.bars(digest, now));
-        !loaded && !failed
-    }
-
-    /// Whether what is wanted is in force.
-    fn follows(&self) -> bool {
-        self.wanted.is_none_or(|wanted| {
-            self.current
-                .as_ref()
-                .is_some_and(|current| current.digest == wanted)
-        })
-    }
-
-    fn follow(
-        &mut self,
-        name: &Name,
-        version: &ModelVersion,
-        loaded: Option<LoadResult>,
-        effects: &mut Effects,
-    ) {
-        match loaded {
-            Some((loaded, Ok(model))) => {
-                self.failure = None;
-                let digest = loaded.digest;
-                let old = self.current.replace(Release::new(model, digest));
-                effects
-                    .retired
-                    .extend(old.map(|old| Retired::Model(old.item)));
-                effects.events.push((
-                    EventKind::Loaded,
-                    folder(name, version.version),
-                    format!("content {digest:.12}"),
-                ));
-            }
-            Some((loaded, Err(error))) => {
-                self.failure = Some(Failure::after(self.failure.take(), loaded.digest, error));
-            }
-            // The old content came back after new content failed.
-            None if self.follows() => self.failure = None,
-            None => {}
-        }
-    }
-
-    fn retire(&mut self, name: &Name, version: u64, effects: &mut Effects) {
-        if let Some(old) = self.current.take() {
-            effects.retired.push(Retired::Model(old.item));
-            effects
-                .events
-                .push((EventKind::Removed, folder(name, version), String::new()));
-        }
-    }
+fn fails(name: &Name, loaded: &Results) -> bool {
+    of(name, loaded).any(|(_, (_, result))| result.is_err())
 }
 
-fn folder(name: &Name, version: u64) -> String {
+/// What was loaded of a model.
+fn of<'a>(
+    name: &Name,
+    loaded: &'a Results,
+) -> impl Iterator<Item = (&'a (Name, u64), &'a LoadResult)> {
+    loaded.range((name.clone(), 0)..=(name.clone(), u64::MAX))
+}
+
+fn file_of(name: &Name, version: u64) -> String {
     format!("models/{name}/{version}")
+}
+
+fn refused(error: &LoadError) -> (EventKind, String, String) {
+    let message = match &error.key {
+        Some(key) => format!("{key}: {}", error.message),
+        None => error.message.clone(),
+    };
+    (EventKind::Refused, error.file.clone(), message)
 }

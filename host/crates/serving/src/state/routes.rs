@@ -7,6 +7,7 @@ use wharf_core::{LoadError, Name, Plugin};
 
 use super::Effects;
 use crate::events::EventKind;
+use crate::lifecycle::{IndexEntry, ModelState};
 use crate::route::{Parts, Route, RouteSpec, link};
 use crate::site::{Found, Section};
 use crate::snapshot::same;
@@ -98,6 +99,34 @@ impl Routes {
             .filter_map(|slot| slot.route.as_ref())
             .flat_map(|route| route.plugins())
             .any(|used| same(used, plugin))
+    }
+
+    /// How every route with a file is: with the versions that it leads to.
+    pub(super) fn index(&self) -> Vec<IndexEntry> {
+        let with_file = self.0.iter().filter(|(_, slot)| slot.file.is_some());
+        with_file
+            .flat_map(|(name, slot)| {
+                let error = slot.errors.first().map(ToString::to_string);
+                let entry = |version, state, reason| IndexEntry {
+                    name: name.clone(),
+                    version,
+                    state,
+                    reason,
+                };
+                let Some(route) = &slot.route else {
+                    let reason = error.unwrap_or_default();
+                    return vec![entry(None, ModelState::Unavailable, reason)];
+                };
+                let reason = error.map(|error| format!("newer content was refused: {error}"));
+                let reason = reason.unwrap_or_default();
+                let versions: BTreeSet<u64> =
+                    route.models().map(|model| model.info().version).collect();
+                versions
+                    .into_iter()
+                    .map(|version| entry(Some(version), ModelState::Ready, reason.clone()))
+                    .collect()
+            })
+            .collect()
     }
 
     pub(super) fn errors(&self) -> impl Iterator<Item = Arc<LoadError>> {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use wharf_core::{Engine, Error, LoadError, Payload, PluginHost};
-use wharf_serving::{Config, EventKind, Outcome, Serving};
+use wharf_core::{Engine, Error, LoadError, Name, Payload, PluginHost};
+use wharf_serving::{
+    Config, EventKind, ModelChange, ModelFile, Outcome, Serving, SettingEdit, SettingValue,
+};
 use wharf_testkit::{FakeEngine, FakePluginHost, Site, body, eventually, request, tensor, text};
 
 pub(crate) struct Harness {
@@ -61,6 +63,18 @@ impl Harness {
             registry,
             _meters: meters,
         }
+    }
+
+    /// Says why a site cannot be started at all.
+    pub(crate) async fn start_refused(site: &Site) -> LoadError {
+        let started = Serving::start(
+            by_order(),
+            site.path().to_owned(),
+            Arc::new(FakeEngine::default()),
+            Arc::new(FakePluginHost::default()),
+            &SdkMeterProvider::builder().build().meter("test"),
+        );
+        started.err().expect("it is refused")
     }
 
     /// Sends a payload through a route.
@@ -120,6 +134,35 @@ impl Harness {
     /// Waits until nothing drains any more.
     pub(crate) async fn drained(&self) {
         eventually("all drained", || self.serving.status().draining.is_empty()).await;
+    }
+}
+
+pub(crate) fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+/// A change that brings files: version, path and content of each.
+pub(crate) fn files(files: &[(u64, &str, &str)]) -> ModelChange {
+    let file = |(version, path, content): &(u64, &str, &str)| ModelFile {
+        version: *version,
+        path: (*path).to_owned(),
+        data: content.as_bytes().to_vec().into(),
+    };
+    ModelChange {
+        files: files.iter().map(file).collect(),
+        ..ModelChange::default()
+    }
+}
+
+/// A change of settings.
+pub(crate) fn settings(settings: &[(&str, i64)]) -> ModelChange {
+    let edit = |(key, value): &(&str, i64)| SettingEdit {
+        key: (*key).to_owned(),
+        value: SettingValue::Integer(*value),
+    };
+    ModelChange {
+        settings: settings.iter().map(edit).collect(),
+        ..ModelChange::default()
     }
 }
 

@@ -3,7 +3,11 @@
 
 mod failure;
 mod harness;
+mod lifecycle;
 mod pipeline;
 mod refusal;
 mod reload;
+mod staging;
+mod statistics;
+mod versions;
 mod watching;

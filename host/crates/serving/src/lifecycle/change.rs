@@ -1,0 +1,252 @@
+//! What a client asks to be changed with a load.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use wharf_core::{Error, Result};
+
+use super::edit;
+
+/// What a load is to change before: both land in the site, together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct ModelChange {
+    /// Keys of `model.toml` to set; the others stay as they are.
+    pub settings: Vec<SettingEdit>,
+    /// Files of versions. A version that is given is replaced as a whole.
+    pub files: Vec<ModelFile>,
+}
+
+/// A key of `model.toml` and its new value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SettingEdit {
+    /// The key with its tables: `batching.max_rows`. A name with a dot in it stands in quotes.
+    pub key: String,
+    /// The value.
+    pub value: SettingValue,
+}
+
+/// A value of `model.toml`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SettingValue {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<SettingValue>),
+    /// A table in a list: `{ input = "state_in", output = "state_out" }`.
+    Table(Vec<(String, SettingValue)>),
+    /// The key is taken out, and its default holds.
+    Default,
+}
+
+/// A file of a version.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// The version.
+    pub version: u64,
+    /// The path inside the version's folder, as the client wrote it: `model.onnx`. It is checked before any path is made.
+    pub path: String,
+    /// What is in it.
+    pub data: Bytes,
+}
+
+/// The most files and settings of one change, and how long and deep their names may be. A model has far fewer; the size of all
+/// files together is bounded by the body that brought them.
+const MAX_FILES: usize = 1024;
+const MAX_SETTINGS: usize = 256;
+const MAX_PATH: usize = 512;
+const MAX_NAME: usize = 255;
+const MAX_DEPTH: usize = 4;
+/// How deep values may be: samples of a warm-up are lists of tables of tables of tables of lists.
+const MAX_NESTING: usize = 5;
+
+impl ModelChange {
+    /// Whether there is nothing to change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.files.is_empty()
+    }
+
+    /// Checks what a client wrote, before any path is made of it.
+    pub(crate) fn check(&self) -> Result<()> {
+        let most = |count: usize, most: usize, what: &'static str| match count > most {
+            true => Err(Error::invalid(
+                what,
+                format!("{count} are too many; send at most {most}"),
+            )),
+            false => Ok(()),
+        };
+        most(self.files.len(), MAX_FILES, "files")?;
+        most(self.settings.len(), MAX_SETTINGS, "config")?;
+        for edit in &self.settings {
+            edit.check()?;
+        }
+        let mut known = BTreeSet::new();
+        for file in &self.files {
+            file.check()?;
+            if !known.insert((file.version, file.path.as_str())) {
+                return Err(file.invalid("the file is given twice; send it once"));
+            }
+        }
+        for file in &self.files {
+            let folders = file
+                .path
+                .match_indices('/')
+                .map(|(end, _)| &file.path[..end]);
+            for folder in folders {
+                if known.contains(&(file.version, folder)) {
+                    return Err(file.invalid("its folder is given as a file; rename one of them"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ModelFile {
+    fn check(&self) -> Result<()> {
+        if self.path.len() > MAX_PATH {
+            return Err(self.invalid("the path is too long; 512 bytes are the most"));
+        }
+        if self.path.chars().any(|c| c.is_control() || c == '\\') {
+            return Err(
+                self.invalid("the path has a control character or a backslash; use names and '/'")
+            );
+        }
+        let names: Vec<&str> = self.path.split('/').collect();
+        if names.len() > MAX_DEPTH {
+            return Err(self.invalid("the path is too deep; four names are the most"));
+        }
+        for name in names {
+            if name.is_empty() {
+                return Err(self.invalid("a name in the path is empty; write it as model.onnx"));
+            }
+            if name.len() > MAX_NAME {
+                return Err(self.invalid("a name in the path is too long; 255 bytes are the most"));
+            }
+            // `.` and `..` among them.
+            if name.starts_with('.') {
+                return Err(self.invalid(
+                    "a name in the path begins with a dot; files lie in the version's folder",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error that names the parameter, as the client wrote it.
+    pub(super) fn invalid(&self, message: &'static str) -> Error {
+        let path = self.path.chars().flat_map(char::escape_debug);
+        let path: String = path.take(MAX_PATH).collect();
+        Error::invalid(format!("file:{}/{path}", self.version), message)
+    }
+}
+
+impl SettingEdit {
+    fn check(&self) -> Result<()> {
+        let plain = self.key.len() <= MAX_PATH && !self.key.chars().any(char::is_control) && {
+            let names = edit::names(&self.key);
+            names.len() <= 2 * MAX_DEPTH && names.iter().all(|name| !name.is_empty())
+        };
+        if !plain {
+            return Err(Error::invalid(
+                "config",
+                "a setting's name is empty, too long or too deep",
+            ));
+        }
+        if !self.value.within(MAX_NESTING) {
+            return Err(Error::invalid(
+                "config",
+                format!("{}: lists are nested too deep", self.key),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl SettingValue {
+    fn within(&self, depth: usize) -> bool {
+        match self {
+            Self::Table(entries) => {
+                depth > 0 && entries.iter().all(|(_, value)| value.within(depth - 1))
+            }
+            Self::List(values) => depth > 0 && values.iter().all(|value| value.within(depth - 1)),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(paths: &[&str]) -> Result<()> {
+        let files = paths.iter().map(|path| ModelFile {
+            version: 1,
+            path: (*path).to_owned(),
+            data: Bytes::new(),
+        });
+        let change = ModelChange {
+            files: files.collect(),
+            settings: Vec::new(),
+        };
+        change.check()
+    }
+
+    #[test]
+    fn paths_that_could_leave_the_version_are_refused_with_their_field() {
+        let long = "x".repeat(MAX_NAME + 1);
+        for path in [
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../2/model.onnx",
+            "a/../b",
+            "./a",
+            "a//b",
+            "a/",
+            ".hidden",
+            "a/.hidden",
+            "a\\b",
+            "C:\\x",
+            "a\0b",
+            "a\nb",
+            "a/b/c/d/e",
+            &long,
+        ] {
+            let error = checked(&[path]).unwrap_err();
+            let field = error.field().unwrap();
+            assert!(field.starts_with("file:1/"), "{path:?}: {field}");
+            assert!(!field.contains(['\0', '\n']), "{path:?}");
+        }
+        assert!(checked(&["model.onnx", "a/b/c/weights.bin", "model.onnx.data"]).is_ok());
+        assert!(checked(&["a", "a"]).is_err());
+        assert!(checked(&["a/b", "a"]).is_err());
+        let many: Vec<String> = (0..=MAX_FILES).map(|index| index.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(checked(&many).unwrap_err().field(), Some("files"));
+    }
+
+    #[test]
+    fn settings_are_bounded() {
+        let checked = |key: &str, value: SettingValue| {
+            let edit = SettingEdit {
+                key: key.to_owned(),
+                value,
+            };
+            edit.check()
+        };
+        assert!(checked("batching.max_rows", SettingValue::Integer(8)).is_ok());
+        let mut deep = SettingValue::Default;
+        for _ in 0..100 {
+            deep = SettingValue::List(vec![deep]);
+        }
+        assert!(checked("a", deep).is_err());
+        for key in ["", ".", "a.", "a..b", "a\nb", "1.2.3.4.5.6.7.8.9"] {
+            assert!(checked(key, SettingValue::Bool(true)).is_err(), "{key:?}");
+        }
+    }
+}

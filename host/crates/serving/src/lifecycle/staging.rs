@@ -1,0 +1,340 @@
+//! Prepares a change of a model in a folder aside, laid out like a site of that model alone, so that an engine can list and
+//! load what would serve before anything of the site is touched. Everything here blocks.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use cap_std::fs::Dir;
+use wharf_core::{Engine, Error, ErrorKind, ModelFolder, ModelVersion, Name, Result};
+
+use super::change::ModelChange;
+use super::commit::{Change, Workspace, not_written};
+use super::edit::edited;
+use crate::watcher::unprocessable;
+
+pub(crate) use super::commit::STAGING;
+
+/// The longest `model.toml`, and how deep a model's folder is looked into.
+const MAX_SETTINGS: u64 = 1 << 20;
+const MAX_DEPTH: usize = 6;
+
+/// A change that is prepared. Dropping it takes it back.
+pub(crate) struct Staged {
+    workspace: Workspace,
+    change: Change,
+    serve: Vec<ModelVersion>,
+}
+
+impl Staged {
+    /// Prepares a change, and lists what would serve after it.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such model and no files; `InvalidArgument` where a given version is none;
+    /// `Unprocessable` where the engine refuses the folder; `Unavailable` where the site cannot be written.
+    pub(crate) fn prepare(
+        site: &Path,
+        name: &Name,
+        change: &ModelChange,
+        engine: &dyn Engine,
+    ) -> Result<Self> {
+        let workspace = Workspace::open(site)?;
+        let there = model_folder(&workspace.root, name)?;
+        if there.is_none() && change.files.is_empty() {
+            let message = format!("the site has no model {name}, and no files of one are given");
+            return Err(Error::new(ErrorKind::NotFound, message).with_field("model"));
+        }
+        let mut staged = Self {
+            change: Change {
+                model: name.clone(),
+                versions: change.files.iter().map(|file| file.version).collect(),
+                settings: !change.settings.is_empty(),
+                new: there.is_none(),
+            },
+            serve: Vec::new(),
+            workspace,
+        };
+        staged.put_files(change).map_err(not_written)?;
+        if let Some(there) = &there {
+            staged.stand_in(there).map_err(not_written)?;
+        }
+        staged.put_settings(there.as_ref(), change)?;
+        staged.list(there.as_ref(), change, engine)?;
+        Ok(staged)
+    }
+
+    /// The versions that would serve. The site of each is where it can be loaded from now.
+    pub(crate) fn serve(&self) -> &[ModelVersion] {
+        &self.serve
+    }
+
+    /// Puts the change into the site: all of it, or where that fails nothing of it.
+    ///
+    /// # Errors
+    /// `Unavailable` where the site cannot be written.
+    pub(crate) fn commit(self) -> Result<()> {
+        self.workspace.commit(&self.change)
+    }
+
+    #[cfg(test)]
+    pub(super) fn parts(&mut self) -> (&mut Workspace, &Change) {
+        (&mut self.workspace, &self.change)
+    }
+
+    /// Writes the given files, for good: what is committed later is on disk by then.
+    fn put_files(&mut self, change: &ModelChange) -> io::Result<()> {
+        let base = self.workspace.staged(&self.change.model);
+        self.workspace.root.create_dir_all(&base)?;
+        for file in &change.files {
+            let path = format!("{base}/{}/{}", file.version, file.path);
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            self.workspace.root.create_dir_all(folder)?;
+            self.workspace.put(&path, &file.data)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the staged folder look like the site's for whoever lists it: versions that are not given stand there with empty
+    /// files, which costs no copy, and other files are there by a second name.
+    fn stand_in(&self, there: &Dir) -> io::Result<()> {
+        let base = self.workspace.staged(&self.change.model);
+        let root = &self.workspace.root;
+        for name in names(there, ".")? {
+            let target = format!("{base}/{name}");
+            let Ok(metadata) = there.metadata(&name) else {
+                continue;
+            };
+            match version_of(&name) {
+                Some(version) if self.change.versions.contains(&version) => {}
+                Some(_) if metadata.is_dir() => {
+                    root.create_dir_all(&target)?;
+                    for file in names(there, &name)? {
+                        if there.is_file(format!("{name}/{file}")) {
+                            root.create(format!("{target}/{file}"))?;
+                        }
+                    }
+                }
+                _ if name == "model.toml" => {}
+                _ => Carry::Links
+                    .from(there, root)
+                    .run(&name, &target, MAX_DEPTH)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `model.toml` as it will be.
+    fn put_settings(&self, there: Option<&Dir>, change: &ModelChange) -> Result<()> {
+        let name = &self.change.model;
+        let text = match there {
+            Some(there) => settings(there, name)?,
+            None => String::new(),
+        };
+        let text = if self.change.settings {
+            edited(name, &text, &change.settings)?
+        } else {
+            text
+        };
+        if self.change.settings || !text.is_empty() {
+            let path = format!("{}/model.toml", self.workspace.staged(name));
+            let put = self.workspace.put(&path, text.as_bytes());
+            put.map_err(not_written)?;
+        }
+        Ok(())
+    }
+
+    /// Finds out what would serve. Of the versions that are not given, those that would serve are copied, where it is not
+    /// known already what they are: with other settings they are loaded anew.
+    fn list(
+        &mut self,
+        there: Option<&Dir>,
+        change: &ModelChange,
+        engine: &dyn Engine,
+    ) -> Result<()> {
+        let name = &self.change.model;
+        let folder = |site| ModelFolder {
+            site,
+            name: name.clone(),
+        };
+        let staged = folder(self.workspace.site.join(self.workspace.folder()));
+        let list = || engine.versions(&staged).map_err(unprocessable);
+        let mut found = list()?;
+        let is_one = |version: u64| {
+            let served = found.serve.iter().any(|serve| serve.version == version);
+            served || found.idle.contains(&version)
+        };
+        if let Some(file) = change.files.iter().find(|file| !is_one(file.version)) {
+            return Err(file.invalid(
+                "the files of this version have no model among them; send it as model.onnx",
+            ));
+        }
+        let known = match there {
+            Some(_) if !self.change.settings => {
+                engine.versions(&folder(self.workspace.site.clone())).ok()
+            }
+            _ => None,
+        };
+        let known = known.map(|known| known.serve).unwrap_or_default();
+        let base = self.workspace.staged(name);
+        let mut copied = false;
+        for version in &found.serve {
+            let number = version.version;
+            let here = self.change.versions.contains(&number);
+            if let (false, Some(there)) = (here || known.iter().any(|k| k.version == number), there)
+            {
+                let target = format!("{base}/{number}");
+                let root = &self.workspace.root;
+                let copies = Carry::Copies.from(there, root);
+                root.remove_dir_all(&target)
+                    .and_then(|()| copies.run(&number.to_string(), &target, MAX_DEPTH))
+                    .map_err(not_written)?;
+                copied = true;
+            }
+        }
+        if copied {
+            found = list()?;
+        }
+        self.serve = found
+            .serve
+            .into_iter()
+            .map(|version| {
+                let untouched = |known: &&ModelVersion| {
+                    known.version == version.version
+                        && !self.change.versions.contains(&version.version)
+                };
+                known.iter().find(untouched).cloned().unwrap_or(version)
+            })
+            .collect();
+        Ok(())
+    }
+}
+
+/// How files of the model come into the staged folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carry {
+    /// By a second name, where the file system has such: whatever lies in a model's folder beside its versions may be large,
+    /// and need not be copied to be read.
+    Links,
+    /// By a copy: an engine takes a file of a version that has several names for one that belongs elsewhere.
+    Copies,
+}
+
+impl Carry {
+    fn from<'a>(self, there: &'a Dir, root: &'a Dir) -> Carrying<'a> {
+        Carrying {
+            there,
+            root,
+            by: self,
+        }
+    }
+}
+
+struct Carrying<'a> {
+    there: &'a Dir,
+    root: &'a Dir,
+    by: Carry,
+}
+
+impl Carrying<'_> {
+    /// Carries a file or a folder. What leads out of the model's folder is left out, as an engine would.
+    fn run(&self, path: &str, target: &str, depth: usize) -> io::Result<()> {
+        match self.there.metadata(path) {
+            Ok(metadata) if metadata.is_dir() && depth > 0 => {
+                self.root.create_dir_all(target)?;
+                for name in names(self.there, path)? {
+                    let (path, target) = (format!("{path}/{name}"), format!("{target}/{name}"));
+                    self.run(&path, &target, depth - 1)?;
+                }
+                Ok(())
+            }
+            Ok(metadata) if metadata.is_file() => self.file(path, target),
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&self, path: &str, target: &str) -> io::Result<()> {
+        // A second name of a symbolic link would be one of the link.
+        let plain = self.there.symlink_metadata(path)?.is_file();
+        let linked = self.by == Carry::Links
+            && plain
+            && self.there.hard_link(path, self.root, target).is_ok();
+        if !linked {
+            self.there.copy(path, self.root, target)?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the folder of a model; none where there is none.
+fn model_folder(root: &Dir, name: &Name) -> Result<Option<Dir>> {
+    let path = format!("models/{name}");
+    let refused = |message: &str| {
+        let message = format!("{path}: {message}");
+        Error::new(ErrorKind::Unprocessable, message)
+    };
+    match root.symlink_metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => root.open_dir(&path).map(Some).map_err(|error| {
+            refused("the model's folder cannot be opened within the site").with_source(error)
+        }),
+        Ok(_) => Err(refused(
+            "only a folder of the site can be changed, and this is a link or a file",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(refused("the model's folder cannot be opened within the site").with_source(error))
+        }
+    }
+}
+
+/// The names in a folder but for the hidden ones, sorted.
+fn names(there: &Dir, path: &str) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in there.read_dir(path)? {
+        if let Ok(name) = entry?.file_name().into_string()
+            && !name.starts_with('.')
+        {
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}
+
+fn version_of(name: &str) -> Option<u64> {
+    name.parse()
+        .ok()
+        .filter(|version: &u64| version.to_string() == name)
+}
+
+/// The text of `model.toml`; empty where there is none.
+fn settings(there: &Dir, name: &Name) -> Result<String> {
+    let refused = |message: &str| {
+        let message = format!("models/{name}/model.toml: {message}");
+        Error::new(ErrorKind::Unprocessable, message)
+    };
+    match there.metadata("model.toml") {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(refused("it is not a regular file; replace it by one"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(refused("it cannot be read").with_source(error)),
+    }
+    let mut text = String::new();
+    there
+        .open("model.toml")
+        .and_then(|file| file.take(MAX_SETTINGS + 1).read_to_string(&mut text))
+        .map_err(|error| refused("it cannot be read").with_source(error))?;
+    if text.len() as u64 > MAX_SETTINGS {
+        return Err(refused("it is longer than 1 MiB; make it shorter"));
+    }
+    Ok(text)
+}
+
+impl Workspace {
+    /// Writes a file, and waits until it is on disk.
+    fn put(&self, path: &str, data: &[u8]) -> io::Result<()> {
+        let mut file = self.root.create(path)?;
+        file.write_all(data)?;
+        file.sync_all()
+    }
+}

@@ -1,0 +1,225 @@
+//! A model by name, and its versions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wharf_core::{Digest, LoadError, Model, ModelVersion, ModelVersions, Name};
+
+use super::{LoadResult, Results, file_of, of, refused};
+use crate::events::EventKind;
+use crate::reaper::Retired;
+use crate::route::Labels;
+use crate::state::{Effects, Failure, Release};
+use crate::status::ModelStatus;
+
+/// A model by name.
+#[derive(Default)]
+pub(super) struct Folder {
+    pub(super) versions: BTreeMap<u64, Slot>,
+    /// The labels, each with a version that is in force, or was when it was last looked at.
+    pub(super) labels: Labels,
+    /// Why its versions are not known.
+    pub(super) refused: Option<Arc<LoadError>>,
+    /// What the site has of it, by the last look.
+    pub(super) site: ModelVersions,
+}
+
+/// A version of a model.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// What the site asks for; none where it asks for this version no more.
+    wanted: Option<Digest>,
+    pub(super) current: Option<Release<dyn Model>>,
+    pub(super) failure: Option<Failure>,
+}
+
+impl Folder {
+    /// Whether a version must be loaded to have this content in force.
+    pub(super) fn needs(&self, version: u64, digest: Digest, now: Option<Instant>) -> bool {
+        let slot = self.versions.get(&version);
+        slot.is_none_or(|slot| slot.needs(digest, now))
+    }
+
+    /// Whether a version is in force with this content.
+    pub(super) fn has(&self, version: u64, digest: Digest) -> bool {
+        let slot = self.versions.get(&version);
+        slot.is_some_and(|slot| slot.has(digest))
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.versions.values().any(|slot| slot.current.is_some())
+    }
+
+    pub(super) fn in_force(&self) -> BTreeMap<u64, Arc<dyn Model>> {
+        let current = |slot: &Slot| Some(Arc::clone(&slot.current.as_ref()?.item));
+        self.versions
+            .iter()
+            .filter_map(|(version, slot)| Some((*version, current(slot)?)))
+            .collect()
+    }
+
+    pub(super) fn errors(&self) -> impl Iterator<Item = Arc<LoadError>> {
+        let failures = self
+            .versions
+            .values()
+            .filter_map(|slot| Some(&slot.failure.as_ref()?.error));
+        self.refused.iter().chain(failures).map(Arc::clone)
+    }
+
+    pub(super) fn status(&self, name: &Name) -> impl Iterator<Item = ModelStatus> {
+        self.versions.iter().filter_map(move |(version, slot)| {
+            let current = slot.current.as_ref()?;
+            let labels = self.labels.iter().filter(|(_, named)| *named == version);
+            Some(ModelStatus {
+                name: name.clone(),
+                version: *version,
+                labels: labels.map(|(label, _)| Arc::clone(label)).collect(),
+                digest: current.digest,
+                loaded_at: current.loaded_at,
+                device: current.item.info().device.clone(),
+                load: current.item.load(),
+            })
+        })
+    }
+
+    /// Goes over to the versions that the site asks for. Versions that it asks for no more go when all the others are in
+    /// force: where version 2 does not load, version 1 serves on.
+    pub(super) fn follow(
+        &mut self,
+        name: &Name,
+        found: &ModelVersions,
+        loaded: &mut Results,
+        effects: &mut Effects,
+    ) {
+        for slot in self.versions.values_mut() {
+            slot.wanted = None;
+        }
+        for version in &found.serve {
+            let slot = self.versions.entry(version.version).or_default();
+            slot.wanted = Some(version.digest);
+            let result = loaded.remove(&(name.clone(), version.version));
+            slot.follow(name, version, result, effects);
+        }
+        // What was loaded in the place of a version that failed stays until that version does load.
+        let others: Vec<_> = of(name, loaded).map(|(key, _)| key.clone()).collect();
+        for key in others {
+            let Some((version, Ok(model))) = loaded.remove(&key) else {
+                continue;
+            };
+            let slot = self.versions.entry(version.version).or_default();
+            slot.follow(name, &version.clone(), Some((version, Ok(model))), effects);
+        }
+        let complete = self.versions.values().all(Slot::follows);
+        self.versions.retain(|version, slot| {
+            let stays = slot.wanted.is_some() || (!complete && slot.current.is_some());
+            if !stays {
+                slot.retire(name, *version, "", effects);
+            }
+            stays
+        });
+        self.follow_labels(&found.labels);
+    }
+
+    /// Goes over to other labels. One whose version is not in force stays where it was, like everything that cannot be
+    /// served as it is asked for.
+    fn follow_labels(&mut self, wanted: &Labels) {
+        let serves = |version: &u64| {
+            let slot = self.versions.get(version);
+            slot.is_some_and(|slot| slot.current.is_some())
+        };
+        self.labels = wanted
+            .iter()
+            .filter_map(|(label, version)| {
+                let before = self.labels.get(label);
+                let version = Some(version).filter(|v| serves(v)).or(before)?;
+                serves(version).then(|| (Arc::clone(label), *version))
+            })
+            .collect();
+    }
+
+    /// Notes why a model that was asked for cannot be loaded. What of it could is let go: it comes into force as a whole.
+    pub(super) fn fail(&mut self, name: &Name, loaded: &mut Results, effects: &mut Effects) {
+        self.versions.retain(|_, slot| slot.current.is_some());
+        let keys: Vec<_> = of(name, loaded).map(|(key, _)| key.clone()).collect();
+        for (version, result) in keys.iter().filter_map(|key| loaded.remove(key)) {
+            match result {
+                Ok(model) => effects.retired.push(Retired::Model(model)),
+                Err(error) => {
+                    // Nothing else tells of it: the model is not to serve.
+                    effects.events.push(refused(&error));
+                    let slot = self.versions.entry(version.version).or_default();
+                    slot.fail(version.digest, error);
+                }
+            }
+        }
+    }
+
+    /// Lets go of every version.
+    pub(super) fn retire(&mut self, name: &Name, why: &str, effects: &mut Effects) {
+        for (version, mut slot) in std::mem::take(&mut self.versions) {
+            slot.retire(name, version, why, effects);
+        }
+        self.labels.clear();
+    }
+}
+
+impl Slot {
+    fn has(&self, digest: Digest) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.digest == digest)
+    }
+
+    fn needs(&self, digest: Digest, now: Option<Instant>) -> bool {
+        let failed = self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.bars(digest, now));
+        !self.has(digest) && !failed
+    }
+
+    /// Whether what is wanted is in force.
+    fn follows(&self) -> bool {
+        self.wanted.is_none_or(|wanted| self.has(wanted))
+    }
+
+    fn follow(
+        &mut self,
+        name: &Name,
+        version: &ModelVersion,
+        loaded: Option<LoadResult>,
+        effects: &mut Effects,
+    ) {
+        match loaded {
+            Some((loaded, Ok(model))) => {
+                self.failure = None;
+                let digest = loaded.digest;
+                let old = self.current.replace(Release::new(model, digest));
+                effects
+                    .retired
+                    .extend(old.map(|old| Retired::Model(old.item)));
+                effects.events.push((
+                    EventKind::Loaded,
+                    file_of(name, version.version),
+                    format!("content {digest:.12}"),
+                ));
+            }
+            Some((loaded, Err(error))) => self.fail(loaded.digest, error),
+            // The old content came back after new content failed.
+            None if self.follows() => self.failure = None,
+            None => {}
+        }
+    }
+
+    fn fail(&mut self, digest: Digest, error: LoadError) {
+        self.failure = Some(Failure::after(self.failure.take(), digest, error));
+    }
+
+    fn retire(&mut self, name: &Name, version: u64, why: &str, effects: &mut Effects) {
+        if let Some(old) = self.current.take() {
+            effects.retired.push(Retired::Model(old.item));
+            let removed = (EventKind::Removed, file_of(name, version), why.to_owned());
+            effects.events.push(removed);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Models that clients load and unload.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use wharf_core::{ErrorKind, Payload};
+use wharf_serving::{Config, EventKind, Missing, ModelChange, ModelControl, ModelState};
+use wharf_testkit::{Site, eventually, request, tensor, values};
+
+use crate::harness::{Harness, by_order, files, name, settings, watching};
+
+fn site() -> Site {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.model("other", 1, "add 5");
+    site
+}
+
+fn explicit(models: &[&str]) -> Config {
+    Config {
+        model_control: ModelControl::Explicit,
+        load_models: models.iter().map(|name| (*name).to_owned()).collect(),
+        ..watching()
+    }
+}
+
+impl Harness {
+    pub(crate) async fn load(&self, model: &str) -> Result<(), wharf_core::Error> {
+        let change = ModelChange::default();
+        self.serving.load_model(&name(model), change).await
+    }
+
+    pub(crate) async fn unload(&self, model: &str) -> Result<(), wharf_core::Error> {
+        self.serving.unload_model(&name(model)).await
+    }
+
+    fn serves(&self, route: &str) -> bool {
+        self.serving.snapshot().route(route).is_some()
+    }
+
+    /// `version state reason` of each entry of a name.
+    pub(crate) fn index(&self, of: &str) -> Vec<(Option<u64>, ModelState, String)> {
+        let index = self.serving.index();
+        index
+            .into_iter()
+            .filter(|entry| entry.name.as_str() == of)
+            .map(|entry| (entry.version, entry.state, entry.reason))
+            .collect()
+    }
+}
+
+fn entry(version: u64, state: ModelState, reason: &str) -> (Option<u64>, ModelState, String) {
+    (Some(version), state, reason.to_owned())
+}
+
+#[tokio::test]
+async fn an_unloaded_model_stays_out_until_it_is_loaded() {
+    let harness = Harness::start(site(), watching()).await;
+    harness.unload("sum").await.unwrap();
+    assert!(!harness.serves("sum"));
+    assert_eq!(harness.engine.live(), 1, "its memory is given back");
+    assert_eq!(harness.happened(EventKind::Removed, "models/sum/1"), 1);
+    let unloaded = entry(1, ModelState::Unavailable, "unloaded by request");
+    assert_eq!(harness.index("sum"), [unloaded]);
+    // Neither a look at everything nor new content brings it back.
+    harness.serving.reload().await;
+    harness.site.model("sum", 2, "add 2");
+    harness.site.model("other", 1, "add 6");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("other", 0.0).await, 6.0);
+    assert!(!harness.serves("sum"));
+    assert!(harness.errors().is_empty());
+    harness.load("sum").await.unwrap();
+    assert_eq!(harness.number("sum", 0.0).await, 2.0);
+    harness.load("sum").await.unwrap();
+    assert_eq!(harness.number("sum", 0.0).await, 2.0);
+    // From now on it is watched again.
+    harness.site.model("sum", 3, "add 3");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("sum", 0.0).await, 3.0);
+    for error in [
+        harness.load("none").await.unwrap_err(),
+        harness.unload("none").await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.field(), Some("model"));
+    }
+}
+
+#[tokio::test]
+async fn routes_of_an_unloaded_model_say_why_and_come_back() {
+    let site = site();
+    site.plugin("choose", "stages router");
+    site.route("alias", "model = 'sum'");
+    site.route(
+        "either",
+        "router = 'choose'\n[[candidates]]\nmodel = 'sum'\n[[candidates]]\nmodel = 'other'",
+    );
+    let harness = Harness::start(site, by_order()).await;
+    harness.unload("sum").await.unwrap();
+    assert!(!harness.serves("alias"));
+    assert_eq!(harness.number("either", 0.0).await, 5.0);
+    let errors = harness.serving.status().errors;
+    assert_eq!(errors.len(), 2);
+    for error in &errors {
+        assert!(error.message.contains("unloaded by request"), "{error:?}");
+    }
+    let alias = &harness.index("alias")[0];
+    assert_eq!((alias.0, alias.1), (None, ModelState::Unavailable));
+    assert!(alias.2.contains("unloaded by request"), "{alias:?}");
+    let either = &harness.index("either")[0];
+    assert_eq!((either.0, either.1), (Some(1), ModelState::Ready));
+    harness.load("sum").await.unwrap();
+    assert_eq!(harness.number("alias", 0.0).await, 1.0);
+    assert_eq!(harness.number("either", 0.0).await, 1.0);
+    assert!(harness.errors().is_empty());
+    assert_eq!(harness.index("alias"), [entry(1, ModelState::Ready, "")]);
+}
+
+#[tokio::test]
+async fn explicit_mode_loads_what_it_is_asked_for_and_nothing_else() {
+    let site = site();
+    site.plugin("tens", "scale 10");
+    let harness = Harness::start(site, explicit(&["sum"])).await;
+    assert_eq!(harness.engine.loads(), 1);
+    assert!(!harness.serves("other"));
+    let reason = "nobody asked for it to be loaded";
+    let other = entry(1, ModelState::Unavailable, reason);
+    assert_eq!(harness.index("other"), [other]);
+
+    // New content waits for a load; plugins and routes are watched.
+    harness.site.model("sum", 2, "add 2");
+    harness.site.remove("models/sum/1");
+    harness
+        .site
+        .route("tens", "model = 'sum'\npre = ['tens']\ninput = 'tensors'");
+    eventually("the route is there", || harness.serves("tens")).await;
+    harness.serving.reload().await;
+    assert_eq!(harness.number("tens", 1.0).await, 11.0);
+    let newer = "it is served when the model is loaded again";
+    let expected = [
+        entry(1, ModelState::Ready, ""),
+        entry(2, ModelState::Unavailable, newer),
+    ];
+    assert_eq!(harness.index("sum"), expected);
+    harness.load("sum").await.unwrap();
+    assert_eq!(harness.number("tens", 1.0).await, 12.0);
+
+    // What is gone from the site serves on, and cannot be loaded.
+    harness.site.remove("models/sum");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("sum", 0.0).await, 2.0);
+    let error = harness.load("sum").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    harness.unload("sum").await.unwrap();
+    harness.serving.reload().await;
+    assert!(harness.index("sum").is_empty());
+    harness.load("other").await.unwrap();
+    assert_eq!(harness.number("other", 0.0).await, 5.0);
+    assert_eq!(
+        harness.errors(),
+        [
+            "routes/tens.toml [model]",
+            "wharf.toml [serving.load_models]"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_load_that_fails_says_why_and_changes_nothing() {
+    let site = site();
+    site.put("models/sum/model.toml", "policy = \"all\"");
+    let harness = Harness::start(site, explicit(&["sum"])).await;
+    harness.site.model("other", 2, "broken");
+    let error = harness.load("other").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unprocessable);
+    let message = "models/other/2/model.onnx: broken by script";
+    assert_eq!(error.message(), message);
+    assert!(!harness.serves("other"), "nothing serves in its place");
+    let reason = "not among those that the version policy serves";
+    let of_other = harness.index("other");
+    assert_eq!(of_other[0].1, ModelState::Unavailable);
+    assert_eq!(of_other[1], entry(2, ModelState::Unavailable, message));
+    assert!(harness.errors().is_empty(), "it is not asked for");
+    let file = "models/other/2/model.onnx";
+    assert_eq!(harness.happened(EventKind::Refused, file), 1);
+
+    // A version of a model that serves: the others go on.
+    harness.site.model("sum", 2, "broken");
+    let error = harness.load("sum").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unprocessable);
+    assert_eq!(harness.number("sum", 0.0).await, 1.0);
+    harness.site.put("models/sum/model.toml", "broken");
+    let error = harness.load("sum").await.unwrap_err();
+    assert!(
+        error
+            .message()
+            .starts_with("models/sum/model.toml [broken]")
+    );
+    assert_eq!(harness.number("sum", 0.0).await, 1.0);
+    let of_sum = harness.index("sum");
+    assert_eq!(of_sum[0].1, ModelState::Ready);
+    assert!(
+        of_sum[0]
+            .2
+            .starts_with("newer content was refused: models/sum/")
+    );
+    harness.site.put("models/sum/model.toml", "");
+    harness.site.remove("models/sum/2");
+    harness.site.model("sum", 3, "add 3");
+    harness.load("sum").await.unwrap();
+    harness.drained().await;
+    let expected = [
+        entry(1, ModelState::Unavailable, reason),
+        entry(3, ModelState::Ready, ""),
+    ];
+    assert_eq!(harness.index("sum"), expected);
+}
+
+#[tokio::test]
+async fn the_index_shows_what_loads_and_what_drains() {
+    let site = Site::new();
+    site.model("slow", 1, "gate run\nload-gate load");
+    let (mut config, load) = (explicit(&[]), "load");
+    config.drain_timeout_ms = 60_000;
+    let harness = Harness::start(site, config).await;
+    let (load, run) = (
+        harness.engine.gates.get(load),
+        harness.engine.gates.get("run"),
+    );
+    let serving = harness.serving.clone();
+    let loading = tokio::spawn(async move {
+        let change = ModelChange::default();
+        serving.load_model(&name("slow"), change).await
+    });
+    load.arrived(1).await;
+    assert_eq!(harness.index("slow"), [entry(1, ModelState::Loading, "")]);
+    // An unload that comes while the model loads comes after it, and so does another load.
+    let serving = harness.serving.clone();
+    let unloading = tokio::spawn(async move { serving.unload_model(&name("slow")).await });
+    load.open();
+    loading.await.unwrap().unwrap();
+    unloading.await.unwrap().unwrap();
+    assert!(!harness.serves("slow"));
+    harness.load("slow").await.unwrap();
+
+    let snapshot = harness.serving.snapshot();
+    let running = tokio::spawn(async move {
+        let input = Payload::Tensors(vec![tensor("input", &[1.0])]);
+        snapshot
+            .route("slow")
+            .unwrap()
+            .run(&request("slow"), input)
+            .await
+    });
+    run.arrived(1).await;
+    let serving = harness.serving.clone();
+    let unloading = tokio::spawn(async move { serving.unload_model(&name("slow")).await });
+    eventually("it is out of force", || !harness.serves("slow")).await;
+    let draining = entry(1, ModelState::Unloading, "unloaded by request");
+    assert_eq!(harness.index("slow"), [draining]);
+    assert!(!unloading.is_finished());
+    run.open();
+    assert_eq!(values(&running.await.unwrap().unwrap().payload), [1.0]);
+    unloading.await.unwrap().unwrap();
+    assert_eq!(harness.engine.live(), 0);
+    assert_eq!(harness.index("slow")[0].1, ModelState::Unavailable);
+}
+
+#[tokio::test]
+async fn an_unload_waits_no_longer_than_the_drain_timeout() {
+    let site = Site::new();
+    site.model("stuck", 1, "gate never");
+    let config = Config {
+        drain_timeout_ms: 20,
+        ..by_order()
+    };
+    let harness = Harness::start(site, config).await;
+    let snapshot = harness.serving.snapshot();
+    let running = tokio::spawn(async move {
+        let input = Payload::Tensors(vec![tensor("input", &[1.0])]);
+        snapshot
+            .route("stuck")
+            .unwrap()
+            .run(&request("stuck"), input)
+            .await
+    });
+    harness.engine.gates.get("never").arrived(1).await;
+    harness.unload("stuck").await.unwrap();
+    assert_eq!(harness.index("stuck")[0].1, ModelState::Unloading);
+    running.abort();
+}
+
+#[tokio::test]
+async fn no_request_fails_while_a_model_is_loaded_again_and_again() {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.route("kept", "model = 'sum'");
+    let harness = Harness::start(site, watching()).await;
+    let serving = harness.serving.clone();
+    let client = tokio::spawn(async move {
+        for _ in 0..3000 {
+            let snapshot = serving.snapshot();
+            let route = snapshot.route("kept").unwrap();
+            let input = Payload::Tensors(vec![tensor("input", &[0.0])]);
+            let outcome = route.run(&request("kept"), input).await.unwrap();
+            assert!(values(&outcome.payload)[0] >= 1.0);
+            tokio::task::yield_now().await;
+        }
+    });
+    let (mut round, sum) = (1, name("sum"));
+    while !client.is_finished() {
+        round += 1;
+        let script = format!("add {round}\nend\n");
+        let change = files(&[(round % 3 + 1, "model.onnx", &script)]);
+        let loads = [
+            harness.serving.load_model(&sum, change),
+            harness.serving.load_model(&sum, ModelChange::default()),
+        ];
+        for loaded in futures_util::future::join_all(loads).await {
+            loaded.unwrap();
+        }
+    }
+    client.await.unwrap();
+    harness.drained().await;
+    assert!(harness.errors().is_empty());
+    assert_eq!(harness.engine.live(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_or_any_more_says_so() {
+    let site = Site::new();
+    site.model("slow", 1, "load-gate load");
+    site.model("sum", 1, "");
+    let harness = Harness::start(site, explicit(&["sum"])).await;
+    let config = Config {
+        drain_timeout_ms: 20,
+        ..explicit(&[])
+    };
+    harness.serving.reconfigure(config).unwrap();
+    let serving = harness.serving.clone();
+    let loading = tokio::spawn(async move {
+        let change = settings(&[("a", 1)]);
+        serving.load_model(&name("slow"), change).await
+    });
+    let gate = harness.engine.gates.get("load");
+    gate.arrived(1).await;
+    harness.serving.shutdown().await;
+    let error = loading.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for error in [
+        harness.load("sum").await.unwrap_err(),
+        harness.unload("sum").await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(
+        harness.number("sum", 1.0).await,
+        1.0,
+        "what is in force stays"
+    );
+    assert!(!harness.site.path().join(".staging").exists());
+    gate.open();
+}
+
+#[tokio::test]
+async fn asks_wait_in_a_bounded_queue_and_leave_with_their_client() {
+    let site = site();
+    site.model("slow", 1, "load-gate load");
+    let harness = Harness::start(site, explicit(&[])).await;
+    let load = |model: &str| {
+        let (serving, model) = (harness.serving.clone(), name(model));
+        tokio::spawn(async move { serving.load_model(&model, ModelChange::default()).await })
+    };
+    let gate = harness.engine.gates.get("load");
+    let slow = load("slow");
+    gate.arrived(1).await;
+    let waiting: Vec<_> = (0..40).map(|_| load("sum")).collect();
+    let refused = || waiting.iter().filter(|load| load.is_finished()).count();
+    eventually("the queue is full", || refused() == 40 - 16).await;
+    let other = harness.load("other").await.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Unavailable);
+    assert!(other.retry_after().is_some());
+    // All who wait leave: nothing is loaded for them.
+    for waiting in waiting {
+        waiting.abort();
+        let _ = waiting.await;
+    }
+    gate.open();
+    slow.await.unwrap().unwrap();
+    harness.load("other").await.unwrap();
+    assert!(!harness.serves("sum"));
+    assert_eq!(harness.engine.loads(), 2);
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_model_is_read_and_never_changed() {
+    let site = site();
+    symlink("sum", site.path().join("models/alias")).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("kept"), "mine").unwrap();
+    symlink(outside.path(), site.path().join("models/out")).unwrap();
+    let harness = Harness::start(site, by_order()).await;
+    harness.load("alias").await.unwrap();
+    for model in ["alias", "out"] {
+        let change = files(&[(1, "model.onnx", "add 9\nend\n")]);
+        let error = harness.serving.load_model(&name(model), change).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unprocessable, "{error}");
+        assert!(error.message().contains("link"), "{error}");
+    }
+    assert_eq!(harness.number("sum", 0.0).await, 1.0);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    let none = harness.serving.snapshot();
+    assert_eq!(none.endpoint("out", None).err(), Some(Missing::Name));
+}
