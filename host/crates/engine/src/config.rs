@@ -22,4 +22,6 @@ pub struct Config {
     /// A model whose runs are shorter than this, in microseconds, runs on the thread that asks; 200 by default, and 0 turns
     /// it off.
     pub inline_below_us: Option<u64>,
+    /// The bytes of all answers that are remembered, for models with `cache.enabled`; 64 MiB by default.
+    pub cache_bytes: Option<u64>,
 }

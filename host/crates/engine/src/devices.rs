@@ -33,6 +33,12 @@ pub trait DeviceProbe: Send + Sync + 'static {
     /// The indices of the CUDA devices that this process may use; none without a driver.
     fn cuda_devices(&self) -> Vec<u32>;
 
+    /// The indices of the CUDA devices that models were put on, or asked to be: those whose memory is worth to be watched.
+    /// Looking at the memory of another may take some of it.
+    fn watched_devices(&self) -> Vec<u32> {
+        self.cuda_devices()
+    }
+
     /// The memory of a device; none where the device is not there or does not say.
     fn memory(&self, device: Device) -> Option<DeviceMemory>;
 }

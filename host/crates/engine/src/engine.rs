@@ -1,6 +1,9 @@
 //! The engine: loads versions of models on ONNX Runtime.
 
+mod classes;
 mod load;
+mod plan;
+mod warmup;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +12,8 @@ use opentelemetry::metrics::Meter;
 use ort::environment::Environment;
 use wharf_core::{Digest, Engine, LoadError, Model, ModelFolder, ModelVersion, ModelVersions};
 
-use crate::batching::Watchdog;
+use crate::batching::{Gates, Watchdog};
+use crate::cache::{self, ResponseCache};
 use crate::metrics::Metrics;
 use crate::ort::{LibraryError, environment, find};
 use crate::site::{DigestCache, ModelDir, pick, pick_below, read_settings};
@@ -22,6 +26,8 @@ pub struct OnnxEngine {
     probe: Arc<dyn DeviceProbe>,
     digests: DigestCache,
     watchdog: Arc<Watchdog>,
+    gates: Gates,
+    cache: Arc<ResponseCache>,
     metrics: Metrics,
 }
 
@@ -74,13 +80,19 @@ impl OnnxEngine {
         let largest = probe
             .memory(Device::Cpu)
             .map_or(u64::MAX, |memory| memory.total);
+        let metrics = Metrics::new(meter, Arc::clone(&probe));
+        let bytes = config.cache_bytes.unwrap_or(cache::BYTES);
+        let cache = ResponseCache::new(bytes, metrics.evictions());
+        metrics.watch_cache(&cache);
         Ok(Self {
             environment,
             config,
-            metrics: Metrics::new(meter, Arc::clone(&probe)),
+            metrics,
             probe,
             digests: DigestCache::new(largest),
             watchdog: Arc::new(Watchdog::start()?),
+            gates: Gates::default(),
+            cache,
         })
     }
 }
@@ -90,12 +102,17 @@ impl Engine for OnnxEngine {
         let dir = ModelDir::open(&folder.site, &folder.name)?;
         let settings = read_settings(&dir)?;
         let picked = pick(&dir, &settings, &self.digests)?;
+        let labels = settings.versions.labels.iter();
         Ok(ModelVersions {
             serve: picked
+                .serve
                 .into_iter()
                 .map(|picked| version_of(folder, picked))
                 .collect(),
-            ..ModelVersions::default()
+            idle: picked.idle,
+            labels: labels
+                .map(|(label, version)| (label.as_str().into(), *version))
+                .collect(),
         })
     }
 

@@ -6,14 +6,18 @@
 //! instance's thread. ONNX Runtime opens no file: it gets bytes that this crate resolved inside the site.
 
 mod batching;
+mod cache;
 mod config;
 mod devices;
 mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod memory;
 mod metrics;
 mod model;
 mod onnx;
 mod ort;
+mod sequences;
 mod settings;
 mod site;
 mod validate;

@@ -9,7 +9,9 @@ use wharf_core::{
 };
 
 use crate::batching::Scheduler;
+use crate::cache::{Lookup, ModelCache};
 use crate::devices::FreeMemory;
+use crate::sequences::Sequences;
 use crate::{memory, validate};
 
 /// A version of a model that runs on ONNX Runtime.
@@ -18,22 +20,32 @@ pub(crate) struct OnnxModel {
     /// None only while it is dropped: its sessions must be gone before memory is given back.
     scheduler: Option<Arc<Scheduler>>,
     workers: Vec<JoinHandle<()>>,
+    cache: Option<ModelCache>,
+    sequences: Option<Sequences>,
     free_memory: FreeMemory,
+}
+
+/// What a model is made of.
+pub(crate) struct Parts {
+    pub(crate) scheduler: Scheduler,
+    /// Where answers are remembered.
+    pub(crate) cache: Option<ModelCache>,
+    /// The memory of its sequences, where it has one. Then there is no cache: the same inputs have other outputs.
+    pub(crate) sequences: Option<Sequences>,
+    pub(crate) free_memory: FreeMemory,
 }
 
 impl OnnxModel {
     /// Starts the instances' threads.
-    pub(crate) fn start(
-        info: ModelInfo,
-        scheduler: Scheduler,
-        free_memory: FreeMemory,
-    ) -> std::io::Result<Self> {
-        let scheduler = Arc::new(scheduler);
+    pub(crate) fn start(info: ModelInfo, parts: Parts) -> std::io::Result<Self> {
+        let scheduler = Arc::new(parts.scheduler);
         let mut model = Self {
             info,
             scheduler: Some(Arc::clone(&scheduler)),
             workers: Vec::new(),
-            free_memory,
+            cache: parts.cache.filter(|_| parts.sequences.is_none()),
+            sequences: parts.sequences,
+            free_memory: parts.free_memory,
         };
         model.workers = scheduler.spawn_workers()?;
         Ok(model)
@@ -44,6 +56,21 @@ impl OnnxModel {
             .as_ref()
             .expect("only dropping takes the scheduler")
     }
+
+    async fn answer(&self, request: &RequestContext, inputs: Vec<Tensor>) -> Result<Inference> {
+        let inputs = validate::in_order(&self.info.inputs, inputs)?;
+        let scheduler = self.scheduler();
+        if let Some(sequences) = &self.sequences {
+            return sequences.infer(scheduler, inputs, request).await;
+        }
+        let Some(cache) = &self.cache else {
+            return scheduler.infer(inputs, request).await;
+        };
+        match cache.look(&inputs).await? {
+            Lookup::Hit(inference) => Ok(inference),
+            Lookup::Miss(miss) => Ok(miss.store(scheduler.infer(inputs, request).await?)),
+        }
+    }
 }
 
 impl Model for OnnxModel {
@@ -52,7 +79,11 @@ impl Model for OnnxModel {
     }
 
     fn check_room(&self) -> Result<()> {
-        Ok(())
+        // An answer that is remembered needs no room, and nobody knows yet whether this is one.
+        if self.cache.is_some() {
+            return Ok(());
+        }
+        self.scheduler().check_room()
     }
 
     fn infer<'a>(
@@ -61,14 +92,7 @@ impl Model for OnnxModel {
         inputs: Vec<Tensor>,
     ) -> BoxFuture<'a, Result<Inference>> {
         let span = tracing::info_span!(target: SPAN_TARGET, "inference.predict", model = %self.info.name, version = self.info.version, otel.status_code = tracing::field::Empty);
-        let work = async move {
-            let inputs = validate::in_order(&self.info.inputs, inputs)?;
-            let outputs = self.scheduler().infer(inputs, request.deadline).await?;
-            Ok(Inference {
-                outputs,
-                timings: wharf_core::Timings::default(),
-            })
-        };
+        let work = self.answer(request, inputs);
         if span.is_disabled() {
             Box::pin(work)
         } else {
@@ -105,6 +129,8 @@ impl Drop for OnnxModel {
             }
         }
         self.scheduler = None;
+        self.cache = None;
+        self.sequences = None;
         memory::trim();
     }
 }

@@ -1,8 +1,11 @@
 //! ONNX Runtime: the library, sessions and values. Nothing outside this module knows of it.
 
+mod bound;
+mod call;
 mod environment;
 mod library;
 mod session;
+mod usual;
 mod value;
 
 pub(crate) use environment::environment;

@@ -21,7 +21,7 @@
 //! preferred_rows = [8, 16]   # batches of these rows are run at once, others wait for delay_ms
 //! delay_ms = 0            # how long an idle instance waits for a batch to fill
 //! queue_capacity = 256    # requests that may wait
-//! queue_wait_ms = 500     # a request that would wait longer is refused at once
+//! queue_wait_ms = 500     # a request that would wait longer is refused at once; by default it depends on what comes
 //! queue_timeout_ms = 1000 # a request that did wait longer is refused; a request may ask for less
 //! priority_levels = 3     # requests may name a level, 1 the highest, and go before lower ones
 //! default_priority = 2    # the level of those that name none; by default the middle one
@@ -51,21 +51,22 @@
 //!
 //! [memory]
 //! arena = true            # keep freed tensors of a run for the next run
+//! gpu_limit_mb = 4096     # of a CUDA device, for one session's tensors
 //! ```
 //!
 //! Every key is optional, and an unknown one is an error.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod check;
+mod device;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use wharf_core::{LoadError, Queueing, VersionPolicy};
 
-/// The most instances of a model, and threads of one: each is a thread of the process.
-const MAX_THREADS: u32 = 256;
+pub use device::Device;
 
 /// The settings of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -130,52 +131,6 @@ pub struct Instances {
     pub devices: Option<Vec<Device>>,
 }
 
-/// What a model runs on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// The CPU.
-    #[default]
-    Cpu,
-    /// The CUDA device of that index.
-    Cuda(u32),
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(device: &str) -> Result<Self, String> {
-        match device.split_once(':') {
-            None if device == "cpu" => Ok(Self::Cpu),
-            Some(("cuda", index)) => index
-                .parse()
-                .map(Self::Cuda)
-                .map_err(|_| unknown_device(device)),
-            _ => Err(unknown_device(device)),
-        }
-    }
-}
-
-fn unknown_device(device: &str) -> String {
-    format!("unknown device {device:?}: use \"cpu\", or \"cuda:0\" with the index of the device")
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Device {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 /// Threads of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -199,8 +154,8 @@ pub struct Batching {
     pub delay_ms: u64,
     /// Requests that may wait.
     pub queue_capacity: Option<NonZeroU32>,
-    /// A request that is likely to wait longer, in milliseconds, is refused at once; 500 by default. Four requests for each
-    /// instance may always wait.
+    /// A request that is likely to wait longer, in milliseconds, is refused at once; four requests for each instance may
+    /// always wait. By default it is 500, and about the time of one run while more requests come than the model can answer.
     pub queue_wait_ms: Option<u64>,
     /// A request that has waited longer, in milliseconds, is refused. A request may ask for a shorter time of its own.
     pub queue_timeout_ms: Option<u64>,
@@ -331,11 +286,16 @@ pub struct Memory {
     /// Whether a session keeps the memory of a run for the next, on the CPU. Faster; without it a rare large input leaves
     /// nothing behind.
     pub arena: bool,
+    /// The most memory of a CUDA device, in MiB, that one session takes for its tensors; no limit by default.
+    pub gpu_limit_mb: Option<NonZeroU32>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { arena: true }
+        Self {
+            arena: true,
+            gpu_limit_mb: None,
+        }
     }
 }
 
@@ -354,97 +314,6 @@ impl Settings {
         })?;
         settings.check(file)?;
         Ok(settings)
-    }
-
-    fn check(&self, file: &str) -> Result<(), LoadError> {
-        let Versions {
-            policy,
-            count,
-            list,
-            labels: _,
-        } = &self.versions;
-        let wrong = |key: &str, message: &str| Err(LoadError::new(file, message).with_key(key));
-        match policy {
-            Policy::Listed if list.as_ref().is_none_or(Vec::is_empty) => wrong(
-                "versions.list",
-                "policy \"listed\" needs the versions, such as list = [1, 3]",
-            ),
-            Policy::All | Policy::Latest if list.is_some() => wrong(
-                "versions.list",
-                "only policy \"listed\" takes a list; remove it or change the policy",
-            ),
-            Policy::All | Policy::Listed if count.is_some() => wrong(
-                "versions.count",
-                "only policy \"latest\" takes a count; remove it or change the policy",
-            ),
-            _ if self.batching.delay_ms > 0 && self.max_rows() == 1 => wrong(
-                "batching.delay_ms",
-                "a delay is of no use where nothing is joined; set batching.max_rows too",
-            ),
-            _ if self
-                .instances
-                .count
-                .is_some_and(|count| count.get() > MAX_THREADS) =>
-            {
-                wrong("instances.count", "use at most 256")
-            }
-            _ if self
-                .threads
-                .intra
-                .is_some_and(|count| count.get() > MAX_THREADS) =>
-            {
-                wrong("threads.intra", "use at most 256")
-            }
-            _ if self
-                .threads
-                .inter
-                .is_some_and(|count| count.get() > MAX_THREADS) =>
-            {
-                wrong("threads.inter", "use at most 256")
-            }
-            _ => self.batching.check(file),
-        }?;
-        self.check_names(file)
-    }
-
-    fn check_names(&self, file: &str) -> Result<(), LoadError> {
-        let wrong = |key: String, message: &str| Err(LoadError::new(file, message).with_key(key));
-        // A label stands where a number may stand, in paths too.
-        let is_label = |label: &str| {
-            wharf_core::Name::new(label).is_ok() && !label.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        if let Some(label) = self.versions.labels.keys().find(|label| !is_label(label)) {
-            return wrong(
-                format!("versions.labels.{label}"),
-                "a label is made of letters, digits, '-', '_' and '.', and is no number",
-            );
-        }
-        if self.instances.device.is_some() && self.instances.devices.is_some() {
-            return wrong(
-                "instances.devices".to_owned(),
-                "use either device or devices; remove one of them",
-            );
-        }
-        if self.instances.devices.as_ref().is_some_and(|devices| {
-            devices.is_empty()
-                || devices
-                    .iter()
-                    .enumerate()
-                    .any(|(index, device)| devices[..index].contains(device))
-        }) {
-            return wrong(
-                "instances.devices".to_owned(),
-                "name at least one device, and each of them once",
-            );
-        }
-        if self
-            .sequences
-            .as_ref()
-            .is_some_and(|sequences| sequences.idle_ms == 0)
-        {
-            return wrong("sequences.idle_ms".to_owned(), "use at least 1");
-        }
-        Ok(())
     }
 
     /// The rule that picks the versions.
@@ -490,6 +359,28 @@ impl Settings {
         self.instances.devices.clone().unwrap_or_else(one)
     }
 
+    /// The key that names the devices.
+    pub(crate) fn device_key(&self) -> &'static str {
+        match self.instances.devices {
+            Some(_) => "instances.devices",
+            None => "instances.device",
+        }
+    }
+
+    /// The files in the model's folder that the settings name, each once.
+    pub(crate) fn files(&self) -> BTreeSet<&str> {
+        let classes = self
+            .outputs
+            .values()
+            .filter_map(|output| output.classes.as_deref());
+        let samples = self.warmup.samples.iter();
+        let data = samples
+            .flat_map(|sample| sample.inputs.values())
+            .map(|input| input.data.as_str())
+            .filter(|data| !matches!(*data, "zeros" | "random"));
+        classes.chain(data).collect()
+    }
+
     /// The most rows of one batch.
     #[must_use]
     pub fn max_rows(&self) -> u64 {
@@ -505,39 +396,6 @@ impl Batching {
     pub fn default_priority(&self) -> u32 {
         self.default_priority
             .map_or(self.priority_levels.div_ceil(2), NonZeroU32::get)
-    }
-
-    fn check(&self, file: &str) -> Result<(), LoadError> {
-        let wrong = |key: &str, message: &str| Err(LoadError::new(file, message).with_key(key));
-        let max_rows = self.max_rows.map_or(1, |rows| u64::from(rows.get()));
-        let levels = self.priority_levels;
-        if self.delay_ms > 10_000 {
-            wrong("batching.delay_ms", "use at most 10000")
-        } else if !self.preferred_rows.is_sorted()
-            || self
-                .preferred_rows
-                .iter()
-                .any(|rows| *rows == 0 || *rows > max_rows)
-        {
-            wrong(
-                "batching.preferred_rows",
-                "give numbers in ascending order, from 1 to batching.max_rows",
-            )
-        } else if self.queue_timeout_ms == Some(0) {
-            wrong("batching.queue_timeout_ms", "use at least 1")
-        } else if levels > 32 {
-            wrong("batching.priority_levels", "use at most 32")
-        } else if self
-            .default_priority
-            .is_some_and(|level| level.get() > levels)
-        {
-            wrong(
-                "batching.default_priority",
-                "use 1 to batching.priority_levels",
-            )
-        } else {
-            Ok(())
-        }
     }
 }
 

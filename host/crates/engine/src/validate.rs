@@ -2,30 +2,48 @@
 
 use wharf_core::{Datatype, Error, Result, Tensor, TensorSpec};
 
-/// Brings the inputs into the model's order.
+/// Brings the inputs into the model's order. Optional ones that are missing are left out.
 ///
 /// # Errors
 /// `InvalidArgument` with the input's name as the field: one that is missing, given twice or unknown, of another datatype,
 /// rank or size.
 pub(crate) fn in_order(specs: &[TensorSpec], inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
     // Nearly every request has its inputs in order already.
-    let ordered = inputs.len() == specs.len()
+    let ordered = inputs.len() <= specs.len()
         && inputs
             .iter()
             .zip(specs)
-            .all(|(tensor, spec)| tensor.name() == &*spec.name);
-    let inputs = if ordered {
-        inputs
-    } else {
-        sort(specs, inputs)?
-    };
-    for (tensor, spec) in inputs.iter().zip(specs) {
-        check(spec, tensor)?;
+            .all(|(tensor, spec)| tensor.name() == &*spec.name)
+        && specs[inputs.len()..].iter().all(|spec| spec.optional);
+    if ordered {
+        for (tensor, spec) in inputs.iter().zip(specs) {
+            check(spec, tensor)?;
+        }
+        return Ok(inputs);
     }
-    Ok(inputs)
+    let mut sorted = Vec::with_capacity(inputs.len());
+    for (place, spec) in places(specs, inputs)?.into_iter().zip(specs) {
+        match place {
+            Some(tensor) => {
+                check(spec, &tensor)?;
+                sorted.push(tensor);
+            }
+            None if spec.optional => {}
+            None => {
+                let message = format!(
+                    "this input is missing; give {} of shape {}",
+                    spec.datatype,
+                    shape(spec)
+                );
+                return Err(Error::invalid(spec.name.to_string(), message));
+            }
+        }
+    }
+    Ok(sorted)
 }
 
-fn sort(specs: &[TensorSpec], inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+/// Puts each input at the place of its name.
+fn places(specs: &[TensorSpec], inputs: Vec<Tensor>) -> Result<Vec<Option<Tensor>>> {
     let mut places: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
     for tensor in inputs {
         let name = tensor.name().to_owned();
@@ -45,20 +63,7 @@ fn sort(specs: &[TensorSpec], inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
             ));
         }
     }
-    places
-        .into_iter()
-        .zip(specs)
-        .map(|(tensor, spec)| {
-            tensor.ok_or_else(|| {
-                let message = format!(
-                    "this input is missing; give {} of shape {}",
-                    spec.datatype,
-                    shape(spec)
-                );
-                Error::invalid(spec.name.to_string(), message)
-            })
-        })
-        .collect()
+    Ok(places)
 }
 
 fn check(spec: &TensorSpec, tensor: &Tensor) -> Result<()> {
@@ -121,8 +126,8 @@ mod tests {
 
     fn specs() -> Vec<TensorSpec> {
         vec![
-            TensorSpec::new("x".into(), Datatype::Fp32, vec![None, Some(2)]),
-            TensorSpec::new("text".into(), Datatype::Bytes, vec![None]),
+            TensorSpec::new("x", Datatype::Fp32, vec![None, Some(2)]),
+            TensorSpec::new("text", Datatype::Bytes, vec![None]),
         ]
     }
 
@@ -139,6 +144,37 @@ mod tests {
         let inputs = in_order(&specs(), vec![text(b"hi"), x([3, 2])]).unwrap();
         assert_eq!(inputs[0].name(), "x");
         assert_eq!(inputs[1].name(), "text");
+    }
+
+    #[test]
+    fn optional_inputs_may_be_missing() {
+        let mut specs = specs();
+        specs.push(TensorSpec {
+            optional: true,
+            ..TensorSpec::new("scale", Datatype::Fp32, vec![Some(1)])
+        });
+        let scale = || Tensor::from_vec("scale", [1], vec![2.0_f32]).unwrap();
+        for (inputs, order) in [
+            (vec![x([1, 2]), text(b"a")], &["x", "text"][..]),
+            (vec![text(b"a"), x([1, 2])], &["x", "text"]),
+            (
+                vec![scale(), x([1, 2]), text(b"a")],
+                &["x", "text", "scale"],
+            ),
+            (
+                vec![x([1, 2]), text(b"a"), scale()],
+                &["x", "text", "scale"],
+            ),
+        ] {
+            let names: Vec<_> = in_order(&specs, inputs)
+                .unwrap()
+                .into_iter()
+                .map(|tensor| tensor.name().to_owned())
+                .collect();
+            assert_eq!(names, order);
+        }
+        let error = in_order(&specs, vec![x([1, 2]), scale()]).unwrap_err();
+        assert_eq!(error.field(), Some("text"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn is_joinable(specs: &[TensorSpec]) -> bool {
     !specs.is_empty() && specs.iter().all(|spec| spec.shape.first() == Some(&None))
 }
 
-/// Says whether two requests differ in their rows alone. Names and datatypes are the model's.
+/// Says whether two requests that have rows differ in these alone. Names and datatypes are the model's.
 pub(super) fn fit(one: &[Tensor], other: &[Tensor]) -> bool {
     one.iter()
         .zip(other)

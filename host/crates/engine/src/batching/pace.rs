@@ -6,12 +6,18 @@ use std::time::{Duration, Instant};
 /// After an inline run that took far too long, none runs inline for so long.
 const PENALTY: Duration = Duration::from_secs(1);
 
+/// A run on a busy machine may be held up for a thousand times its length. It at most doubles what is usual, so that one
+/// makes no queue look endless; a model that became slower is known after a few.
+const OUTLIER: u64 = 8;
+
 /// The moving averages of a model's runs. Written without a lock: a lost update does no harm.
 pub(super) struct Pace {
     /// Runs shorter than this may be inline; zero turns it off.
     inline_below: Duration,
     born: Instant,
     run_nanos: AtomicU64,
+    /// The same, where one run that was held up counts no more than so many usual ones: see [`OUTLIER`].
+    usual_nanos: AtomicU64,
     /// The share of a run that one request took.
     request_nanos: AtomicU64,
     /// Requests with inputs up to so many bytes have been short.
@@ -26,6 +32,7 @@ impl Pace {
             inline_below,
             born: Instant::now(),
             run_nanos: AtomicU64::new(0),
+            usual_nanos: AtomicU64::new(0),
             request_nanos: AtomicU64::new(0),
             short_bytes: AtomicU64::new(0),
             banned_until: AtomicU64::new(0),
@@ -36,6 +43,11 @@ impl Pace {
     pub(super) fn ran(&self, time: Duration, requests: usize, bytes: u64) {
         let nanos = nanos(time);
         average(&self.run_nanos, nanos);
+        let most = match self.usual_nanos.load(Relaxed) {
+            0 => u64::MAX,
+            usual => usual.saturating_mul(OUTLIER),
+        };
+        average(&self.usual_nanos, nanos.min(most));
         average(&self.request_nanos, nanos / requests.max(1) as u64);
         if self.latency() < self.inline_below && time < self.inline_below {
             self.short_bytes.fetch_max(bytes, Relaxed);
@@ -64,6 +76,11 @@ impl Pace {
     /// The moving average of a run's time; zero before the first.
     pub(super) fn latency(&self) -> Duration {
         Duration::from_nanos(self.run_nanos.load(Relaxed))
+    }
+
+    /// How long a run usually takes: what waiting is reckoned by.
+    pub(super) fn usual(&self) -> Duration {
+        Duration::from_nanos(self.usual_nanos.load(Relaxed))
     }
 
     /// The moving average of the time that an instance is busy for one request.
@@ -102,6 +119,21 @@ mod tests {
         assert!(!pace.is_short(101));
         pace.overran();
         assert!(!pace.is_short(100));
+    }
+
+    #[test]
+    fn one_run_that_was_held_up_does_not_count_for_all() {
+        let pace = Pace::new(Duration::ZERO);
+        for _ in 0..10 {
+            pace.ran(Duration::from_micros(200), 1, 0);
+        }
+        pace.ran(Duration::from_secs(1), 1, 0);
+        assert!(pace.latency() > Duration::from_millis(100));
+        assert!(pace.usual() < Duration::from_micros(400));
+        for _ in 0..20 {
+            pace.ran(Duration::from_millis(20), 1, 0);
+        }
+        assert!(pace.usual() > Duration::from_millis(15), "it became slower");
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! The queue of a model, with its idle sessions.
+//!
+//! Each level of priority has a line of its own, in the order of arrival. A batch begins with the first request of the highest
+//! line that has one, and takes on those that fit it, higher lines first. Priority is strict: as long as higher requests keep
+//! the instances busy, lower ones wait, until their time is over.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
@@ -7,23 +11,43 @@ use std::time::{Duration, Instant};
 
 use ort::session::RunOptions;
 use tokio::sync::oneshot;
-use wharf_core::{Result, Tensor};
+use wharf_core::{Inference, Result, Tensor};
 
+use super::admission::Backlog;
+use super::demand::Demand;
 use super::join;
+use crate::metrics::Closing;
 use crate::ort::Session;
 
 /// A request that waits.
 pub(super) struct Job {
     pub(super) id: u64,
+    pub(super) level: usize,
     pub(super) inputs: Vec<Tensor>,
     /// The rows, where it may be joined with others.
     pub(super) rows: Option<u64>,
+    /// The part of a run that it takes: its rows, and no more than a run has.
+    pub(super) units: u64,
     pub(super) bytes: u64,
     pub(super) enqueued: Instant,
-    pub(super) deadline: Instant,
-    pub(super) reply: oneshot::Sender<Result<Vec<Tensor>>>,
+    pub(super) patience: Patience,
+    pub(super) reply: oneshot::Sender<Result<Inference>>,
     /// Set, under the queue's lock, when it leaves the queue to be run.
     pub(super) run: Arc<OnceLock<Arc<Run>>>,
+}
+
+/// How long a request may take, and how long of that it may wait in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) deadline: Instant,
+    pub(super) queue: Option<Instant>,
+}
+
+impl Patience {
+    /// Says whether a request that waits has waited too long.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.deadline <= now || self.queue.is_some_and(|until| until <= now)
+    }
 }
 
 /// A run of one batch.
@@ -44,37 +68,58 @@ impl Run {
     }
 }
 
-/// What one run is made of.
-pub(super) struct Batch {
+/// A session, and which share of which device it runs on.
+pub(super) struct Instance {
     pub(super) session: Session,
-    pub(super) jobs: Vec<Job>,
-    pub(super) run: Arc<Run>,
+    pub(super) share: usize,
 }
 
-pub(super) struct Queue {
-    /// Ascending by id.
-    pub(super) jobs: VecDeque<Job>,
-    pub(super) idle: Vec<Session>,
+/// How batches are formed.
+#[derive(Clone, Debug)]
+pub(super) struct Forming {
+    pub(super) max_rows: u64,
+    pub(super) preferred_rows: Vec<u64>,
+    pub(super) delay: Duration,
+}
+
+pub(super) struct Queue<I = Instance> {
+    /// By level, the highest first; each ascending by id.
+    lines: Vec<VecDeque<Job>>,
+    idle: Vec<I>,
     pub(super) closed: bool,
+    pub(super) demand: Demand,
+    backlog: Arc<Backlog>,
     next_id: u64,
 }
 
 /// What a worker finds.
+#[derive(Debug)]
 pub(super) enum Turn {
     /// Nothing to run, or nothing to run it on.
     Wait,
     /// A batch fills until then.
     WaitUntil(Instant),
-    /// Run these. The jobs that passed their deadline come beside.
-    Run(Batch),
+    /// This is a batch.
+    Ready(Picked),
 }
 
-impl Queue {
-    pub(super) fn new(sessions: Vec<Session>) -> Self {
+/// Requests that make a batch, by their places.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Picked {
+    /// Ascending.
+    places: Vec<(usize, usize)>,
+    pub(super) rows: u64,
+    pub(super) closing: Closing,
+}
+
+impl<I> Queue<I> {
+    pub(super) fn new(levels: usize, idle: Vec<I>, backlog: Arc<Backlog>) -> Self {
         Self {
-            jobs: VecDeque::new(),
-            idle: sessions,
+            lines: (0..levels).map(|_| VecDeque::new()).collect(),
+            idle,
             closed: false,
+            demand: Demand::new(Instant::now()),
+            backlog,
             next_id: 0,
         }
     }
@@ -84,89 +129,168 @@ impl Queue {
         self.next_id
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.iter().all(VecDeque::is_empty)
+    }
+
+    pub(super) fn idle(&self) -> &[I] {
+        &self.idle
+    }
+
+    pub(super) fn take_idle(&mut self, index: usize) -> I {
+        let instance = self.idle.swap_remove(index);
+        self.backlog.set_idle(self.idle.len());
+        instance
+    }
+
+    pub(super) fn give_idle(&mut self, instance: I) {
+        self.idle.push(instance);
+        self.backlog.set_idle(self.idle.len());
+    }
+
+    pub(super) fn push(&mut self, job: Job) {
+        self.backlog.entered(job.level, job.units);
+        self.lines[job.level].push_back(job);
+    }
+
     /// Takes a job out that nobody waits for any more.
-    pub(super) fn remove(&mut self, id: u64) -> Option<Job> {
-        let index = self.jobs.binary_search_by_key(&id, |job| job.id).ok()?;
-        self.jobs.remove(index)
+    pub(super) fn remove(&mut self, level: usize, id: u64) -> Option<Job> {
+        let index = self.lines[level]
+            .binary_search_by_key(&id, |job| job.id)
+            .ok()?;
+        self.take((level, index))
     }
 
-    /// Takes the jobs out whose deadline has passed.
-    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Job> {
-        if self.jobs.iter().all(|job| job.deadline > now) {
-            return Vec::new();
+    fn take(&mut self, (level, index): (usize, usize)) -> Option<Job> {
+        let job = self.lines[level].remove(index)?;
+        self.backlog.left(level, job.units);
+        Some(job)
+    }
+
+    /// Takes the oldest of the lowest line, until no more than so many units wait.
+    pub(super) fn shed(&mut self, units: u64) -> Vec<Job> {
+        let mut waiting: u64 = self.lines.iter().flatten().map(|job| job.units).sum();
+        let mut shed = Vec::new();
+        while waiting > units {
+            let lowest = self.lines.iter().rposition(|line| !line.is_empty());
+            let Some(job) = lowest.and_then(|level| self.take((level, 0))) else {
+                break;
+            };
+            waiting -= job.units;
+            shed.push(job);
         }
-        let (expired, live) = self.jobs.drain(..).partition(|job| job.deadline <= now);
-        self.jobs = live;
-        Vec::from(expired)
+        shed
     }
 
-    /// Finds the next batch: the oldest job, and those that fit it, as many as the rows allow.
-    pub(super) fn next(&mut self, max_rows: u64, delay: Duration, now: Instant) -> Turn {
-        let Some(oldest) = self.jobs.front() else {
-            return Turn::Wait;
+    /// Finds the next batch. What has waited too long, as far as it was come across, goes into `expired`.
+    pub(super) fn next(&mut self, forming: &Forming, now: Instant, expired: &mut Vec<Job>) -> Turn {
+        let first = loop {
+            let Some(level) = self.lines.iter().position(|line| !line.is_empty()) else {
+                return Turn::Wait;
+            };
+            if !self.lines[level][0].patience.is_over(now) {
+                break (level, 0);
+            }
+            expired.extend(self.take((level, 0)));
         };
         if self.idle.is_empty() {
             return Turn::Wait;
         }
-        let picked = self.pick(oldest, max_rows);
-        if !delay.is_zero() && picked.rows < max_rows && now < oldest.enqueued + delay {
-            return Turn::WaitUntil(oldest.enqueued + delay);
+        let (mut picked, oldest, preferred) = self.pick(first, forming, now);
+        if picked.closing == Closing::Full {
+            return Turn::Ready(picked);
         }
-        let options = match RunOptions::new() {
-            Ok(options) => options,
-            Err(error) => {
-                tracing::error!(%error, "run options could not be made");
-                return Turn::WaitUntil(now + Duration::from_millis(100));
+        if let Some((requests, rows)) = preferred {
+            picked.places.truncate(requests);
+            picked.rows = rows;
+            picked.closing = Closing::Preferred;
+        } else if !forming.delay.is_zero() {
+            let until = oldest + forming.delay;
+            if now < until {
+                return Turn::WaitUntil(until);
             }
+            picked.closing = Closing::Delay;
+        }
+        Turn::Ready(picked)
+    }
+
+    /// Gathers what fits the first request: with it, when the oldest of them came, and the largest preferred batch on the way
+    /// as its requests and rows.
+    fn pick(
+        &self,
+        first: (usize, usize),
+        forming: &Forming,
+        now: Instant,
+    ) -> (Picked, Instant, Option<(usize, u64)>) {
+        let max_rows = forming.max_rows;
+        let is_preferred = |rows: u64| forming.preferred_rows.binary_search(&rows).is_ok();
+        let head = &self.lines[first.0][first.1];
+        let mut picked = Picked {
+            places: vec![first],
+            rows: head.rows.unwrap_or(max_rows),
+            closing: Closing::Idle,
         };
-        let run = Arc::new(Run {
-            options,
-            members: AtomicUsize::new(picked.indices.len()),
-        });
-        let session = self
-            .idle
-            .pop()
-            .expect("an idle session was seen under this lock");
-        // From the back, so that the indices before stay right.
+        let mut oldest = head.enqueued;
+        let mut preferred = is_preferred(picked.rows).then_some((1, picked.rows));
+        let jobs = self
+            .lines
+            .iter()
+            .enumerate()
+            .flat_map(|(level, line)| (0..line.len()).map(move |index| (level, index)))
+            .skip_while(|place| *place <= first);
+        if head.rows.is_some() {
+            for place in jobs {
+                if picked.rows >= max_rows {
+                    break;
+                }
+                let job = &self.lines[place.0][place.1];
+                let Some(rows) = job.rows else { continue };
+                if picked.rows.saturating_add(rows) <= max_rows
+                    && !job.patience.is_over(now)
+                    && join::fit(&head.inputs, &job.inputs)
+                {
+                    picked.places.push(place);
+                    picked.rows += rows;
+                    oldest = oldest.min(job.enqueued);
+                    if is_preferred(picked.rows) {
+                        preferred = Some((picked.places.len(), picked.rows));
+                    }
+                }
+            }
+        }
+        if picked.rows >= max_rows && max_rows > 1 {
+            picked.closing = Closing::Full;
+        }
+        (picked, oldest, preferred)
+    }
+
+    /// Takes a batch out, in the order of the queue.
+    pub(super) fn take_picked(&mut self, picked: &Picked, run: &Arc<Run>) -> Vec<Job> {
+        // From the back, so that the places before stay right.
         let mut jobs: Vec<Job> = picked
-            .indices
+            .places
             .iter()
             .rev()
-            .filter_map(|index| self.jobs.remove(*index))
+            .filter_map(|place| self.take(*place))
             .collect();
         jobs.reverse();
         for job in &jobs {
             // Nobody else sets it: a job leaves the queue once.
-            let _first = job.run.set(Arc::clone(&run));
+            let _first = job.run.set(Arc::clone(run));
         }
-        Turn::Run(Batch { session, jobs, run })
-    }
-
-    fn pick(&self, oldest: &Job, max_rows: u64) -> Picked {
-        let mut picked = Picked {
-            indices: vec![0],
-            rows: oldest.rows.unwrap_or(max_rows),
-        };
-        if oldest.rows.is_none() {
-            return picked;
-        }
-        for (index, job) in self.jobs.iter().enumerate().skip(1) {
-            if picked.rows >= max_rows {
-                break;
-            }
-            let Some(rows) = job.rows else { continue };
-            if picked.rows.saturating_add(rows) <= max_rows
-                && join::fit(&oldest.inputs, &job.inputs)
-            {
-                picked.indices.push(index);
-                picked.rows += rows;
-            }
-        }
-        picked
+        jobs
     }
 }
 
-struct Picked {
-    indices: Vec<usize>,
-    rows: u64,
+impl Picked {
+    /// A run for these.
+    pub(super) fn run(&self) -> ort::Result<Arc<Run>> {
+        Ok(Arc::new(Run {
+            options: RunOptions::new()?,
+            members: AtomicUsize::new(self.places.len()),
+        }))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,74 +1,131 @@
 //! Gives each request an instance, now or in its turn.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ort::session::RunOptions;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
-use wharf_core::{Error, ErrorKind, Name, Result, Tensor};
+use wharf_core::{Error, ErrorKind, Inference, Name, RequestContext, Result, Tensor};
 
+use super::admission::{Admission, Backlog, Counted};
+use super::compute::Share;
+use super::demand::{Capacity, Change};
+use super::dispatch::count;
 use super::join;
 use super::pace::Pace;
-use super::queue::{Batch, Job, Queue, Run, Turn};
+use super::queue::{Forming, Instance, Job, Patience, Queue};
+use super::ticket::Ticket;
 use super::watchdog::Watchdog;
-use super::worker::{Joining, explain};
-use crate::metrics::ModelMetrics;
-use crate::ort::{RunError, Session};
-
-/// The most that a run on the caller's thread may take before it is stopped, and run again on an instance's thread.
-const INLINE_LIMIT: Duration = Duration::from_millis(20);
-/// So many requests for each instance may wait, however long the model takes.
-const ALWAYS_WAIT: usize = 4;
+use super::worker::Joining;
+use crate::metrics::{Closing, ModelMetrics, Refusal};
+use crate::ort::Session;
 
 /// The bounds of a model's queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// The most rows of one batch; 1 joins nothing.
     pub(crate) max_rows: u64,
+    /// Batches of these rows are run at once, ascending.
+    pub(crate) preferred_rows: Vec<u64>,
     /// How long an idle instance waits for a batch to fill.
     pub(crate) delay: Duration,
     /// Requests that may wait.
     pub(crate) capacity: usize,
-    /// The longest that a request may be likely to wait.
-    pub(crate) wait: Duration,
+    /// The longest that a request may be likely to wait; none where it depends on what comes.
+    pub(crate) wait: Option<Duration>,
+    /// The longest that a request may wait.
+    pub(crate) timeout: Option<Duration>,
+    /// The levels of priority; 0 where requests have none.
+    pub(crate) priority_levels: u32,
+    /// The level of a request that names none.
+    pub(crate) default_priority: u32,
+    /// Requests that may wait or run.
+    pub(crate) max_in_flight: Option<u32>,
     /// Runs shorter than this may be on the caller's thread.
     pub(crate) inline_below: Duration,
 }
 
+/// The default bounds.
+impl Limits {
+    pub(crate) const CAPACITY: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
+    pub(crate) const INLINE_BELOW: Duration = Duration::from_micros(200);
+}
+
 /// The queue of one version of a model, its instances, and what is known of their pace.
 pub(crate) struct Scheduler {
-    model: Name,
-    limits: Limits,
-    instances: usize,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    in_flight: AtomicU32,
-    pace: Pace,
-    joining: Joining,
-    watchdog: Arc<Watchdog>,
+    pub(super) model: Name,
+    pub(super) limits: Limits,
+    pub(super) forming: Forming,
+    pub(super) instances: usize,
+    /// The devices that the instances are on; an [`Instance`] has its index.
+    pub(super) shares: Vec<Share>,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) backlog: Arc<Backlog>,
+    pub(super) wake: Condvar,
+    /// Set with the queue's `closed`, for those who wait for a device.
+    pub(super) stopping: AtomicBool,
+    pub(super) pace: Pace,
+    pub(super) joining: Joining,
+    /// The inputs that every request has.
+    pub(super) required: usize,
+    pub(super) watchdog: Arc<Watchdog>,
     pub(super) metrics: ModelMetrics,
 }
 
+/// A run that is over, and succeeded.
+#[derive(Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) time: Duration,
+    pub(super) requests: usize,
+    pub(super) rows: u64,
+    /// Of the inputs.
+    pub(super) bytes: u64,
+}
+
 impl Scheduler {
+    /// Takes the sessions, in the order of the devices that they are on, of which each has so many.
     pub(crate) fn new(
         model: Name,
         limits: Limits,
-        sessions: Vec<Session>,
+        (devices, sessions): (Vec<(Share, u32)>, Vec<Session>),
         watchdog: Arc<Watchdog>,
         metrics: ModelMetrics,
     ) -> Self {
+        let instances = sessions.len();
+        let (shares, counts): (Vec<_>, Vec<_>) = devices.into_iter().unzip();
+        let required = sessions.first().map_or(0, |session| {
+            session.inputs.iter().filter(|spec| !spec.optional).count()
+        });
+        let indices = counts
+            .into_iter()
+            .enumerate()
+            .flat_map(|(index, count)| std::iter::repeat_n(index, count as usize));
+        let idle = sessions
+            .into_iter()
+            .zip(indices)
+            .map(|(session, share)| Instance { session, share })
+            .collect();
+        let levels = limits.priority_levels.max(1) as usize;
+        let backlog = Arc::new(Backlog::new(levels, instances));
         Self {
             model,
-            instances: sessions.len(),
+            instances,
             pace: Pace::new(limits.inline_below),
             joining: Joining::new(limits.max_rows > 1),
+            required,
+            forming: Forming {
+                max_rows: limits.max_rows,
+                preferred_rows: limits.preferred_rows.clone(),
+                delay: limits.delay,
+            },
             limits,
-            queue: Mutex::new(Queue::new(sessions)),
+            shares,
+            queue: Mutex::new(Queue::new(levels, idle, Arc::clone(&backlog))),
+            backlog,
             wake: Condvar::new(),
-            in_flight: AtomicU32::new(0),
+            stopping: AtomicBool::new(false),
             watchdog,
             metrics,
         }
@@ -78,11 +135,14 @@ impl Scheduler {
     pub(crate) async fn infer(
         &self,
         inputs: Vec<Tensor>,
-        deadline: Instant,
-    ) -> Result<Vec<Tensor>> {
+        request: &RequestContext,
+    ) -> Result<Inference> {
+        let level = self.level(request)?;
+        let deadline = request.deadline;
         if deadline <= Instant::now() {
             return Err(deadline_passed());
         }
+        let _place = self.admission().enter()?;
         let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
         if self.limits.delay.is_zero() && self.pace.is_short(bytes) {
             if let Some(result) = self.run_inline(&inputs, bytes, deadline) {
@@ -92,196 +152,162 @@ impl Scheduler {
                 return Err(deadline_passed());
             }
         }
-        let (ticket, reply) = self.enqueue(inputs, bytes, deadline)?;
-        let result = tokio::time::timeout_at(deadline.into(), reply).await;
-        match result {
-            Ok(Ok(result)) => {
-                ticket.done();
-                result
-            }
-            Ok(Err(_closed)) => Err(Error::internal("the model's instance failed while it ran")),
-            // The ticket takes the job out of the queue, or ends its run.
-            Err(_elapsed) => Err(deadline_passed()),
-        }
-    }
-
-    /// Runs a request on this thread; none where no instance is idle or others wait, or where the run takes longer than a
-    /// thread of the runtime may be held.
-    fn run_inline(
-        &self,
-        inputs: &[Tensor],
-        bytes: u64,
-        deadline: Instant,
-    ) -> Option<Result<Vec<Tensor>>> {
-        let mut session = {
-            let mut queue = self.queue.lock();
-            if !queue.jobs.is_empty() {
-                return None;
-            }
-            queue.idle.pop()?
+        let timeout = match (self.limits.timeout, request.scheduling.queue_timeout) {
+            (Some(model), Some(own)) => Some(model.min(own)),
+            (model, own) => model.or(own),
         };
-        let started = Instant::now();
-        let running = self.running(1);
-        let outcome = self.run_watched(&mut session, inputs, deadline.min(started + INLINE_LIMIT));
-        drop(running);
-        self.give_back(session);
-        match outcome {
-            Err(RunError::Terminated) => {
-                // A stop by the request's own deadline says nothing of the model.
-                if started.elapsed() >= INLINE_LIMIT {
-                    self.pace.overran();
-                }
-                None
-            }
-            Err(error) => Some(Err(explain(error))),
-            Ok(outputs) => {
-                self.metrics.waited(Duration::ZERO);
-                self.ran(started, 1, inputs.first().map_or(1, Tensor::rows), bytes);
-                Some(Ok(outputs))
-            }
-        }
+        let now = Instant::now();
+        let patience = Patience {
+            deadline,
+            queue: timeout.and_then(|timeout| now.checked_add(timeout)),
+        };
+        let (ticket, reply) = self.enqueue(inputs, level, patience, now)?;
+        ticket.wait(reply, patience).await
     }
 
-    fn run_watched(
-        &self,
-        session: &mut Session,
-        inputs: &[Tensor],
-        until: Instant,
-    ) -> Result<Vec<Tensor>, RunError> {
-        let options = Arc::new(RunOptions::new().map_err(RunError::Failed)?);
-        let watch = self.watchdog.watch(until, Arc::clone(&options));
-        let outcome = session.run(inputs, &options);
-        drop(watch);
-        outcome
+    /// Says early whether a request would find no room.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        self.admission().check_room()
+    }
+
+    /// The line of a request: its level, from 0.
+    fn level(&self, request: &RequestContext) -> Result<usize> {
+        let levels = self.limits.priority_levels;
+        let level = match request.scheduling.priority {
+            // As with Triton, a level means nothing to a model that has none.
+            _ if levels == 0 => 1,
+            None => self.limits.default_priority.clamp(1, levels),
+            Some(level) if level.get() <= levels => level.get(),
+            Some(level) => {
+                let message = format!(
+                    "the model has levels 1 to {levels}, but {level} was given; 1 is the highest"
+                );
+                return Err(Error::invalid("parameters.priority", message));
+            }
+        };
+        Ok(level as usize - 1)
+    }
+
+    pub(super) fn admission(&self) -> Admission<'_> {
+        Admission {
+            backlog: &self.backlog,
+            limits: &self.limits,
+            pace: &self.pace,
+            metrics: &self.metrics,
+            instances: self.instances,
+        }
     }
 
     fn enqueue(
         &self,
         inputs: Vec<Tensor>,
-        bytes: u64,
-        deadline: Instant,
-    ) -> Result<(Ticket<'_>, oneshot::Receiver<Result<Vec<Tensor>>>)> {
+        level: usize,
+        patience: Patience,
+        now: Instant,
+    ) -> Result<(Ticket<'_>, oneshot::Receiver<Result<Inference>>)> {
         let (reply, receiver) = oneshot::channel();
         let run = Arc::new(OnceLock::new());
-        let rows = if self.joining.is_on() {
+        // What a request may leave out cannot be joined.
+        let rows = if self.joining.is_on() && inputs.len() == self.required {
             join::rows(&inputs)
         } else {
             None
         };
-        let now = Instant::now();
+        let full = self.limits.max_rows;
         let mut queue = self.queue.lock();
-        self.admit(
-            queue.jobs.len(),
-            queue.idle.len(),
-            deadline.saturating_duration_since(now),
-        )?;
+        let shed = self.count(&mut queue, 1, 0, now);
+        let left = patience.deadline.saturating_duration_since(now);
+        let admitted = self.admission().check(level, left);
         let id = queue.next_id();
-        queue.jobs.push_back(Job {
-            id,
-            inputs,
-            rows,
-            bytes,
-            enqueued: now,
-            deadline,
-            reply,
-            run: Arc::clone(&run),
-        });
-        let idle = !queue.idle.is_empty();
+        let mut idle = false;
+        if admitted.is_ok() {
+            queue.push(Job {
+                id,
+                level,
+                bytes: inputs.iter().map(|tensor| tensor.data().len() as u64).sum(),
+                inputs,
+                rows,
+                units: rows.map_or(full, |rows| rows.clamp(1, full)),
+                enqueued: now,
+                patience,
+                reply,
+                run: Arc::clone(&run),
+            });
+            idle = !queue.idle().is_empty();
+        }
         drop(queue);
+        self.refuse(shed);
+        admitted?;
         self.metrics.queue_changed(1);
         if idle {
             self.wake.notify_one();
         }
-        Ok((
-            Ticket {
-                scheduler: self,
-                id,
-                run: Some(run),
-            },
-            receiver,
-        ))
+        Ok((Ticket::new(self, (level, id), run), receiver))
     }
 
-    /// Refuses a request that would wait too long, so that those in the queue keep their time.
-    fn admit(&self, queued: usize, idle: usize, left: Duration) -> Result<()> {
-        // What an idle instance is about to take does not wait.
-        let waiting = queued.saturating_sub(idle);
-        if queued < idle {
-            return Ok(());
+    /// Counts what came and what went. Where that shows that an overload begins, it takes those out of the queue that cannot
+    /// be answered soon.
+    pub(super) fn count(&self, queue: &mut Queue, came: u64, went: u64, now: Instant) -> Vec<Job> {
+        if self.limits.wait.is_some() {
+            return Vec::new();
         }
-        let per_request = self.pace.per_request();
-        let wait = per_request * u32::try_from(waiting / self.instances.max(1)).unwrap_or(u32::MAX);
-        let too_long = waiting >= ALWAYS_WAIT * self.instances && wait > self.limits.wait.min(left);
-        if waiting < self.limits.capacity && !too_long {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            "the model's queue is full; send fewer requests at a time",
-        )
-        .with_retry_after(wait.max(Duration::from_secs(1))))
-    }
-
-    /// Waits for the next batch; none when the scheduler closes.
-    pub(super) fn wait_for_batch(&self) -> Option<Batch> {
-        let mut queue = self.queue.lock();
-        loop {
-            if queue.closed {
-                return None;
+        let came = came + self.backlog.take_turned_away();
+        let capacity = Capacity {
+            run: self.pace.usual(),
+            per_request: self.pace.per_request(),
+            delay: self.limits.delay,
+            instances: self.instances as u64,
+            rows: self.limits.max_rows,
+        };
+        match queue.demand.count(came, went, now, capacity) {
+            Change::None => Vec::new(),
+            Change::Calm => {
+                self.backlog.set_overloaded(false);
+                Vec::new()
             }
-            let now = Instant::now();
-            let expired = queue.take_expired(now);
-            if !expired.is_empty() {
-                self.metrics.queue_changed(-count(expired.len()));
-                for job in expired {
-                    // The request's own timer may have been first.
-                    let _gone = job.reply.send(Err(deadline_passed()));
-                }
-            }
-            match queue.next(self.limits.max_rows, self.limits.delay, now) {
-                Turn::Wait => self.wake.wait(&mut queue),
-                Turn::WaitUntil(until) => {
-                    self.wake.wait_until(&mut queue, until);
-                }
-                Turn::Run(batch) => {
-                    let more = !queue.jobs.is_empty() && !queue.idle.is_empty();
-                    drop(queue);
-                    self.metrics.queue_changed(-count(batch.jobs.len()));
-                    if more {
-                        self.wake.notify_one();
-                    }
-                    return Some(batch);
-                }
+            Change::Overloaded => {
+                self.backlog.set_overloaded(true);
+                queue.shed(self.admission().short_backlog())
             }
         }
     }
 
-    /// Makes an instance idle again.
-    pub(super) fn give_back(&self, session: Session) {
-        let mut queue = self.queue.lock();
-        queue.idle.push(session);
-        let waiting = !queue.jobs.is_empty();
-        drop(queue);
-        if waiting {
-            self.wake.notify_one();
+    pub(super) fn refuse(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
         }
+        self.metrics.queue_changed(-count(jobs.len()));
+        for job in jobs {
+            let error = self.admission().refuse(Refusal::Overload, Duration::ZERO);
+            // Where nobody waits any more, nobody misses it.
+            let _gone = job.reply.send(Err(error));
+        }
+    }
+
+    /// Takes a request out of the queue, and says whether it was there.
+    pub(super) fn leave(&self, (level, id): (usize, u64)) -> bool {
+        let removed = self.queue.lock().remove(level, id);
+        if removed.is_some() {
+            self.metrics.queue_changed(-1);
+        }
+        removed.is_some()
     }
 
     /// Counts requests as running until the guard is dropped.
-    pub(super) fn running(&self, requests: usize) -> Running<'_> {
-        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
-        self.in_flight.fetch_add(requests, Relaxed);
-        Running {
-            scheduler: self,
-            requests,
-        }
+    pub(super) fn running(&self, requests: usize) -> Counted<'_> {
+        self.backlog.running(requests)
     }
 
     /// Notes a run that succeeded.
-    pub(super) fn ran(&self, started: Instant, requests: usize, rows: u64, bytes: u64) {
-        let time = started.elapsed();
-        self.pace.ran(time, requests, bytes);
-        self.metrics.ran(rows, time);
+    pub(super) fn ran(&self, ran: Ran) {
+        self.pace.ran(ran.time, ran.requests, ran.bytes);
+        self.metrics.ran(ran.rows, ran.time);
+    }
+
+    /// Notes how a batch of a model that joins came to be.
+    pub(super) fn closed(&self, closing: Closing, rows: u64, gathered: Duration) {
+        let fill = rows as f64 / self.limits.max_rows as f64;
+        self.metrics.closed(closing, fill, gathered);
     }
 
     /// Notes a run of the warm-up, before any request.
@@ -300,94 +326,44 @@ impl Scheduler {
         }
     }
 
+    /// Why a request that waited was refused.
+    pub(super) fn waited_too_long(&self, patience: Patience, now: Instant) -> Error {
+        if patience.deadline <= now {
+            return deadline_passed();
+        }
+        self.metrics.refused(Refusal::Timeout);
+        Error::new(
+            ErrorKind::Unavailable,
+            "the request waited for the model for longer than its queue timeout; send fewer requests at a time, or allow \
+             a longer timeout",
+        )
+        .with_retry_after(Duration::from_secs(1))
+    }
+
     /// Lets the workers end, and ends what they run. Nobody waits for a result any more.
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
+        self.stopping.store(true, SeqCst);
         self.wake.notify_all();
+        for share in &self.shares {
+            share.wake();
+        }
     }
 
     /// The requests that wait, and those that run.
     pub(crate) fn depths(&self) -> (u32, u32) {
-        let waiting = self.queue.lock().jobs.len();
-        (
-            u32::try_from(waiting).unwrap_or(u32::MAX),
-            self.in_flight.load(Relaxed),
-        )
+        self.backlog.depths()
     }
 
     /// The moving average of a run's time.
     pub(crate) fn latency(&self) -> Duration {
         self.pace.latency()
     }
-
-    /// The worker threads of this scheduler, one for each instance.
-    pub(crate) fn spawn_workers(
-        self: &Arc<Self>,
-    ) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-        let spawn = |index| {
-            let scheduler = Arc::clone(self);
-            std::thread::Builder::new()
-                .name(format!("model-{}-{index}", self.model))
-                .spawn(move || super::worker::work(&scheduler))
-        };
-        (0..self.instances).map(spawn).collect()
-    }
 }
 
-/// The default bounds.
-impl Limits {
-    pub(crate) const CAPACITY: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
-    pub(crate) const WAIT: Duration = Duration::from_millis(500);
-    pub(crate) const INLINE_BELOW: Duration = Duration::from_micros(200);
-}
-
-fn count(jobs: usize) -> i64 {
-    i64::try_from(jobs).unwrap_or(i64::MAX)
-}
-
-pub(super) fn deadline_passed() -> Error {
+pub(crate) fn deadline_passed() -> Error {
     Error::new(
         ErrorKind::Deadline,
         "the deadline passed before the model had an answer",
     )
-}
-
-pub(super) struct Running<'a> {
-    scheduler: &'a Scheduler,
-    requests: u32,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.scheduler.in_flight.fetch_sub(self.requests, Relaxed);
-    }
-}
-
-/// A request's place in the queue or in a run. Dropped before the result is there, it gives the place up.
-struct Ticket<'a> {
-    scheduler: &'a Scheduler,
-    id: u64,
-    run: Option<Arc<OnceLock<Arc<Run>>>>,
-}
-
-impl Ticket<'_> {
-    fn done(mut self) {
-        self.run = None;
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        let removed = self.scheduler.queue.lock().remove(self.id);
-        match (removed, run.get()) {
-            (Some(job), _) => {
-                self.scheduler.metrics.queue_changed(-1);
-                drop(job);
-            }
-            (None, Some(run)) => run.leave(),
-            // It passed its deadline in the queue.
-            (None, None) => {}
-        }
-    }
 }

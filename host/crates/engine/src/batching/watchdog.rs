@@ -1,16 +1,23 @@
-//! Stops runs on callers' threads that take longer than they should: the thread that runs cannot.
+//! Stops runs on callers' threads that take longer than they should: the thread that runs cannot. It also looks, now and then,
+//! for what rests too long.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ort::session::RunOptions;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How often runs are looked at while there are any.
 const TICK: Duration = Duration::from_millis(5);
 /// After so many looks at nothing, the thread sleeps until a run begins.
 const IDLE_TICKS: u32 = 20;
+
+/// Something that forgets what rests too long.
+pub(crate) trait Sweep: Send + Sync {
+    /// Forgets it, and says when to look again; none where there is nothing left.
+    fn sweep(&self, now: Instant) -> Option<Instant>;
+}
 
 /// A thread that terminates runs after their time. One serves all models of an engine.
 pub(crate) struct Watchdog {
@@ -28,6 +35,7 @@ struct Shared {
 struct State {
     runs: Vec<Option<Watched>>,
     watched: usize,
+    sweeps: Vec<(Instant, Weak<dyn Sweep>)>,
     asleep: bool,
     closed: bool,
 }
@@ -89,6 +97,18 @@ impl Watchdog {
     }
 }
 
+impl Watchdog {
+    /// Looks there at that time, and as often as it says, while it lives.
+    pub(crate) fn sweep<S: Sweep + 'static>(&self, what: &Arc<S>, at: Instant) {
+        let what: Weak<S> = Arc::downgrade(what);
+        let mut state = self.shared.state.lock();
+        state.sweeps.push((at, what));
+        if state.asleep {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let mut state = self.watchdog.shared.state.lock();
@@ -102,9 +122,15 @@ impl Shared {
         let mut state = self.state.lock();
         let mut idle = 0;
         while !state.closed {
+            self.sweep(&mut state);
             if state.watched == 0 && idle >= IDLE_TICKS {
                 state.asleep = true;
-                self.wake.wait(&mut state);
+                match state.sweeps.iter().map(|(at, _)| *at).min() {
+                    Some(at) => {
+                        self.wake.wait_until(&mut state, at);
+                    }
+                    None => self.wake.wait(&mut state),
+                }
                 state.asleep = false;
                 idle = 0;
                 continue;
@@ -125,6 +151,28 @@ impl Shared {
             }
             self.wake.wait_for(&mut state, TICK);
         }
+    }
+
+    /// Looks where it is time to. Without the lock: what is looked at has one of its own.
+    fn sweep(&self, state: &mut MutexGuard<'_, State>) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        state.sweeps.retain(|(at, what)| {
+            let is_due = *at <= now;
+            if is_due {
+                due.push(Weak::clone(what));
+            }
+            !is_due
+        });
+        if due.is_empty() {
+            return;
+        }
+        let next: Vec<_> = MutexGuard::unlocked(state, || {
+            due.into_iter()
+                .filter_map(|what| Some((what.upgrade()?.sweep(now)?, what)))
+                .collect()
+        });
+        state.sweeps.extend(next);
     }
 }
 

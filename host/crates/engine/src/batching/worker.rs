@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use wharf_core::{Error, ErrorKind, Result, Tensor};
+use ort::session::RunOptions;
+use wharf_core::{Error, ErrorKind, Inference, Result, Tensor, Timings};
 
+use super::dispatch::Batch;
 use super::join;
-use super::queue::{Batch, Job};
-use super::scheduler::{Scheduler, deadline_passed};
+use super::queue::Job;
+use super::scheduler::{Ran, Scheduler, deadline_passed};
 use crate::ort::{RunError, Session};
 
 /// Runs batches until the scheduler closes.
@@ -18,33 +20,35 @@ pub(super) fn work(scheduler: &Scheduler) {
     }
 }
 
-fn run(scheduler: &Scheduler, batch: Batch) {
+fn run(scheduler: &Scheduler, batch: Batch<'_>) {
     let Batch {
-        mut session,
+        mut instance,
+        seat,
         jobs,
         run,
     } = batch;
     let started = Instant::now();
     for job in &jobs {
-        scheduler
-            .metrics
-            .waited(started.duration_since(job.enqueued));
+        scheduler.metrics.waited(queued(job, started));
     }
     let running = scheduler.running(jobs.len());
     let mut results = match jobs.as_slice() {
         [_] => Vec::new(),
-        jobs => run_joined(scheduler, &mut session, jobs, &run.options).unwrap_or_default(),
+        jobs => {
+            run_joined(scheduler, &mut instance.session, jobs, &run.options).unwrap_or_default()
+        }
     };
     // One alone, or a batch that failed: one request's data must not fail its neighbours.
     if results.len() != jobs.len() {
         results = jobs
             .iter()
-            .map(|job| run_alone(scheduler, &mut session, job, &run.options))
+            .map(|job| run_alone(scheduler, &mut instance.session, job, &run.options))
             .collect();
     }
     drop(running);
+    seat.leave(started.elapsed());
     // The session first: an answer brings the next request, which should find it idle.
-    scheduler.give_back(session);
+    scheduler.give_back(instance, jobs.len());
     for (job, result) in jobs.into_iter().zip(results) {
         // Where nobody waits any more, nobody misses it.
         let _gone = job.reply.send(result);
@@ -55,22 +59,46 @@ fn run_joined(
     scheduler: &Scheduler,
     session: &mut Session,
     jobs: &[Job],
-    options: &ort::session::RunOptions,
-) -> Option<Vec<Result<Vec<Tensor>>>> {
+    options: &RunOptions,
+) -> Option<Vec<Result<Inference>>> {
     let rows: Vec<u64> = jobs.iter().map(|job| job.rows.unwrap_or(1)).collect();
     let total = rows.iter().sum();
     let inputs: Vec<&[Tensor]> = jobs.iter().map(|job| job.inputs.as_slice()).collect();
+    let begun = Instant::now();
     let joined = join::join(&inputs, total)?;
     let started = Instant::now();
     match session.run(&joined, options) {
         Ok(outputs) => {
-            let bytes = jobs.iter().map(|job| job.bytes).sum();
-            scheduler.ran(started, jobs.len(), total, bytes);
-            let split = join::split(&outputs, &rows, total);
-            if split.is_none() {
+            let ended = Instant::now();
+            scheduler.ran(Ran {
+                time: ended - started,
+                requests: jobs.len(),
+                rows: total,
+                bytes: jobs.iter().map(|job| job.bytes).sum(),
+            });
+            let Some(split) = join::split(&outputs, &rows, total) else {
                 scheduler.stop_joining();
-            }
-            Some(split?.into_iter().map(Ok).collect())
+                return None;
+            };
+            let timings = Timings {
+                compute_input: started - begun,
+                compute_infer: ended - started,
+                compute_output: ended.elapsed(),
+                ..Timings::default()
+            };
+            let answers = jobs.iter().zip(split).enumerate();
+            Some(
+                answers
+                    .map(|(index, (job, outputs))| {
+                        let timings = Timings {
+                            queue: queued(job, begun),
+                            run_rows: (index == 0).then_some(total),
+                            ..timings
+                        };
+                        Ok(Inference { outputs, timings })
+                    })
+                    .collect(),
+            )
         }
         Err(RunError::Terminated) => Some(jobs.iter().map(|_| Err(cancelled())).collect()),
         Err(error) => {
@@ -84,24 +112,39 @@ fn run_alone(
     scheduler: &Scheduler,
     session: &mut Session,
     job: &Job,
-    options: &ort::session::RunOptions,
-) -> Result<Vec<Tensor>> {
+    options: &RunOptions,
+) -> Result<Inference> {
     if job.reply.is_closed() {
         return Err(cancelled());
     }
     let started = Instant::now();
-    if job.deadline <= started {
+    if job.patience.deadline <= started {
         return Err(deadline_passed());
     }
     let outputs = session.run(&job.inputs, options).map_err(explain)?;
-    scheduler.ran(
-        started,
-        1,
-        job.rows
-            .unwrap_or_else(|| job.inputs.first().map_or(1, Tensor::rows)),
-        job.bytes,
-    );
-    Ok(outputs)
+    let time = started.elapsed();
+    let rows = job
+        .rows
+        .unwrap_or_else(|| job.inputs.first().map_or(1, Tensor::rows));
+    scheduler.ran(Ran {
+        time,
+        requests: 1,
+        rows,
+        bytes: job.bytes,
+    });
+    Ok(Inference {
+        outputs,
+        timings: Timings {
+            queue: queued(job, started),
+            compute_infer: time,
+            run_rows: Some(rows),
+            ..Timings::default()
+        },
+    })
+}
+
+fn queued(job: &Job, until: Instant) -> Duration {
+    until.saturating_duration_since(job.enqueued)
 }
 
 fn cancelled() -> Error {

@@ -19,6 +19,7 @@ use crate::Device;
 ///
 /// The driver tells a device's free memory only to who has a context on it. The probe takes the primary context, the one
 /// that ONNX Runtime uses too, when it is first asked, and keeps it: making it anew for each look takes a tenth of a second.
+/// A context takes some hundred megabytes of its device, so nobody asks but who loads a model there, and who has.
 #[derive(Default)]
 pub struct CudaProbe {
     devices: OnceLock<u32>,
@@ -63,6 +64,12 @@ impl DeviceProbe for CudaProbe {
         (0..self.device_count()).collect()
     }
 
+    fn watched_devices(&self) -> Vec<u32> {
+        let contexts = self.contexts.lock();
+        let open = contexts.iter().filter(|(_, context)| context.is_some());
+        open.map(|(index, _)| *index).collect()
+    }
+
     fn memory(&self, device: Device) -> Option<DeviceMemory> {
         match device {
             Device::Cpu => host::memory(),
@@ -101,6 +108,10 @@ mod tests {
     fn a_machine_without_devices_answers_cleanly() {
         let probe = CudaProbe::new();
         let devices = probe.cuda_devices();
+        assert!(
+            probe.watched_devices().is_empty(),
+            "no context is made unasked"
+        );
         assert_eq!(probe.memory(Device::Cuda(devices.len() as u32)), None);
         for index in devices {
             let memory = probe

@@ -1,4 +1,4 @@
-//! The free memory of a model's device, looked at now and then: routers ask for each request.
+//! The free memory of a model's devices, looked at now and then: routers ask for each request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,29 +13,35 @@ const FRESH: Duration = Duration::from_millis(250);
 
 pub(crate) struct FreeMemory {
     probe: Arc<dyn DeviceProbe>,
-    device: Device,
+    devices: Vec<Device>,
     last: Mutex<Option<(Instant, Option<u64>)>>,
 }
 
 impl FreeMemory {
-    pub(crate) fn of(device: Device, probe: Arc<dyn DeviceProbe>) -> Self {
+    pub(crate) fn of(mut devices: Vec<Device>, probe: Arc<dyn DeviceProbe>) -> Self {
+        devices.retain(|device| *device != Device::Cpu);
         Self {
             probe,
-            device,
+            devices,
             last: Mutex::new(None),
         }
     }
 
-    /// The bytes free on a CUDA device; none for the CPU, whose memory all models share.
+    /// The bytes free on the fullest CUDA device; none for the CPU, whose memory all models share.
     pub(crate) fn get(&self) -> Option<u64> {
-        if self.device == Device::Cpu {
+        if self.devices.is_empty() {
             return None;
         }
         let mut last = self.last.lock();
         match *last {
             Some((at, free)) if at.elapsed() < FRESH => free,
             _ => {
-                let free = self.probe.memory(self.device).map(|memory| memory.free);
+                let free = self
+                    .devices
+                    .iter()
+                    .filter_map(|device| self.probe.memory(*device))
+                    .map(|memory| memory.free)
+                    .min();
                 *last = Some((Instant::now(), free));
                 free
             }

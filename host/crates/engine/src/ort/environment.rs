@@ -1,4 +1,8 @@
 //! The process's one ONNX Runtime environment.
+#![expect(
+    unsafe_code,
+    reason = "the library's telemetry is switched off by the environment of the process"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -27,7 +31,22 @@ pub(crate) fn environment(library: &Path) -> Result<Environment, String> {
     Ok(kept.insert(environment).clone())
 }
 
+/// What the library's telemetry looks at, once, when the first environment is made.
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Keeps the library from writing a database into the user's cache folder, and from sending it to its maker. Switching
+/// telemetry off through its interface comes too late for the first, and does not stop the second.
+fn forbid_telemetry() {
+    if std::env::var_os(NO_TELEMETRY).is_none() {
+        // SAFETY: Rust's own readers of the environment wait for this, and C code of the process reads it only where it
+        // resolves names or looks at the time zone. The program sets the variable itself before its first thread, so that
+        // only other users of this crate come here.
+        unsafe { std::env::set_var(NO_TELEMETRY, "1") };
+    }
+}
+
 fn open(library: &Path) -> Result<Environment, String> {
+    forbid_telemetry();
     let environment = ort::init_from(library)
         .map_err(|error| error.to_string())?
         .with_name("wharf")

@@ -1,19 +1,24 @@
 //! A session: one instance of a model.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ort::environment::Environment;
-use ort::ep;
+use ort::ep::{self, ArenaExtendStrategy};
+use ort::session::RunOptions;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, SessionInputValue};
-use ort::value::{Outlet, ValueType};
+use ort::value::ValueType;
+use smallvec::SmallVec;
 use wharf_core::{Tensor, TensorSpec};
 
+use super::bound::Bound;
+use super::call::{self, Graph, Value};
+use super::usual::Usual;
 use super::value::{self, ValueError};
+use crate::memory;
 use crate::settings::Device;
 
 /// How a session is built.
@@ -23,13 +28,24 @@ pub(crate) struct SessionOptions {
     pub(crate) intra_threads: u32,
     pub(crate) inter_threads: u32,
     pub(crate) arena: bool,
+    /// The most memory of a CUDA device that the session's arena may take, in bytes.
+    pub(crate) device_limit: Option<u64>,
 }
 
-/// A session, with what the model says of its inputs and outputs.
+/// An instance of a model, with what the model says of its inputs and outputs. The optional inputs are the last.
 pub(crate) struct Session {
-    session: ort::session::Session,
-    pub(crate) inputs: Vec<TensorSpec>,
-    pub(crate) outputs: Vec<TensorSpec>,
+    runner: Runner,
+    usual: Usual,
+    pub(crate) inputs: Arc<[TensorSpec]>,
+    pub(crate) outputs: Arc<[TensorSpec]>,
+}
+
+/// What runs the model.
+enum Runner {
+    /// The CPU, where the data of requests are used as they lie.
+    Host(Arc<Graph>),
+    /// A device, which data are copied to and from.
+    Device(Box<Bound>),
 }
 
 /// Why a run gave no outputs.
@@ -56,26 +72,12 @@ pub(crate) fn build(
     options: SessionOptions,
 ) -> Result<Session, String> {
     // The model is not trusted, and `ort` takes some of what ONNX Runtime may say of it for impossible.
-    let session = catch_unwind(AssertUnwindSafe(|| {
-        commit(environment, model, external, options)
+    catch_unwind(AssertUnwindSafe(|| {
+        let session = commit(environment, model, external, options)
+            .map_err(|error| format!("ONNX Runtime refuses the model: {error}"))?;
+        Session::new(session, options.device)
     }))
     .map_err(|_| "the model's inputs or outputs have types that cannot be served".to_owned())?
-    .map_err(|error| format!("ONNX Runtime refuses the model: {error}"))?;
-    let inputs = session
-        .inputs()
-        .iter()
-        .map(|outlet| spec("input", outlet))
-        .collect::<Result<_, _>>()?;
-    let outputs = session
-        .outputs()
-        .iter()
-        .map(|outlet| spec("output", outlet))
-        .collect::<Result<_, _>>()?;
-    Ok(Session {
-        session,
-        inputs,
-        outputs,
-    })
 }
 
 fn commit(
@@ -113,26 +115,30 @@ fn with_provider(builder: SessionBuilder, options: SessionOptions) -> ort::Resul
         .error_on_failure();
     let providers = match options.device {
         Device::Cpu => vec![cpu],
-        Device::Cuda(index) => {
-            let index = i32::try_from(index).unwrap_or(i32::MAX);
-            vec![
-                ep::CUDA::default()
-                    .with_device_id(index)
-                    .build()
-                    .error_on_failure(),
-                cpu,
-            ]
-        }
+        Device::Cuda(index) => vec![cuda(index, options).build().error_on_failure(), cpu],
     };
     Ok(builder.with_execution_providers(providers)?)
 }
 
-fn spec(kind: &str, outlet: &Outlet) -> Result<TensorSpec, String> {
-    let name = outlet.name();
+/// Each session has a stream of its own, which is the provider's default.
+fn cuda(index: u32, options: SessionOptions) -> ep::CUDA {
+    let provider = ep::CUDA::default()
+        .with_device_id(i32::try_from(index).unwrap_or(i32::MAX))
+        // Doubling would take half of a device for one large request.
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+        // An exhaustive search would be made anew for every number of rows.
+        .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic);
+    match options.device_limit {
+        Some(limit) => provider.with_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX)),
+        None => provider,
+    }
+}
+
+fn spec(kind: &str, name: &str, dtype: &ValueType) -> Result<TensorSpec, String> {
     if name.is_empty() {
         return Err(format!("an {kind} has no name"));
     }
-    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+    let ValueType::Tensor { ty, shape, .. } = dtype else {
         return Err(format!(
             "{kind} {name:?} is no tensor, and only tensors are served"
         ));
@@ -147,49 +153,136 @@ fn spec(kind: &str, outlet: &Outlet) -> Result<TensorSpec, String> {
 }
 
 impl Session {
+    fn new(session: ort::session::Session, device: Device) -> Result<Self, String> {
+        let required = session
+            .inputs()
+            .iter()
+            .map(|input| spec("input", input.name(), input.dtype()));
+        // Inputs that have a value in the file too.
+        let overridable = session.overridable_initializers();
+        let optional = overridable.iter().map(|input| {
+            let spec = spec("input", input.name(), input.dtype())?;
+            Ok(TensorSpec {
+                optional: true,
+                ..spec
+            })
+        });
+        let inputs: Arc<[TensorSpec]> = required.chain(optional).collect::<Result<_, String>>()?;
+        let outputs: Arc<[TensorSpec]> = session
+            .outputs()
+            .iter()
+            .map(|output| spec("output", output.name(), output.dtype()))
+            .collect::<Result<_, _>>()?;
+        let runner = match device {
+            Device::Cpu => Graph::new(session, names(&inputs), names(&outputs))
+                .map(|graph| Runner::Host(Arc::new(graph))),
+            Device::Cuda(index) => {
+                Bound::pinned(session, index).map(|bound| Runner::Device(Box::new(bound)))
+            }
+        }
+        .map_err(|error| format!("ONNX Runtime refuses the model: {error}"))?;
+        Ok(Self {
+            runner,
+            usual: Usual::default(),
+            inputs,
+            outputs,
+        })
+    }
+
+    /// Another instance on the same weights, kernels and memory; none on a device, whose provider allows one run of a session
+    /// at a time.
+    pub(crate) fn sharing(&self) -> Option<Self> {
+        let Runner::Host(graph) = &self.runner else {
+            return None;
+        };
+        Some(Self {
+            runner: Runner::Host(Arc::clone(graph)),
+            usual: Usual::default(),
+            inputs: Arc::clone(&self.inputs),
+            outputs: Arc::clone(&self.outputs),
+        })
+    }
+
     /// Runs the model on inputs in any order. `options` may be terminated from another thread.
     pub(crate) fn run(
         &mut self,
         inputs: &[Tensor],
         options: &RunOptions,
     ) -> Result<Vec<Tensor>, RunError> {
-        catch_unwind(AssertUnwindSafe(|| self.run_unguarded(inputs, options)))
-            .unwrap_or(Err(RunError::Panicked))
+        let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
+        let unusual = self.usual.is_exceeded_by(bytes);
+        let surplus = match &self.runner {
+            Runner::Host(graph) if unusual || graph.surplus().load(Relaxed) => {
+                graph.surplus().store(false, Relaxed);
+                call::shrink_after(options).map_err(RunError::Failed)?;
+                Some(Arc::clone(graph.surplus()))
+            }
+            _ => None,
+        };
+        // Outputs are in use when the run ends: their memory is surplus later.
+        let later = surplus.as_ref().filter(|_| unusual);
+        let outputs = catch_unwind(AssertUnwindSafe(|| {
+            self.run_unguarded(inputs, options, later)
+        }))
+        .unwrap_or(Err(RunError::Panicked));
+        if surplus.is_some() {
+            memory::trim();
+        }
+        outputs
     }
 
     fn run_unguarded(
         &mut self,
         inputs: &[Tensor],
         options: &RunOptions,
+        surplus: Option<&Arc<AtomicBool>>,
     ) -> Result<Vec<Tensor>, RunError> {
-        let borrowed: Vec<Range<usize>> = inputs
+        let values = match &mut self.runner {
+            Runner::Host(graph) => {
+                let mut values: SmallVec<[(usize, Value<'_>); 6]> = SmallVec::new();
+                for (place, tensor) in inputs.iter().enumerate() {
+                    let index = index_of(&self.inputs, tensor.name(), place)?;
+                    values.push((index, value::input(tensor, graph.host())?));
+                }
+                graph.run(&values, options)
+            }
+            Runner::Device(bound) => bound.run(inputs, &self.outputs, options)?,
+        }
+        .map_err(explain)?;
+        let borrowed: SmallVec<[Range<usize>; 6]> = inputs
             .iter()
             .map(|tensor| {
                 let range = tensor.data().as_ptr_range();
                 range.start as usize..range.end as usize
             })
             .collect();
-        let mut values: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
-            Vec::with_capacity(inputs.len());
-        for tensor in inputs {
-            values.push((Cow::Borrowed(tensor.name()), value::input(tensor)?));
-        }
-        let produced = self
-            .session
-            .run_with_options(values, options)
-            .map_err(|error| {
-                if error.to_string().contains("terminate flag") {
-                    RunError::Terminated
-                } else {
-                    RunError::Failed(error)
-                }
-            })?;
         self.outputs
             .iter()
-            .zip(produced)
-            .map(|(spec, (_, value))| {
-                Ok(value::output(&spec.name, spec.datatype, value, &borrowed)?)
-            })
+            .zip(values)
+            .map(|(spec, value)| Ok(value::output(spec, value, &borrowed, surplus)?))
             .collect()
+    }
+}
+
+/// The index of an input among the model's. Nearly every request has them in the model's order.
+fn index_of(specs: &[TensorSpec], name: &str, likely: usize) -> Result<usize, RunError> {
+    if specs.get(likely).is_some_and(|spec| *spec.name == *name) {
+        return Ok(likely);
+    }
+    specs
+        .iter()
+        .position(|spec| *spec.name == *name)
+        .ok_or_else(|| RunError::Failed(ort::Error::new("the model has no such input")))
+}
+
+fn names(specs: &[TensorSpec]) -> impl Iterator<Item = &str> {
+    specs.iter().map(|spec| &*spec.name)
+}
+
+fn explain(error: ort::Error) -> RunError {
+    if error.to_string().contains("terminate flag") {
+        RunError::Terminated
+    } else {
+        RunError::Failed(error)
     }
 }

@@ -1,18 +1,19 @@
 //! Tensors as ONNX Runtime's values and back, without a copy where the data need no conversion.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use half::{bf16, f16};
-use ort::session::SessionInputValue;
-use ort::value::{
-    DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType, TensorRef,
-};
-use wharf_core::{AlignedBytes, Datatype, Tensor};
+use ort::memory::MemoryInfo;
+use ort::sys::ONNXTensorElementDataType as Element;
+use ort::value::{Tensor as OrtTensor, TensorElementType};
+use smallvec::SmallVec;
+use wharf_core::{AlignedBytes, Datatype, Shape, Tensor, TensorSpec};
 
-/// Outputs up to so many bytes are copied: that is cheaper than to keep ONNX Runtime's value, and with it the session.
+use super::call::Value;
+
+/// Outputs up to so many bytes are copied: that is cheaper than to keep ONNX Runtime's value, and with it its arena.
 const COPY_BELOW: usize = 512;
 
 /// Why a value cannot be passed on.
@@ -30,59 +31,98 @@ pub(crate) enum ValueError {
 
 /// The datatype of an element type; none where it is not served.
 pub(super) fn datatype(element: TensorElementType) -> Option<Datatype> {
-    Some(match element {
-        TensorElementType::Bool => Datatype::Bool,
-        TensorElementType::Uint8 => Datatype::Uint8,
-        TensorElementType::Uint16 => Datatype::Uint16,
-        TensorElementType::Uint32 => Datatype::Uint32,
-        TensorElementType::Uint64 => Datatype::Uint64,
-        TensorElementType::Int8 => Datatype::Int8,
-        TensorElementType::Int16 => Datatype::Int16,
-        TensorElementType::Int32 => Datatype::Int32,
-        TensorElementType::Int64 => Datatype::Int64,
-        TensorElementType::Float16 => Datatype::Fp16,
-        TensorElementType::Bfloat16 => Datatype::Bf16,
-        TensorElementType::Float32 => Datatype::Fp32,
-        TensorElementType::Float64 => Datatype::Fp64,
-        TensorElementType::String => Datatype::Bytes,
-        _ => return None,
-    })
+    from_element(element.into())
 }
 
+fn from_element(element: Element) -> Option<Datatype> {
+    DATATYPES
+        .into_iter()
+        .find_map(|(datatype, known)| (known == element).then_some(datatype))
+}
+
+/// The element type of a datatype.
+pub(super) fn element(datatype: Datatype) -> Element {
+    DATATYPES
+        .into_iter()
+        .find_map(|(known, element)| (known == datatype).then_some(element))
+        .unwrap_or(Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED)
+}
+
+const DATATYPES: [(Datatype, Element); 14] = [
+    (Datatype::Fp32, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT),
+    (
+        Datatype::Int64,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+    ),
+    (
+        Datatype::Bytes,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING,
+    ),
+    (Datatype::Bool, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL),
+    (
+        Datatype::Uint8,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+    ),
+    (
+        Datatype::Uint16,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
+    ),
+    (
+        Datatype::Uint32,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32,
+    ),
+    (
+        Datatype::Uint64,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64,
+    ),
+    (Datatype::Int8, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8),
+    (
+        Datatype::Int16,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16,
+    ),
+    (
+        Datatype::Int32,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+    ),
+    (
+        Datatype::Fp16,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+    ),
+    (
+        Datatype::Bf16,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
+    ),
+    (
+        Datatype::Fp64,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
+    ),
+];
+
+/// The dimensions of a shape, as ONNX Runtime wants them.
+pub(super) type Dimensions = SmallVec<[i64; 6]>;
+
 /// Shows a tensor to ONNX Runtime, in place; `BYTES` are copied into its strings.
-pub(super) fn input(tensor: &Tensor) -> Result<SessionInputValue<'_>, ValueError> {
+pub(super) fn input<'a>(
+    tensor: &'a Tensor,
+    place: &MemoryInfo<'_>,
+) -> Result<Value<'a>, ValueError> {
     match tensor.datatype() {
-        Datatype::Bool => {
-            // A tensor of this datatype has been checked to hold 0 and 1 alone.
-            let elements = bytemuck::checked::try_cast_slice::<u8, bool>(tensor.data())
-                .map_err(|_| ValueError::NotText(tensor.name().to_owned()))?;
-            Ok(TensorRef::from_array_view((dimensions(tensor), elements))?.into())
-        }
-        Datatype::Uint8 => in_place::<u8>(tensor),
-        Datatype::Uint16 => in_place::<u16>(tensor),
-        Datatype::Uint32 => in_place::<u32>(tensor),
-        Datatype::Uint64 => in_place::<u64>(tensor),
-        Datatype::Int8 => in_place::<i8>(tensor),
-        Datatype::Int16 => in_place::<i16>(tensor),
-        Datatype::Int32 => in_place::<i32>(tensor),
-        Datatype::Int64 => in_place::<i64>(tensor),
-        Datatype::Fp16 => in_place::<f16>(tensor),
-        Datatype::Bf16 => in_place::<bf16>(tensor),
-        Datatype::Fp32 => in_place::<f32>(tensor),
-        Datatype::Fp64 => in_place::<f64>(tensor),
         Datatype::Bytes => strings(tensor),
+        datatype => Ok(Value::showing(
+            tensor.data(),
+            &dimensions(tensor),
+            element(datatype),
+            place,
+        )?),
     }
 }
 
-fn in_place<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>, ValueError>
-where
-    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + bytemuck::Pod,
-{
-    let elements: &[T] = bytemuck::cast_slice(tensor.data());
-    Ok(TensorRef::from_array_view((dimensions(tensor), elements))?.into())
+fn strings(tensor: &Tensor) -> Result<Value<'static>, ValueError> {
+    Ok(Value::from(text(tensor)?.into_dyn()))
 }
 
-fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, ValueError> {
+/// Copies a `BYTES` tensor into strings of ONNX Runtime.
+pub(super) fn text(tensor: &Tensor) -> Result<OrtTensor<String>, ValueError> {
     let not_text = || ValueError::NotText(tensor.name().to_owned());
     let elements = tensor.elements().map_err(|_| not_text())?;
     let text: Vec<String> = elements
@@ -94,10 +134,12 @@ fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, ValueError> {
         })
         .collect::<Option<_>>()
         .ok_or_else(not_text)?;
-    Ok(OrtTensor::from_string_array((dimensions(tensor), text.as_slice()))?.into())
+    let dimensions = dimensions(tensor).into_vec();
+    Ok(OrtTensor::from_string_array((dimensions, text.as_slice()))?)
 }
 
-fn dimensions(tensor: &Tensor) -> Vec<i64> {
+/// The dimensions of a tensor.
+pub(super) fn dimensions(tensor: &Tensor) -> Dimensions {
     // Validation has refused dimensions beyond `i64`.
     tensor
         .shape()
@@ -107,77 +149,83 @@ fn dimensions(tensor: &Tensor) -> Vec<i64> {
 }
 
 /// Takes an output over. Its data are shared with ONNX Runtime, and freed with the last tensor that shows them; `borrowed`
-/// are the data of the inputs, which an output must not point into.
+/// are the data of the inputs, which an output must not point into. `surplus` is set when they
+/// are not shown any more.
 pub(super) fn output(
-    name: &Arc<str>,
-    datatype: Datatype,
-    value: DynValue,
+    spec: &TensorSpec,
+    value: Value<'static>,
     borrowed: &[Range<usize>],
+    surplus: Option<&Arc<AtomicBool>>,
 ) -> Result<Tensor, ValueError> {
-    match datatype {
-        Datatype::Bool => shared::<bool>(name, datatype, value, borrowed),
-        Datatype::Uint8 => shared::<u8>(name, datatype, value, borrowed),
-        Datatype::Uint16 => shared::<u16>(name, datatype, value, borrowed),
-        Datatype::Uint32 => shared::<u32>(name, datatype, value, borrowed),
-        Datatype::Uint64 => shared::<u64>(name, datatype, value, borrowed),
-        Datatype::Int8 => shared::<i8>(name, datatype, value, borrowed),
-        Datatype::Int16 => shared::<i16>(name, datatype, value, borrowed),
-        Datatype::Int32 => shared::<i32>(name, datatype, value, borrowed),
-        Datatype::Int64 => shared::<i64>(name, datatype, value, borrowed),
-        Datatype::Fp16 => shared::<f16>(name, datatype, value, borrowed),
-        Datatype::Bf16 => shared::<bf16>(name, datatype, value, borrowed),
-        Datatype::Fp32 => shared::<f32>(name, datatype, value, borrowed),
-        Datatype::Fp64 => shared::<f64>(name, datatype, value, borrowed),
-        Datatype::Bytes => {
-            let (shape, elements) = value.try_extract_strings()?;
-            Tensor::from_elements(Arc::clone(name), shape_of(shape), &elements)
-                .map_err(|_| ValueError::OutputShape(name.to_string()))
-        }
+    let TensorSpec { name, datatype, .. } = spec;
+    let datatype = *datatype;
+    let misshapen = || ValueError::OutputShape(name.to_string());
+    let (element, shape) = value.shape()?;
+    if from_element(element) != Some(datatype) {
+        return Err(ValueError::OutputType(name.to_string()));
     }
-}
-
-fn shared<T>(
-    name: &Arc<str>,
-    datatype: Datatype,
-    value: DynValue,
-    borrowed: &[Range<usize>],
-) -> Result<Tensor, ValueError>
-where
-    T: PrimitiveTensorElementType + bytemuck::NoUninit + Send + 'static,
-{
-    let (shape, elements) = value
-        .try_extract_tensor::<T>()
-        .map_err(|_| ValueError::OutputType(name.to_string()))?;
-    let bytes: &[u8] = bytemuck::cast_slice(elements);
+    let shape: Shape = shape
+        .iter()
+        .map(|dimension| u64::try_from(*dimension).ok())
+        .collect::<Option<_>>()
+        .ok_or_else(misshapen)?;
+    let elements = shape
+        .elements()
+        .and_then(|elements| usize::try_from(elements).ok())
+        .ok_or_else(misshapen)?;
+    let Some(size) = datatype.size() else {
+        let (text, starts) = value.text(elements)?;
+        let parts = cut(&text, &starts).ok_or_else(misshapen)?;
+        return Tensor::from_elements(Arc::clone(name), shape, &parts).map_err(|_| misshapen());
+    };
+    let len = elements.checked_mul(size).ok_or_else(misshapen)?;
+    let bytes = value.data(len)?;
     let start = bytes.as_ptr() as usize;
-    let shape = shape_of(shape);
-    let data = if bytes.len() <= COPY_BELOW || borrowed.iter().any(|range| range.contains(&start)) {
+    let data = if len <= COPY_BELOW || borrowed.iter().any(|range| range.contains(&start)) {
         AlignedBytes::copy_from(bytes).into()
     } else {
-        Bytes::from_owner(OutputData::<T>(value, PhantomData))
+        Bytes::from_owner(OutputData {
+            value: Some(value),
+            len,
+            surplus: surplus.cloned(),
+        })
     };
-    Tensor::new(Arc::clone(name), datatype, shape, data)
-        .map_err(|_| ValueError::OutputShape(name.to_string()))
+    Tensor::new(Arc::clone(name), datatype, shape, data).map_err(|_| misshapen())
 }
 
-fn shape_of(shape: &[i64]) -> wharf_core::Shape {
-    shape
+/// The parts of a text that begin there.
+fn cut<'t>(text: &'t [u8], starts: &[usize]) -> Option<Vec<&'t [u8]>> {
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts
         .iter()
-        .map(|dimension| u64::try_from(*dimension).unwrap_or(0))
+        .zip(ends)
+        .map(|(start, end)| text.get(*start..end))
         .collect()
 }
 
 /// Keeps a value of ONNX Runtime as long as its data are shown.
-struct OutputData<T>(DynValue, PhantomData<fn() -> T>);
+struct OutputData {
+    /// None only while it is dropped: it must be gone before its memory is surplus.
+    value: Option<Value<'static>>,
+    len: usize,
+    surplus: Option<Arc<AtomicBool>>,
+}
 
-impl<T> AsRef<[u8]> for OutputData<T>
-where
-    T: PrimitiveTensorElementType + bytemuck::NoUninit,
-{
+impl AsRef<[u8]> for OutputData {
     fn as_ref(&self) -> &[u8] {
-        // The type was checked when the value was taken over.
-        self.0
-            .try_extract_tensor::<T>()
-            .map_or(&[], |(_, elements)| bytemuck::cast_slice(elements))
+        // It was read once already, when the value was taken over.
+        let value = self.value.as_ref();
+        value
+            .and_then(|value| value.data(self.len).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for OutputData {
+    fn drop(&mut self) {
+        self.value = None;
+        if let Some(surplus) = &self.surplus {
+            surplus.store(true, Relaxed);
+        }
     }
 }

@@ -16,9 +16,23 @@ fn every_key_is_optional_and_read() {
          [batching]\nmax_rows = 32\ndelay_ms = 2\n[warmup]\nshapes.X = [1, 3]\n[memory]\narena = false\n",
     )
     .unwrap();
-    assert_eq!(settings.instances.device, Device::Cuda(1));
+    assert_eq!(settings.instances.device, Some(Device::Cuda(1)));
     assert_eq!(settings.max_rows(), 32);
     assert_eq!(settings.warmup.shapes["X"], [1, 3]);
+}
+
+#[test]
+fn the_files_that_the_settings_name_are_known() {
+    let settings = Settings::parse(
+        "model.toml",
+        "[outputs.a]\nclasses = \"labels.txt\"\n[outputs.b]\nclasses = \"labels.txt\"\n[[warmup.samples]]\n\
+         inputs.x = { data = \"one.bin\" }\ninputs.y = { data = \"random\" }\ninputs.z = {}\n",
+    )
+    .unwrap();
+    assert_eq!(
+        settings.files().into_iter().collect::<Vec<_>>(),
+        ["labels.txt", "one.bin"]
+    );
 }
 
 #[test]
@@ -53,6 +67,47 @@ fn errors_name_the_key() {
         ("[versions]\nlist = [1]", "versions.list", "only policy"),
         ("[batching]\ndelay_ms = 1", "batching.delay_ms", "max_rows"),
         ("turbo = true", "turbo", "unknown field"),
+        ("[versions]\nlabels.1 = 2", "versions.labels.1", "no number"),
+        (
+            "[versions]\nlabels.\"a/b\" = 2",
+            "versions.labels.a/b",
+            "letters",
+        ),
+        (
+            "[instances]\ndevice = \"cpu\"\ndevices = [\"cpu\"]",
+            "instances.devices",
+            "remove one",
+        ),
+        (
+            "[instances]\ndevices = []",
+            "instances.devices",
+            "at least one",
+        ),
+        (
+            "[instances]\ndevices = [\"cuda:1\", \"cuda:1\"]",
+            "instances.devices",
+            "once",
+        ),
+        (
+            "[outputs.y]\nclass = \"a\"",
+            "outputs.y.class",
+            "unknown field",
+        ),
+        (
+            "[[warmup.samples]]\ncount = 0\ninputs = {}",
+            "warmup.samples[0].count",
+            "nonzero",
+        ),
+        (
+            "[[warmup.samples]]\ninputs.x = { shape = [-1] }",
+            "warmup.samples[0].inputs.x.shape[0]",
+            "invalid value",
+        ),
+        (
+            "[memory]\ngpu_limit_mb = 0",
+            "memory.gpu_limit_mb",
+            "nonzero",
+        ),
     ] {
         let error = Settings::parse("models/m/model.toml", text).unwrap_err();
         assert_eq!(error.key.as_deref(), Some(key), "{text}: {error}");
@@ -68,10 +123,10 @@ fn the_reference_is_read_and_gives_the_defaults() {
     // What depends on the machine or on another setting is no constant: the reference has an example.
     settings.versions.count = None;
     settings.instances.count = None;
+    assert_eq!(settings.instances.device.take(), Some(Device::Cpu));
     settings.threads = Threads::default();
     let batching = &mut settings.batching;
     assert_eq!(batching.max_rows.take().map(NonZeroU32::get), Some(1));
-    assert_eq!(batching.queue_wait_ms.take(), Some(500));
     batching.queue_capacity = None;
     assert_eq!(settings, Settings::default());
 }
@@ -87,6 +142,9 @@ fn the_reference_has_every_key() {
         "instances",
         "threads",
         "batching",
+        "cache",
+        "sequences",
+        "outputs.logits",
         "warmup",
         "memory",
     ] {
@@ -94,9 +152,30 @@ fn the_reference_has_every_key() {
             "" => "no-such-key = 1".to_owned(),
             table => format!("[{table}]\nno-such-key = 1"),
         };
-        let error = Settings::parse("model.toml", &text).unwrap_err();
-        for key in known_keys(&error.message) {
-            assert!(reference.has(table, key), "[{table}] {key} is missing");
-        }
+        assert_known(&reference, table, &text);
+    }
+    for (table, text) in [
+        (
+            "warmup.samples",
+            "[[warmup.samples]]\ninputs = {}\nno-such-key = 1",
+        ),
+        (
+            "warmup.samples.inputs.input",
+            "[[warmup.samples]]\ninputs.input = { no-such-key = 1 }",
+        ),
+        (
+            "sequences.states",
+            "[sequences]\nstates = [{ no-such-key = 1 }]",
+        ),
+    ] {
+        assert_known(&reference, table, text);
+    }
+}
+
+/// Checks that the reference has the keys which the error about an unknown one names.
+fn assert_known(reference: &Reference, table: &str, text: &str) {
+    let error = Settings::parse("model.toml", text).unwrap_err();
+    for key in known_keys(&error.message) {
+        assert!(reference.has(table, key), "[{table}] {key} is missing");
     }
 }

@@ -20,7 +20,16 @@ const MAX_ENTRIES: usize = 4096;
 pub(crate) struct DigestCache {
     /// No longer file is read.
     largest: u64,
-    known: Mutex<HashMap<Stamp, Known>>,
+    known: Mutex<HashMap<(Stamp, Content), Known>>,
+}
+
+/// What a file is looked at as. Any file may be named as any of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Content {
+    /// An ONNX file, which may name others.
+    Model,
+    /// Bytes.
+    Bytes,
 }
 
 /// What the file system says of a file's content without reading it.
@@ -65,6 +74,7 @@ impl DigestCache {
     pub(crate) fn get<E>(
         &self,
         file: OpenFile,
+        content: Content,
         read: impl FnOnce(OpenFile) -> Result<Known, E>,
     ) -> Result<Known, E> {
         let metadata = &file.metadata;
@@ -76,7 +86,8 @@ impl DigestCache {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         };
         let settled = is_settled(metadata.ctime(), metadata.ctime_nsec());
-        if let Some(known) = self.known.lock().get(&stamp) {
+        let key = (stamp, content);
+        if let Some(known) = self.known.lock().get(&key) {
             return Ok(known.clone());
         }
         let known = read(file)?;
@@ -85,7 +96,7 @@ impl DigestCache {
             if entries.len() >= MAX_ENTRIES {
                 entries.clear();
             }
-            entries.insert(stamp, known.clone());
+            entries.insert(key, known.clone());
         }
         Ok(known)
     }

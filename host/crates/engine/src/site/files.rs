@@ -120,12 +120,7 @@ impl ModelDir {
         if location.contains("_ORT_MEM_ADDR_") {
             return Err(refused("this location is reserved; save the model again"));
         }
-        let plain = !location.is_empty()
-            && !location.contains(['\0', '\\'])
-            && Path::new(location)
-                .components()
-                .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
-        if !plain {
+        if !is_plain(location) {
             return Err(refused(
                 "the file must lie beside the model, in its version's folder; move it there",
             ));
@@ -134,15 +129,46 @@ impl ModelDir {
             .file(&format!("{version}/{location}"))
             .map_err(|error| refused(&error.message).with_source(error))?
             .ok_or_else(|| refused("there is no such file; copy it beside the model"))?;
-        // A hard link is one more name of a file that may belong elsewhere, and looks like any file.
-        if open.metadata.nlink() > 1 {
-            return Err(refused("the file has several hard links; copy it instead"));
+        open.check_links().map_err(refused)?;
+        Ok(open)
+    }
+
+    /// Opens a file that `model.toml` names.
+    pub(crate) fn extra(&self, path: &str) -> Result<OpenFile, LoadError> {
+        let settings = self.label_of("model.toml");
+        let refused = |why: &str| LoadError::new(settings.clone(), format!("{path:?}: {why}"));
+        if !is_plain(path) {
+            return Err(refused(
+                "the file must lie in the model's folder; move it there",
+            ));
         }
+        let open = self
+            .file(path)
+            .map_err(|error| refused(&error.message).with_source(error))?
+            .ok_or_else(|| refused("there is no such file in the model's folder"))?;
+        open.check_links().map_err(refused)?;
         Ok(open)
     }
 }
 
+/// Whether a path names something beneath the folder, by its text alone.
+fn is_plain(path: &str) -> bool {
+    !path.is_empty()
+        && !path.contains(['\0', '\\'])
+        && Path::new(path)
+            .components()
+            .all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
+}
+
 impl OpenFile {
+    /// Refuses a hard link: it is one more name of a file that may belong elsewhere, and looks like any file.
+    fn check_links(&self) -> Result<(), &'static str> {
+        if self.metadata.nlink() > 1 {
+            return Err("the file has several hard links; copy it instead");
+        }
+        Ok(())
+    }
+
     /// Reads the whole file, where it is no longer than `max`.
     pub(crate) fn read(mut self, label: &str, max: u64) -> Result<Vec<u8>, LoadError> {
         let len = self.metadata.len();

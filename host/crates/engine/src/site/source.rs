@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wharf_core::{Digest, LoadError, ModelVersion};
 
 use super::digests;
@@ -13,12 +14,17 @@ use crate::devices::{DeviceProbe, check_fit};
 use crate::onnx::{self, Inspection};
 use crate::settings::Settings;
 
+/// The files that the settings name take no more than this, together.
+const MAX_FILES: u64 = 256 << 20;
+
 /// All that a version is loaded from.
 pub(crate) struct Source {
     /// The ONNX file.
     pub(crate) model: Vec<u8>,
     /// The files of external data, by the location that the ONNX file gives.
     pub(crate) external: BTreeMap<String, Arc<[u8]>>,
+    /// The files that the settings name, by the path that they give.
+    pub(crate) files: BTreeMap<String, Bytes>,
     /// The settings.
     pub(crate) settings: Settings,
     /// The name of the ONNX file, for errors.
@@ -41,6 +47,7 @@ impl Source {
             .map_err(|error| LoadError::new(label.clone(), error.to_string()))?;
         let external = read_external(&dir, version.version, &inspection, probe)?;
         let source = Self {
+            files: read_files(&dir, &settings)?,
             model,
             external,
             settings,
@@ -57,9 +64,14 @@ impl Source {
     }
 
     fn digest(&self) -> Digest {
+        let files = self
+            .files
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), digests::digest(bytes)));
         let parts = [
             ("model.onnx", digests::digest(&self.model)),
             ("model.toml", digest_settings(&self.settings)),
+            ("files", digests::join(files)),
         ];
         let external = self
             .external
@@ -73,6 +85,18 @@ impl Source {
         let external: usize = self.external.values().map(|bytes| bytes.len()).sum();
         (self.model.len() + external) as u64
     }
+}
+
+/// Reads the files that the settings name. All of them together are bounded: a sparse file is as long as it says.
+fn read_files(dir: &ModelDir, settings: &Settings) -> Result<BTreeMap<String, Bytes>, LoadError> {
+    let mut left = MAX_FILES;
+    let mut files = BTreeMap::new();
+    for path in settings.files() {
+        let bytes = dir.extra(path)?.read(&dir.label_of(path), left)?;
+        left -= bytes.len() as u64;
+        files.insert(path.to_owned(), Bytes::from(bytes));
+    }
+    Ok(files)
 }
 
 fn read_external(

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use wharf_core::{Digest, LoadError};
 
-use super::digests::{self, DigestCache, Known};
-use super::files::ModelDir;
+use super::digests::{self, Content, DigestCache, Known};
+use super::files::{ModelDir, OpenFile};
 use crate::onnx;
 use crate::settings::{Policy, Settings};
 
@@ -14,35 +14,57 @@ pub(crate) fn read_settings(dir: &ModelDir) -> Result<Settings, LoadError> {
     Settings::parse(&dir.label_of("model.toml"), &dir.settings()?)
 }
 
-/// The versions that the policy picks, ascending, with their digests.
+/// The versions of a model.
+pub(crate) struct Picked {
+    /// Those that are to serve, ascending, with their digests.
+    pub(crate) serve: Vec<(u64, Digest)>,
+    /// The others, ascending.
+    pub(crate) idle: Vec<u64>,
+}
+
+/// The versions that the policy picks, and those that have a label.
 pub(crate) fn pick(
     dir: &ModelDir,
     settings: &Settings,
     cache: &DigestCache,
-) -> Result<Vec<(u64, Digest)>, LoadError> {
+) -> Result<Picked, LoadError> {
     let there = list(dir)?;
-    let picked: BTreeSet<u64> = match settings.versions.policy {
-        Policy::All => there,
+    let missing = |version: u64, key: String, instead: &str| {
+        LoadError::new(
+            dir.label_of("model.toml"),
+            format!("version {version} is not there; add {version}/model.onnx or {instead}"),
+        )
+        .with_key(key)
+    };
+    let mut picked: BTreeSet<u64> = match settings.versions.policy {
+        Policy::All => there.clone(),
         Policy::Latest => {
             let count = settings.versions.count.map_or(1, std::num::NonZeroU32::get);
-            there.into_iter().rev().take(count as usize).collect()
+            there.iter().rev().take(count as usize).copied().collect()
         }
         Policy::Listed => {
             let listed: BTreeSet<u64> = settings.versions.list.iter().flatten().copied().collect();
-            if let Some(missing) = listed.difference(&there).next() {
-                return Err(LoadError::new(
-                    dir.label_of("model.toml"),
-                    format!("version {missing} is not there; add {missing}/model.onnx or take it off the list"),
-                )
-                .with_key("versions.list"));
+            if let Some(version) = listed.difference(&there).next() {
+                let key = "versions.list".to_owned();
+                return Err(missing(*version, key, "take it off the list"));
             }
             listed
         }
     };
-    picked
-        .into_iter()
-        .map(|version| Ok((version, digest_version(dir, version, settings, cache)?)))
-        .collect()
+    for (label, version) in &settings.versions.labels {
+        if !there.contains(version) {
+            let key = format!("versions.labels.{label}");
+            return Err(missing(*version, key, "move the label"));
+        }
+        picked.insert(*version);
+    }
+    Ok(Picked {
+        serve: picked
+            .iter()
+            .map(|version| Ok((*version, digest_version(dir, *version, settings, cache)?)))
+            .collect::<Result<_, LoadError>>()?,
+        idle: there.difference(&picked).copied().collect(),
+    })
 }
 
 /// The highest version below one, where the policy is to serve the latest.
@@ -106,7 +128,7 @@ fn digest_version(
     let model = match dir.model(version) {
         Ok(file) => {
             let label = dir.label_of(&format!("{version}/model.onnx"));
-            cache.get(file, |file| {
+            cache.get(file, Content::Model, |file| {
                 file.read_model(&label).map(|bytes| look(&bytes))
             })
         }
@@ -114,25 +136,35 @@ fn digest_version(
     }
     .unwrap_or_else(|error| broken(&error));
     let external = model.locations.iter().map(|location| {
-        let known = dir.external(version, location).and_then(|file| {
-            cache.get(file, |mut file| match cache.read(&mut file) {
+        let file = dir.external(version, location);
+        (location.as_str(), digest_plain(file, location, cache))
+    });
+    let files = settings
+        .files()
+        .into_iter()
+        .map(|path| (path, digest_plain(dir.extra(path), path, cache)));
+    let parts = [
+        ("model.onnx", model.digest),
+        ("model.toml", digest_settings(settings)),
+        ("files", digests::join(files)),
+    ];
+    Ok(digests::join(parts.into_iter().chain(external)))
+}
+
+/// The digest of a file that is only bytes; of the error where it cannot be read.
+fn digest_plain(file: Result<OpenFile, LoadError>, path: &str, cache: &DigestCache) -> Digest {
+    let known = file.and_then(|file| {
+        cache.get(file, Content::Bytes, |mut file| {
+            match cache.read(&mut file) {
                 Ok(digest) => Ok(Known {
                     digest,
                     locations: Vec::new(),
                 }),
-                Err(error) => Err(LoadError::new(location.as_str(), error.to_string())),
-            })
-        });
-        (
-            location.as_str(),
-            known.unwrap_or_else(|error| broken(&error)).digest,
-        )
+                Err(error) => Err(LoadError::new(path, error.to_string())),
+            }
+        })
     });
-    let parts = [
-        ("model.onnx", model.digest),
-        ("model.toml", digest_settings(settings)),
-    ];
-    Ok(digests::join(parts.into_iter().chain(external)))
+    known.unwrap_or_else(|error| broken(&error)).digest
 }
 
 /// What is to know of an ONNX file's bytes.

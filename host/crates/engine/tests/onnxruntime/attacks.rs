@@ -379,3 +379,17 @@ fn a_version_that_fails_its_warm_up_is_refused() {
     let error = site.refusal(&bytes, "[warmup]\nshapes.z = [3]");
     assert_eq!(error.key.as_deref(), Some("warmup.shapes.z"));
 }
+
+#[test]
+fn the_library_keeps_no_database_about_its_use() {
+    let site = Site::new();
+    let _model = site.serve(&onnx::add(1.0), "");
+    let open: Vec<_> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .collect();
+    let telemetry = open
+        .iter()
+        .find(|file| file.to_string_lossy().contains("onnxruntime.db"));
+    assert_eq!(telemetry, None);
+}

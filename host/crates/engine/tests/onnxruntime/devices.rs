@@ -70,3 +70,30 @@ fn a_load_that_cannot_fit_is_refused() {
         assert!(error.message.contains("the model needs about"), "{error}");
     }
 }
+
+#[test]
+fn each_of_several_devices_is_checked() {
+    let memory = DeviceMemory {
+        free: GIBIBYTE,
+        total: GIBIBYTE,
+    };
+    let site = Site::with_probe(FakeProbe {
+        cpu: None,
+        cuda: [(0, memory)].into(),
+    });
+    let error = site.refusal(
+        &onnx::add(1.0),
+        "[instances]\ndevices = [\"cuda:0\", \"cuda:1\"]",
+    );
+    assert_eq!(error.key.as_deref(), Some("instances.devices"));
+    assert!(error.message.contains("no CUDA device 1"), "{error}");
+
+    let model = site.serve(
+        &onnx::add(1.0),
+        "[instances]\ndevices = [\"cpu\"]\ncount = 3",
+    );
+    assert_eq!(
+        (model.info().device.as_str(), model.info().instances),
+        ("cpu", 3)
+    );
+}

@@ -3,11 +3,19 @@
 
 mod support;
 
+mod admission;
 mod attacks;
 mod batching;
+mod cache;
 mod cancel;
 mod devices;
+mod fairness;
 mod infer;
+mod labels;
 mod metrics;
+mod priorities;
+mod sequences;
+mod sharing;
 mod unload;
 mod versions;
+mod warmup;

@@ -1,5 +1,6 @@
 //! A site in a temporary folder, an engine, and models made in code.
 
+pub(crate) mod memory;
 pub(crate) mod onnx;
 mod probe;
 
@@ -75,7 +76,7 @@ impl Site {
     }
 
     pub(crate) fn versions(&self) -> Result<Vec<ModelVersion>, LoadError> {
-        self.engine.versions(&self.folder())
+        Ok(self.engine.versions(&self.folder())?.serve)
     }
 
     /// The folder of the model.
@@ -127,7 +128,10 @@ pub(crate) async fn infer(
     model: &Arc<dyn Model>,
     inputs: Vec<Tensor>,
 ) -> wharf_core::Result<Vec<Tensor>> {
-    model.infer(&request(Duration::from_secs(60)), inputs).await
+    let inference = model
+        .infer(&request(Duration::from_secs(60)), inputs)
+        .await?;
+    Ok(inference.outputs)
 }
 
 /// Waits until something is so. Fails when it does not come about.

@@ -1,5 +1,6 @@
 //! Memory after models are gone.
 
+use crate::support::memory::{alone, resident};
 use crate::support::{Site, floats, infer, onnx};
 
 /// Weights of 4 MiB.
@@ -13,18 +14,9 @@ fn heavy(step: f32) -> Vec<u8> {
     onnx::model(&graph).0
 }
 
-/// The resident memory of this process, in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
 #[tokio::test]
 async fn two_hundred_loads_leave_nothing_behind() {
+    let _alone = alone().await;
     let site = Site::new();
     let cycle = async |index: u16| {
         let model = site.serve(&heavy(f32::from(index)), "[instances]\ncount = 2");
@@ -60,4 +52,29 @@ async fn two_hundred_loads_leave_nothing_behind() {
         leaked >> 20
     );
     drop(kept);
+}
+
+#[tokio::test]
+async fn one_huge_request_leaves_nothing_behind() {
+    const HUGE: usize = 32 << 20;
+    let _alone = alone().await;
+    let site = Site::new();
+    let model = site.serve(&onnx::add(1.0), "[instances]\ncount = 1");
+    let usual = async || {
+        for _ in 0..20 {
+            infer(&model, vec![floats("x", &[64, 2], &[1.0; 128])])
+                .await
+                .unwrap();
+        }
+    };
+    usual().await;
+    let before = resident();
+    let huge = floats("x", &[HUGE as u64 / 2, 2], &vec![1.0; HUGE]);
+    let outputs = infer(&model, vec![huge]).await.unwrap();
+    assert_eq!(outputs[0].as_slice::<f32>().unwrap()[HUGE - 1], 2.0);
+    drop(outputs);
+    usual().await;
+    // The session would keep 128 MiB, which is what the output takes.
+    let left = resident().saturating_sub(before);
+    assert!(left < 64 << 20, "{} MiB stayed", left >> 20);
 }

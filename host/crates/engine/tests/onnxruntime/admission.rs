@@ -1,0 +1,240 @@
+//! Who may wait, and for how long.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use wharf_core::{ErrorKind, Inference, Model, Tensor};
+
+use crate::support::{Site, eventually, floats, infer, onnx, request};
+
+const FOREVER: i64 = 1_000_000_000_000;
+
+fn turns(turns: i64) -> Vec<Tensor> {
+    vec![
+        floats("x", &[1, 64], &[1.0; 64]),
+        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
+    ]
+}
+
+fn spawn(model: &Arc<dyn Model>, inputs: Vec<Tensor>) -> JoinHandle<wharf_core::Result<Inference>> {
+    let model = Arc::clone(model);
+    tokio::spawn(async move { model.infer(&request(Duration::from_secs(60)), inputs).await })
+}
+
+fn is_idle(model: &Arc<dyn Model>) -> bool {
+    let load = model.load();
+    (load.in_flight, load.queue_depth) == (0, 0)
+}
+
+#[tokio::test]
+async fn check_room_says_what_infer_would_say() {
+    for (settings, others) in [
+        ("queue_capacity = 2", 3),
+        ("max_in_flight = 2", 2),
+        ("max_in_flight = 1\nmax_rows = 1", 1),
+    ] {
+        let site = Site::new();
+        let settings = format!("[instances]\ncount = 1\n[batching]\n{settings}");
+        let model = site.serve(&onnx::slow(), &settings);
+        let mut tasks = Vec::new();
+        for index in 0..others {
+            model.check_room().unwrap();
+            tasks.push(spawn(&model, turns(FOREVER)));
+            eventually("it is there", || {
+                let load = model.load();
+                load.in_flight + load.queue_depth == index + 1 && load.in_flight == 1
+            })
+            .await;
+        }
+        let early = model.check_room().unwrap_err();
+        let late = infer(&model, turns(1)).await.unwrap_err();
+        for error in [early, late] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{settings}: {error}");
+            assert!(
+                error
+                    .retry_after()
+                    .is_some_and(|wait| wait >= Duration::from_secs(1))
+            );
+        }
+        for task in tasks {
+            task.abort();
+        }
+        eventually("all is free again", || is_idle(&model)).await;
+        model.check_room().unwrap();
+        infer(&model, turns(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_refused_in_time() {
+    for (settings, own, limit) in [
+        ("[batching]\nqueue_timeout_ms = 50", None, 50),
+        ("[batching]\nqueue_timeout_ms = 60000", Some(50), 50),
+        ("[batching]\nqueue_timeout_ms = 50", Some(60_000), 50),
+        ("", Some(50), 50),
+    ] {
+        let site = Site::new();
+        let model = site.serve(
+            &onnx::slow(),
+            &format!("[instances]\ncount = 1\n{settings}"),
+        );
+        // The timeout is that of the first too, and the machine may be busy.
+        let first = loop {
+            let first = spawn(&model, turns(FOREVER));
+            eventually("it runs, or was refused", || {
+                model.load().in_flight == 1 || first.is_finished()
+            })
+            .await;
+            if !first.is_finished() {
+                break first;
+            }
+        };
+        let mut context = request(Duration::from_secs(60));
+        context.scheduling.queue_timeout = own.map(Duration::from_millis);
+        let started = Instant::now();
+        // No instance looks at the queue meanwhile.
+        let error = model.infer(&context, turns(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{settings}: {error}");
+        assert!(error.message().contains("queue timeout"), "{error}");
+        assert!(error.retry_after().is_some());
+        let took = started.elapsed();
+        let limit = Duration::from_millis(limit);
+        assert!(
+            took >= limit && took < limit + Duration::from_secs(10),
+            "{took:?}"
+        );
+        assert_eq!(model.load().queue_depth, 0, "its place is free");
+        // What runs is no longer in the queue, and has its deadline.
+        first.abort();
+        eventually("it is free", || is_idle(&model)).await;
+        let mut ran = None;
+        while ran.is_none() && started.elapsed() < Duration::from_secs(30) {
+            let answer = model.infer(&context, turns(100_000)).await;
+            ran = answer.ok().and_then(|answer| answer.timings.run_rows);
+        }
+        assert_eq!(ran, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn timings_say_where_the_time_went() {
+    let site = Site::new();
+    let settings = "[instances]\ncount = 1\n[batching]\nmax_rows = 3\ndelay_ms = 10000";
+    let model = site.serve(&onnx::slow_rows(20_000), settings);
+    let x = |value: f32| vec![floats("x", &[1, 2], &[value; 2])];
+    let context = request(Duration::from_secs(60));
+    let (one, two, three) = tokio::join!(
+        model.infer(&context, x(1.0)),
+        model.infer(&context, x(2.0)),
+        model.infer(&context, x(3.0))
+    );
+    let timings = [one, two, three].map(|answer| answer.unwrap().timings);
+    let runs: Vec<_> = timings
+        .iter()
+        .filter_map(|timings| timings.run_rows)
+        .collect();
+    assert_eq!(runs, [3], "the run is counted once");
+    for timing in timings {
+        assert_eq!(timing.compute_infer, timings[0].compute_infer);
+        assert!(!timing.compute_infer.is_zero() && !timing.compute_input.is_zero());
+        assert!(!timing.queue.is_zero() && timing.cache.is_none());
+    }
+
+    let inline = site.serve(&onnx::add(1.0), "");
+    let timings = inline.infer(&context, x(1.0)).await.unwrap().timings;
+    assert_eq!(
+        (timings.run_rows, timings.compute_input),
+        (Some(1), Duration::ZERO)
+    );
+    assert!(!timings.compute_infer.is_zero());
+}
+
+/// The turns that take about so long.
+async fn calibrate(model: &Arc<dyn Model>, time: Duration) -> i64 {
+    let started = Instant::now();
+    infer(model, turns(10_000)).await.unwrap();
+    let per_turn = started.elapsed().as_secs_f64() / 10_000.0;
+    (time.as_secs_f64() / per_turn) as i64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_times_the_load_is_shed_and_the_rest_is_quick() {
+    let site = Site::new();
+    let model = site.serve(&onnx::slow(), "[instances]\ncount = 1");
+    let turns_of_run = calibrate(&model, Duration::from_millis(10)).await;
+    for _ in 0..20 {
+        infer(&model, turns(turns_of_run)).await.unwrap();
+    }
+    let alone = model.load().latency;
+    let (mut tasks, mut shed) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    while begun.elapsed() < Duration::from_secs(2) {
+        ticks.tick().await;
+        let model_of_task = Arc::clone(&model);
+        tasks.push(tokio::spawn(async move {
+            let started = Instant::now();
+            let inputs = turns(turns_of_run);
+            let answer = model_of_task
+                .infer(&request(Duration::from_secs(60)), inputs)
+                .await;
+            (answer, started.elapsed())
+        }));
+    }
+    let mut accepted = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            (Ok(_), took) => accepted.push(took),
+            (Err(error), took) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                shed.push(took);
+            }
+        }
+    }
+    accepted.sort();
+    shed.sort();
+    assert!(shed.len() > accepted.len(), "{} were shed", shed.len());
+    assert!(
+        accepted.len() > 20,
+        "the instance worked: {}",
+        accepted.len()
+    );
+    // The very first wait until it is known that it is an overload; after that one run is before each, and its own.
+    let middle = accepted[accepted.len() / 2];
+    let pace = model.load().latency.max(alone);
+    assert!(
+        middle < pace * 4,
+        "half took up to {middle:?}, at {pace:?} a run"
+    );
+    let at_once = shed[shed.len() / 2];
+    assert!(at_once < pace, "refused after {at_once:?}");
+    // It is over at once.
+    eventually("the queue is empty", || is_idle(&model)).await;
+    for _ in 0..10 {
+        infer(&model, turns(turns_of_run)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_waits_its_turn_is_served() {
+    for settings in ["", "[batching]\nmax_rows = 32"] {
+        let site = Site::new();
+        let model = site.serve(&onnx::slow_rows(300), settings);
+        let clients: Vec<_> = (0..64_u8)
+            .map(|client| {
+                let model = Arc::clone(&model);
+                tokio::spawn(async move {
+                    for _ in 0..30 {
+                        let x = vec![floats("x", &[1, 2], &[f32::from(client); 2])];
+                        infer(&model, x).await?;
+                    }
+                    Ok::<_, wharf_core::Error>(())
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap().unwrap();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Models that share the cores.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use wharf_core::{Model, Tensor};
+
+use crate::support::{Site, eventually, floats, infer, onnx};
+
+fn turns(turns: i64) -> Vec<Tensor> {
+    vec![
+        floats("x", &[1, 64], &[1.0; 64]),
+        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
+    ]
+}
+
+/// How long a request of a quiet client takes on average.
+async fn ask(model: &Arc<dyn Model>, inputs: &[Tensor]) -> Duration {
+    let started = Instant::now();
+    for _ in 0..60 {
+        infer(model, inputs.to_vec()).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    started.elapsed() / 60
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_model_does_not_starve_a_quiet_one() {
+    let site = Site::new();
+    // Far more instances than cores, each with work all the time.
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let instances = 8 * cores;
+    let settings = format!(
+        "[instances]\ncount = {instances}\n[threads]\nintra = 1\n[batching]\nqueue_wait_ms = 600000"
+    );
+    let hot = site.serve(&onnx::slow(), &settings);
+    let quiet = site.serve(&onnx::slow(), "[instances]\ncount = 1");
+    let started = Instant::now();
+    infer(&quiet, turns(10_000)).await.unwrap();
+    let per_turn = started.elapsed() / 10_000;
+    let long = (Duration::from_millis(20).as_nanos() / per_turn.as_nanos().max(1)) as i64;
+    let (alone, long_alone) = (
+        ask(&quiet, &turns(long / 5)).await,
+        ask(&quiet, &turns(long)).await,
+    );
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..2 * instances)
+        .map(|_| {
+            let (hot, stop) = (Arc::clone(&hot), Arc::clone(&stop));
+            tokio::spawn(async move {
+                while !stop.load(Relaxed) {
+                    infer(&hot, turns(long)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    eventually("the hot model works", || {
+        hot.load().in_flight as usize >= cores && hot.load().queue_depth > 0
+    })
+    .await;
+    let beside = ask(&quiet, &turns(long / 5)).await;
+    let long_beside = hot.load().latency;
+    stop.store(true, Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    // Eight threads on a core would make each run take eight times as long, and the quiet one wait for its slice of them.
+    assert!(
+        long_beside < long_alone * 5,
+        "runs of the hot model take {long_beside:?}, {long_alone:?} alone"
+    );
+    assert!(
+        beside < alone * 5 + Duration::from_millis(10),
+        "requests of the quiet model take {beside:?}, {alone:?} alone"
+    );
+}

@@ -1,0 +1,67 @@
+//! Levels of priority.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wharf_core::{ErrorKind, Tensor};
+
+use crate::support::{Site, eventually, floats, infer, onnx, request};
+
+const LEVELS: &str =
+    "[instances]\ncount = 1\n[batching]\npriority_levels = 3\nqueue_wait_ms = 600000";
+
+fn turns(turns: i64) -> Vec<Tensor> {
+    vec![
+        floats("x", &[1, 64], &[1.0; 64]),
+        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
+    ]
+}
+
+#[tokio::test]
+async fn higher_levels_go_first_and_equal_ones_in_their_order() {
+    let site = Site::new();
+    let model = site.serve(&onnx::slow(), LEVELS);
+    let first = tokio::spawn({
+        let model = Arc::clone(&model);
+        async move { infer(&model, turns(1_000_000_000_000)).await }
+    });
+    eventually("the first runs", || model.load().in_flight == 1).await;
+    let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+    // The default is the middle one.
+    let levels = [Some(3), Some(1), None, Some(2), Some(3), Some(1)];
+    for (index, level) in levels.into_iter().enumerate() {
+        let (model_of_task, done) = (Arc::clone(&model), done.clone());
+        tokio::spawn(async move {
+            let mut context = request(Duration::from_secs(60));
+            context.scheduling.priority = level.and_then(NonZeroU32::new);
+            // Long enough that the answers come one after another.
+            model_of_task.infer(&context, turns(2000)).await.unwrap();
+            done.send(index).unwrap();
+        });
+        eventually("it waits", || model.load().queue_depth as usize > index).await;
+    }
+    first.abort();
+    let mut found = Vec::new();
+    for _ in levels {
+        found.push(order.recv().await.unwrap());
+    }
+    assert_eq!(found, [1, 5, 2, 3, 0, 4]);
+}
+
+#[tokio::test]
+async fn a_level_that_is_not_there_is_the_clients_fault() {
+    let site = Site::new();
+    let mut context = request(Duration::from_secs(60));
+    context.scheduling.priority = NonZeroU32::new(4);
+    let model = site.serve(&onnx::slow(), LEVELS);
+    let error = model.infer(&context, turns(1)).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.field()),
+        (ErrorKind::InvalidArgument, Some("parameters.priority"))
+    );
+    assert!(error.message().contains("1 to 3"), "{error}");
+    // A model without levels does not look.
+    let model = site.serve(&onnx::slow(), "");
+    model.infer(&context, turns(1)).await.unwrap();
+}
