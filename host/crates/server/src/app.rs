@@ -2,17 +2,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use axum::extract::Extension;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::request::Parts;
+use http::request;
 use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 use wharf_core::{Error, ErrorKind};
@@ -21,12 +22,18 @@ use wharf_serving::Serving;
 use crate::budget::BodyBudget;
 use crate::config::Limits;
 use crate::connection::Watch;
-use crate::endpoint::{Endpoint, Surface};
+use crate::endpoint::{Endpoint, Surface, Target};
+use crate::grpc::GrpcBody;
 use crate::infer;
 use crate::metrics::Metrics;
+use crate::oip::logging::LogControl;
+use crate::oip::rest;
+use crate::oip::shared_memory::SharedMemory;
+use crate::oip::tracing::Tracing;
 use crate::problem::Problem;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::trace::{record_answer, request_span};
+use crate::unread::{Lent, settle};
 
 /// What a listener serves.
 pub(crate) struct App {
@@ -37,10 +44,31 @@ pub(crate) struct App {
     pub(crate) bodies: Arc<BodyBudget>,
     pub(crate) metrics: Metrics,
     pub(crate) ids: RequestIds,
-    /// Whether spans are exported.
-    pub(crate) traces: bool,
+    /// Which requests get a span.
+    pub(crate) tracing: Tracing,
+    /// The log, where clients may see its settings.
+    pub(crate) logging: Option<Arc<dyn LogControl>>,
+    /// What clients put their tensors in, in place of requests.
+    pub(crate) shared_memory: SharedMemory,
+    /// Whether clients may change what is served and how: `server.management`.
+    pub(crate) management: bool,
     /// What is asked for seldom. Inference does not go through it: matching and boxing cost what a small model costs.
     pub(crate) router: axum::Router,
+}
+
+/// What the handlers of its own router get of a listener's application.
+#[derive(Clone)]
+pub(crate) struct AppHandle(pub(crate) Weak<App>);
+
+impl AppHandle {
+    /// The application.
+    ///
+    /// # Errors
+    /// `Unavailable` where it ended: then nobody waits for the answer.
+    pub(crate) fn get(&self) -> Result<Arc<App>, Error> {
+        let ended = || Error::new(ErrorKind::Unavailable, "the server ends; try another one");
+        self.0.upgrade().ok_or_else(ended)
+    }
 }
 
 /// The id of the request, for handlers of the router.
@@ -50,23 +78,25 @@ pub(crate) struct RequestId(pub(crate) Arc<str>);
 impl App {
     /// Answers a request.
     pub(crate) async fn handle(
-        &self,
+        self: &Arc<Self>,
         watch: &Watch,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let begun = watch.begin();
         let (parts, body) = request.into_parts();
+        let (version, mut body) = (parts.version, Some(body));
         let id = self.ids.of(&parts.headers);
-        let (endpoint, _) = self.surface.find(parts.uri.path());
+        let (endpoint, target) = self.surface.find(parts.uri.path());
         let mut recording = self.metrics.request(&parts.method, endpoint.template);
 
-        let span = self.traces.then(|| request_span(&parts, endpoint, &id));
+        let traced = self.tracing.sample(target.map(Target::name));
+        let span = traced.then(|| request_span(&parts, endpoint, &id));
         let answering = async {
             // Before anything of it is believed.
             if begun.is_ambiguous {
                 return Err(Problem::AmbiguousLength);
             }
-            self.dispatch(endpoint, parts, body, &id).await
+            self.dispatch(endpoint, parts, &mut body, &id).await
         };
         // A panic would take the connection with it, and the other requests of an HTTP/2 connection.
         let answering = AssertUnwindSafe(answering).catch_unwind();
@@ -80,6 +110,7 @@ impl App {
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
+        settle(version, body, &mut response).await;
         recording.answered(response.status());
         if let Some(span) = &span {
             record_answer(span, response.status());
@@ -87,24 +118,44 @@ impl App {
         response
     }
 
+    /// Refuses what only those may do who run the server.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where clients of this listener may not.
+    pub(crate) fn check_management(&self) -> Result<(), Error> {
+        if self.management {
+            return Ok(());
+        }
+        let message =
+            "clients may not change this server; server.management = true in wharf.toml lets them";
+        Err(Error::new(ErrorKind::PermissionDenied, message))
+    }
+
     async fn dispatch(
-        &self,
+        self: &Arc<Self>,
         endpoint: Endpoint,
-        parts: Parts,
-        body: Incoming,
+        parts: request::Parts,
+        body: &mut Option<Incoming>,
         id: &Arc<str>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        if let (_, Some(_)) = self.surface.find(parts.uri.path()) {
+        let gone = || Error::internal("the body is taken once");
+        if let (_, Some(target)) = self.surface.find(parts.uri.path()) {
             if parts.method != Method::POST {
                 return Err(Problem::MethodNotAllowed {
                     allow: endpoint.allow,
                 });
             }
-            return infer::infer(self, parts, body, id).await;
+            let body = body.as_mut().ok_or_else(gone)?;
+            return match target {
+                Target::Route(_) => infer::infer(self, parts, body, id).await,
+                Target::Model { .. } => rest::infer(self, parts, body, id).await,
+            };
         }
-        let mut request = Request::from_parts(parts, axum::body::Body::new(body));
+        let (lent, back) = Lent::new(body.take().ok_or_else(gone)?);
+        let mut request = Request::from_parts(parts, axum::body::Body::new(lent));
         request.extensions_mut().insert(RequestId(Arc::clone(id)));
         let Ok(response) = self.router.clone().oneshot(request).await;
+        *body = back.await.ok();
         Ok(response.map(AnswerBody::Routed))
     }
 }
@@ -135,10 +186,38 @@ pub(crate) fn refuse(problem: &Problem, id: &RequestId) -> axum::response::Respo
     problem.respond(&id.0).map(axum::body::Body::from)
 }
 
-/// The body of an answer: whole, or as the router made it.
+/// The body of an answer: whole, in parts, as the router made it, or of a call.
 pub(crate) enum AnswerBody {
     Whole(Full<Bytes>),
+    /// One after the other, so that large ones are not copied.
+    Parts(Parts),
     Routed(axum::body::Body),
+    Grpc(GrpcBody),
+}
+
+/// The parts of a body that are still to be sent.
+pub(crate) struct Parts {
+    parts: smallvec::IntoIter<[Bytes; 2]>,
+    left: u64,
+}
+
+impl From<SmallVec<[Bytes; 2]>> for AnswerBody {
+    fn from(mut parts: SmallVec<[Bytes; 2]>) -> Self {
+        // A frame with nothing in it would be a mistake in HTTP/2.
+        parts.retain(|part| !part.is_empty());
+        Self::Parts(Parts {
+            left: parts.iter().map(|part| part.len() as u64).sum(),
+            parts: parts.into_iter(),
+        })
+    }
+}
+
+impl Parts {
+    fn next(&mut self) -> Option<Bytes> {
+        let part = self.parts.next()?;
+        self.left -= part.len() as u64;
+        Some(part)
+    }
 }
 
 impl From<Bytes> for AnswerBody {
@@ -160,6 +239,8 @@ impl Body for AnswerBody {
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
             Self::Routed(body) => Pin::new(body).poll_frame(cx),
+            Self::Parts(parts) => Poll::Ready(parts.next().map(|part| Ok(Frame::data(part)))),
+            Self::Grpc(body) => body.poll(cx).map(|frame| frame.map(Ok)),
         }
     }
 
@@ -167,6 +248,8 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(body) => body.is_end_stream(),
             Self::Routed(body) => body.is_end_stream(),
+            Self::Parts(parts) => parts.left == 0,
+            Self::Grpc(body) => body.is_over(),
         }
     }
 
@@ -174,6 +257,8 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(body) => body.size_hint(),
             Self::Routed(body) => body.size_hint(),
+            Self::Parts(parts) => SizeHint::with_exact(parts.left),
+            Self::Grpc(_) => SizeHint::default(),
         }
     }
 }

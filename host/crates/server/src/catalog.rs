@@ -10,11 +10,13 @@ use serde::Serialize;
 use wharf_core::{Model, PluginInfo, TensorSpec};
 use wharf_serving::{Route, RouteInput, Serving, StageSpec};
 
-use crate::app::with_fallbacks;
+use crate::app::{AppHandle, with_fallbacks};
 use crate::endpoint::Surface;
+use crate::oip::documents::dims;
+use crate::oip::rest::management;
 
 /// The paths that are asked for seldom.
-pub(crate) fn router(serving: Serving) -> axum::Router {
+pub(crate) fn router(serving: Serving, app: &AppHandle) -> axum::Router {
     let router = axum::Router::new()
         .route("/", get(index))
         .route("/v1/routes", get(routes))
@@ -22,7 +24,8 @@ pub(crate) fn router(serving: Serving) -> axum::Router {
         .route("/v1/plugins", get(plugins))
         .route("/v2/health/live", get(async || StatusCode::OK))
         .route("/v2/health/ready", get(ready))
-        .with_state(serving);
+        .with_state(serving)
+        .merge(management::router(app));
     with_fallbacks(Surface::Public, router)
 }
 
@@ -41,7 +44,7 @@ struct Index {
     version: &'static str,
     ready: bool,
     generation: u64,
-    endpoints: [&'static str; 6],
+    endpoints: Vec<&'static str>,
 }
 
 async fn index(State(serving): State<Serving>) -> Json<Index> {
@@ -57,7 +60,11 @@ async fn index(State(serving): State<Serving>) -> Json<Index> {
             "GET /v1/plugins",
             "GET /v2/health/live",
             "GET /v2/health/ready",
-        ],
+            "POST /v2/models/{model}[/versions/{version}]/infer",
+        ]
+        .into_iter()
+        .chain(management::ENDPOINTS)
+        .collect(),
     })
 }
 
@@ -160,11 +167,10 @@ struct TensorDocument {
 }
 
 fn tensor_document(spec: &TensorSpec) -> TensorDocument {
-    let size = |size: &Option<u64>| size.and_then(|size| size.try_into().ok()).unwrap_or(-1);
     TensorDocument {
         name: spec.name.to_string(),
         datatype: spec.datatype.name(),
-        shape: spec.shape.iter().map(size).collect(),
+        shape: dims(&spec.shape),
     }
 }
 

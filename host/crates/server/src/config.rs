@@ -35,6 +35,9 @@ pub struct Config {
     pub max_headers: usize,
     /// Requests that one HTTP/2 connection may have open at one time.
     pub max_concurrent_streams: u32,
+    /// Whether clients may load and unload models, register shared memory, and change the settings of log and traces. By
+    /// default only where `listen` is an address that this machine alone can reach.
+    pub management: Option<bool>,
 }
 
 impl Default for Config {
@@ -53,6 +56,7 @@ impl Default for Config {
             max_header_bytes: 16 << 10,
             max_headers: 100,
             max_concurrent_streams: 256,
+            management: None,
         }
     }
 }
@@ -92,6 +96,12 @@ impl Config {
     /// Where one is outside its range.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.limits().map(drop)
+    }
+
+    /// Whether clients may change the server.
+    pub(crate) fn management(&self) -> bool {
+        let is_local = self.listen.ip().to_canonical().is_loopback();
+        self.management.unwrap_or(is_local)
     }
 
     pub(crate) fn limits(&self) -> Result<Limits, ConfigError> {
@@ -196,6 +206,22 @@ mod tests {
             ..config
         };
         assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn only_this_machine_may_change_the_server_by_default() {
+        let allowed = |listen: &str, management| {
+            let config = Config {
+                listen: listen.parse().unwrap(),
+                management,
+                ..Config::default()
+            };
+            config.management()
+        };
+        assert!(allowed("127.0.0.1:0", None) && allowed("[::1]:0", None));
+        assert!(allowed("[::ffff:127.0.0.1]:0", None));
+        assert!(!allowed("0.0.0.0:0", None) && !allowed("[::]:0", None));
+        assert!(allowed("0.0.0.0:0", Some(true)) && !allowed("127.0.0.1:0", Some(false)));
     }
 
     #[test]

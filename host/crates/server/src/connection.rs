@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{AnswerBody, App};
 use crate::config::Limits;
+use crate::grpc::{self, Connected};
 use stream::Stream;
 pub(crate) use watch::Watch;
 use watch::{Overdue, Ticker};
@@ -103,7 +104,8 @@ impl Protocols {
             }
             Ok(Ok((Protocol::Http2, prefix, socket))) => {
                 let io = TokioIo::new(Stream::http2(socket, prefix, Arc::clone(&watch)));
-                let connection = self.http2.serve_connection(io, self.service(&watch));
+                let service = self.service_http2(&watch, ending);
+                let connection = self.http2.serve_connection(io, service);
                 self.drive(connection, &watch, ending).await
             }
         };
@@ -131,6 +133,35 @@ impl Protocols {
         service_fn(move |request: Request<Incoming>| {
             let (app, watch) = (Arc::clone(&app), Arc::clone(&watch));
             async move { Ok::<Response<AnswerBody>, _>(app.handle(&watch, request).await) }
+        })
+    }
+
+    /// As [`Self::service`], where calls of gRPC may be among the requests.
+    fn service_http2(
+        &self,
+        watch: &Arc<Watch>,
+        ending: &Ending,
+    ) -> impl hyper::service::HttpService<
+        Incoming,
+        ResBody = AnswerBody,
+        Error = std::convert::Infallible,
+        Future: Send + 'static,
+    > + use<> {
+        let connected = Arc::new(Connected {
+            app: Arc::clone(&self.app),
+            watch: Arc::clone(watch),
+            drain: ending.drain.clone(),
+        });
+        service_fn(move |request: Request<Incoming>| {
+            let connected = Arc::clone(&connected);
+            async move {
+                let response = if grpc::is_call(&connected, &request) {
+                    grpc::handle(connected, request).await
+                } else {
+                    connected.app.handle(&connected.watch, request).await
+                };
+                Ok::<Response<AnswerBody>, _>(response)
+            }
         })
     }
 

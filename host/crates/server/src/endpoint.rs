@@ -1,5 +1,7 @@
 //! The paths of both listeners, by what metrics and traces call them. A path that a client made up is none of them.
 
+use crate::oip::rest::management;
+
 /// A path and the methods that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
@@ -14,10 +16,52 @@ pub(crate) const UNKNOWN: Endpoint = Endpoint {
     allow: "",
 };
 
-pub(crate) const INFER: Endpoint = Endpoint {
-    template: "/v1/infer/{route}",
-    allow: "POST",
-};
+/// Where inference is asked for. Each has a series of its own for what goes well.
+pub(crate) const INFER: [Endpoint; 3] = [
+    post("/v1/infer/{route}"),
+    post("/v2/models/{model}/infer"),
+    post("/v2/models/{model}/versions/{version}/infer"),
+];
+
+const fn post(template: &'static str) -> Endpoint {
+    let allow = "POST";
+    Endpoint { template, allow }
+}
+
+/// What an inference is asked of, as the path has it: nothing of it is checked yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    /// A route, in the native protocol.
+    Route(&'a str),
+    /// A model, in the Open Inference Protocol, with the version where the path names one.
+    Model {
+        name: &'a str,
+        version: Option<&'a str>,
+    },
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn name(self) -> &'a str {
+        match self {
+            Self::Route(name) | Self::Model { name, .. } => name,
+        }
+    }
+
+    /// Whatever lies between is the name: one with a slash is refused as a name, and is no other path.
+    fn model(path: &'a str) -> Option<(Endpoint, Self)> {
+        let path = path.strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
+        Some(match path.split_once("/versions/") {
+            None => {
+                let (name, version) = (path, None);
+                (INFER[1], Self::Model { name, version })
+            }
+            Some((name, version)) => {
+                let version = Some(version);
+                (INFER[2], Self::Model { name, version })
+            }
+        })
+    }
+}
 
 /// Which listener a path is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +78,18 @@ impl Surface {
         }
     }
 
-    /// The endpoint of a path; for inference with the name of the route, unchecked.
-    pub(crate) fn find(self, path: &str) -> (Endpoint, Option<&str>) {
-        if self == Self::Public
-            && let Some(route) = path.strip_prefix("/v1/infer/")
-        {
-            return (INFER, Some(route));
+    /// The endpoint of a path; for inference with what it is asked of.
+    pub(crate) fn find(self, path: &str) -> (Endpoint, Option<Target<'_>>) {
+        if self == Self::Public {
+            if let Some(route) = path.strip_prefix("/v1/infer/") {
+                return (INFER[0], Some(Target::Route(route)));
+            }
+            if let Some((endpoint, target)) = Target::model(path) {
+                return (endpoint, Some(target));
+            }
+            if let Some(endpoint) = management::endpoint(path) {
+                return (endpoint, None);
+            }
         }
         let endpoint = |template, allow| (Endpoint { template, allow }, None);
         const READ: &str = "GET, HEAD";
@@ -67,8 +117,27 @@ mod tests {
         let template = |surface: Surface, path| surface.find(path).0.template;
         assert_eq!(
             Surface::Public.find("/v1/infer/iris"),
-            (INFER, Some("iris"))
+            (INFER[0], Some(Target::Route("iris")))
         );
+        let model = |name, version| Some(Target::Model { name, version });
+        for (path, index, target) in [
+            ("/v2/models/iris/infer", 1, model("iris", None)),
+            ("/v2/models/a/b/infer", 1, model("a/b", None)),
+            ("/v2/models//infer", 1, model("", None)),
+            (
+                "/v2/models/iris/versions/stable/infer",
+                2,
+                model("iris", Some("stable")),
+            ),
+            (
+                "/v2/models/iris/versions/../../1/infer",
+                2,
+                model("iris", Some("../../1")),
+            ),
+        ] {
+            assert_eq!(Surface::Public.find(path), (INFER[index], target));
+            assert_eq!(Surface::Admin.find(path), (UNKNOWN, None));
+        }
         assert_eq!(template(Surface::Admin, "/v1/infer/iris"), "");
         assert_eq!(template(Surface::Admin, "/metrics"), "/metrics");
         assert_eq!(template(Surface::Public, "/metrics"), "");

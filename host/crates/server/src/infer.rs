@@ -15,26 +15,27 @@ use wharf_serving::{Outcome, Route, RouteInput};
 
 use crate::app::{AnswerBody, App};
 use crate::body::collect;
+use crate::endpoint::Target;
 use crate::json::{self, Batch, Inputs};
 use crate::problem::Problem;
 use content::Coding;
 
 /// JSON above this size is read and written on a thread that may block: at some 200 MB/s, it takes longer than a
 /// neighbour should wait.
-const INLINE_BYTES: usize = 256 << 10;
+pub(crate) const INLINE_BYTES: usize = 256 << 10;
 
 /// Answers a request for inference.
 pub(crate) async fn infer(
     app: &App,
     parts: Parts,
-    body: Incoming,
+    body: &mut Incoming,
     id: &Arc<str>,
 ) -> Result<Response<AnswerBody>, Problem> {
     // One snapshot from here to the end: a reload meanwhile does not concern this request. It is kept although the route is
     // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
-    let (_, name) = app.surface.find(parts.uri.path());
-    let name = name.unwrap_or_default();
+    let (_, target) = app.surface.find(parts.uri.path());
+    let name = target.map_or("", Target::name);
     let Some(route) = snapshot.route(name) else {
         return Err(unknown_route(app, name).into());
     };
@@ -120,7 +121,7 @@ async fn answer(outcome: Outcome, batch: Batch) -> Result<Response<AnswerBody>, 
 }
 
 /// Runs what computes for long where it delays nobody.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)

@@ -1,4 +1,4 @@
-//! Tensors as JSON: `{"input": ..}` -> `{"output": ..}`.
+//! Tensors as JSON: `{"input": ..}` -> `{"output": ..}`, and what other documents read and write tensors with.
 //!
 //! - A model with one input takes its array as `input`; the nesting of the arrays is the shape. A model with several takes
 //!   an object with one array for each name, as `input` or `inputs`; a model with one may be given so too.
@@ -9,12 +9,24 @@
 //! - One output is `{"output": [..]}`; several are `{"output": {"name": [..], ..}}`. Values that JSON has no number for
 //!   (not a number, infinities) are `null`.
 
+mod cursor;
+mod fault;
+mod number;
+
 mod array;
 mod decode;
 mod encode;
 
+pub(crate) use array::shaped;
+pub(crate) use cursor::{Cursor, Plain};
 pub(crate) use decode::{Inputs, decode};
-pub(crate) use encode::{Batch, encode};
+pub(crate) use encode::{Batch, encode, write_elements, write_text};
+pub(crate) use fault::{Fault, Unplaced};
+
+/// What a message repeats of a name that a client made up.
+pub(crate) fn shorten(name: &str) -> String {
+    name.chars().take(64).collect()
+}
 
 #[cfg(test)]
 mod tests;

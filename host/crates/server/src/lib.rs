@@ -3,8 +3,8 @@
 //! The only crate that knows status codes. What is served is `wharf-serving`'s business: this crate decodes what a client
 //! sent, runs a route, and encodes what came of it. The reading order is the order of the modules.
 //!
-//! Public listener: `POST /v1/infer/{route}`, `GET /v1/routes`, `/v1/models`, `/v1/plugins`, `/v2/health/live` and
-//! `/v2/health/ready`. Admin listener: `GET /metrics`, `GET /admin/snapshot`, `POST /admin/reload`.
+//! Public listener: `POST /v1/infer/{route}`, `GET /v1/routes`, `/v1/models` and `/v1/plugins`, the Open Inference Protocol
+//! under `/v2` and over gRPC. Admin listener: `GET /metrics`, `GET /admin/snapshot`, `POST /admin/reload`.
 
 mod config;
 mod server;
@@ -15,6 +15,7 @@ mod app;
 mod endpoint;
 mod request_id;
 mod trace;
+mod unread;
 
 mod body;
 mod budget;
@@ -23,12 +24,19 @@ mod json;
 
 mod oip;
 
+mod grpc;
+pub mod inference;
+
 mod admin;
 mod catalog;
 
 mod metrics;
 mod problem;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 pub use config::{Config, ConfigError};
+pub use oip::logging::{LogControl, LogLevels};
 pub use problem::{Status, status};
 pub use server::{BindError, Observability, Server};

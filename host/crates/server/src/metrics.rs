@@ -1,21 +1,27 @@
 //! What the server measures, by the semantic conventions of OpenTelemetry for HTTP servers.
 
+mod rpc;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundHistogram, Counter, Histogram, Meter};
 
 use crate::endpoint::INFER;
+use crate::grpc::Method as Call;
+use rpc::Calls;
+pub(crate) use rpc::code_name;
 
 /// The instruments of one listener.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     duration: Histogram<f64>,
     /// The series of inferences that went well, found once: looking it up costs more than the rest of the recording.
-    inferred: BoundHistogram<f64>,
+    inferred: [BoundHistogram<f64>; INFER.len()],
+    calls: Calls,
     refused: Counter<u64>,
     gauges: Arc<Gauges>,
 }
@@ -62,8 +68,10 @@ impl Metrics {
             .with_boundaries(SECONDS.to_vec())
             .build();
         Self {
-            inferred: duration.bind(&attributes_of("POST", INFER.template, 200)),
+            inferred: INFER
+                .map(|endpoint| duration.bind(&attributes_of("POST", endpoint.template, 200))),
             duration,
+            calls: Calls::new(meter),
             refused: meter
                 .u64_counter("http.server.refused_connections")
                 .with_description("Connections that were closed because max_connections were open")
@@ -83,6 +91,21 @@ impl Metrics {
             // What a request comes to whose client leaves.
             status: 499,
         }
+    }
+
+    /// Notes that a gRPC call began.
+    pub(crate) fn enter(&self) {
+        self.gauges.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that a gRPC call ended.
+    pub(crate) fn leave(&self) {
+        self.gauges.requests.fetch_sub(1, Relaxed);
+    }
+
+    /// Records a gRPC call by its status code. Without a method, it is one that no service has.
+    pub(crate) fn call(&self, method: Option<Call>, code: u8, duration: Duration) {
+        self.calls.record(method, code, duration);
     }
 
     pub(crate) fn connection(&self) -> Open<'_> {
@@ -154,8 +177,13 @@ impl Drop for Recording<'_> {
     fn drop(&mut self) {
         self.metrics.gauges.requests.fetch_sub(1, Relaxed);
         let seconds = self.started.elapsed().as_secs_f64();
-        if (self.method, self.route, self.status) == ("POST", INFER.template, 200) {
-            return self.metrics.inferred.record(seconds);
+        if (self.method, self.status) == ("POST", 200) {
+            let templates = INFER.iter().zip(&self.metrics.inferred);
+            for (endpoint, inferred) in templates {
+                if endpoint.template == self.route {
+                    return inferred.record(seconds);
+                }
+            }
         }
         let attributes = attributes_of(self.method, self.route, self.status);
         // The convention leaves the route out where none matched.
@@ -209,6 +237,11 @@ mod tests {
         series
     }
 
+    fn sorted<const N: usize>(mut series: [(String, u64); N]) -> [(String, u64); N] {
+        series.sort();
+        series
+    }
+
     #[test]
     fn unknown_names_mint_no_series() {
         let exporter = InMemoryMetricExporter::default();
@@ -220,6 +253,9 @@ mod tests {
             ("POST", "/v1/infer/a", 200),
             ("POST", "/v1/infer/b", 200),
             ("POST", "/v1/infer/made-up", 404),
+            ("POST", "/v2/models/a/infer", 200),
+            ("POST", "/v2/models/made-up/infer", 200),
+            ("POST", "/v2/models/a/versions/made-up/infer", 404),
             ("MADEUP", "/made/up", 404),
             ("UP-MADE", "/up/made", 404),
         ] {
@@ -228,7 +264,7 @@ mod tests {
             recording.answered(StatusCode::from_u16(status).unwrap());
         }
         // The client left.
-        drop(metrics.request(&Method::POST, INFER.template));
+        drop(metrics.request(&Method::POST, INFER[0].template));
         provider.force_flush().unwrap();
         let expected = [
             (
@@ -244,13 +280,26 @@ mod tests {
                 1,
             ),
             (
+                "http.request.method=POST http.response.status_code=200 http.route=/v2/models/{model}/infer",
+                2,
+            ),
+            // Found before anything was recorded.
+            (
+                "http.request.method=POST http.response.status_code=200 http.route=/v2/models/{model}/versions/{version}/infer",
+                0,
+            ),
+            (
+                "http.request.method=POST http.response.status_code=404 http.route=/v2/models/{model}/versions/{version}/infer",
+                1,
+            ),
+            (
                 "http.request.method=_OTHER http.response.status_code=404",
                 2,
             ),
         ];
         assert_eq!(
             series(&exporter),
-            expected.map(|(series, count)| (series.to_owned(), count))
+            sorted(expected.map(|(series, count)| (series.to_owned(), count)))
         );
         assert_eq!(metrics.gauges.requests.load(Relaxed), 0);
     }

@@ -4,6 +4,17 @@
 //! Every route is a model of the protocol. One that takes a body has the input `body`, and one whose last stage gives a body
 //! has the output `body`: `BYTES` of the shape `[1]`, with the media type as the parameter `content_type`.
 
+pub(crate) mod classify;
+pub(crate) mod documents;
+pub(crate) mod inputs;
+pub(crate) mod logging;
+pub(crate) mod parameters;
+pub(crate) mod repository;
+pub(crate) mod rest;
+pub(crate) mod shared_memory;
+pub(crate) mod statistics;
+pub(crate) mod tracing;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +22,17 @@ use wharf_core::{
     Body, Datatype, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext, Result,
     Scheduling, Tensor,
 };
-use wharf_serving::{Missing, Route, Snapshot};
+use wharf_serving::{Missing, Outcome, Route, Snapshot};
 
 use crate::app::App;
+use crate::infer::blocking;
+use crate::json::shorten;
+use classify::classify;
 
 /// The name of the input and the output that stand for a body.
 pub(crate) const BODY: &str = "body";
+/// The most outputs that a request may ask for: more than any model has.
+const MAX_OUTPUTS: usize = 1024;
 
 /// A request for inference.
 #[derive(Debug)]
@@ -83,7 +99,7 @@ pub(crate) struct Output {
 /// What a request is for: found once, and kept to its end.
 pub(crate) struct Resolved {
     /// Kept although the route is taken out of it: so the reaper, and never a request, drops the last reference.
-    pub(crate) _snapshot: Arc<Snapshot>,
+    snapshot: Arc<Snapshot>,
     pub(crate) route: Arc<Route>,
 }
 
@@ -96,16 +112,18 @@ pub(crate) fn resolve(app: &App, name: &str, version: Option<&str>) -> Result<Re
     let version = version.filter(|version| !version.is_empty());
     let route = match snapshot.endpoint(name, version) {
         Ok(route) => Arc::clone(route),
-        Err(missing) => return Err(explain(app, name, missing)),
+        Err(missing) => return Err(explain(app, name, version, missing)),
     };
-    Ok(Resolved {
-        _snapshot: snapshot,
-        route,
-    })
+    Ok(Resolved { snapshot, route })
 }
 
-fn explain(app: &App, name: &str, missing: Missing) -> Error {
+fn explain(app: &App, name: &str, version: Option<&str>, missing: Missing) -> Error {
+    let is_label = version.is_none_or(|version| Name::new(version).is_ok());
     match (Name::new(name), missing) {
+        (Ok(_), Missing::Version(_)) if !is_label => {
+            let message = "a version is a number, or a label like stable";
+            Error::invalid("version", message)
+        }
         (Err(InvalidName), _) => Error::invalid("model", InvalidName.to_string()),
         (Ok(_), Missing::Name) if !app.serving.ready() => Error::new(
             ErrorKind::Unavailable,
@@ -124,73 +142,146 @@ fn explain(app: &App, name: &str, missing: Missing) -> Error {
     }
 }
 
-/// Runs a request whose inputs are there. `limit` is the client's own deadline, where it has one.
+/// Who asks.
+pub(crate) struct Caller<'a> {
+    /// The id of the request.
+    pub(crate) id: &'a Arc<str>,
+    pub(crate) headers: Headers,
+    /// What is left of the client's own time, where it has one.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Runs a request whose inputs are there.
 ///
 /// # Errors
-/// As [`Route::run`]; `InvalidArgument` with the output as the field where a client asks for what there is not.
+/// As [`Route::run`]; `InvalidArgument` with the output as the field where a client asks for what there is not, or where
+/// shared memory does not take it.
 pub(crate) async fn infer(
+    app: &Arc<App>,
     resolved: &Resolved,
-    id: &Arc<str>,
-    headers: Headers,
-    limit: Option<Duration>,
+    caller: Caller<'_>,
     request: InferRequest,
 ) -> Result<InferResponse> {
+    check_outputs(&request.outputs)?;
     let route = &resolved.route;
+    let limit = caller.limit;
     let time = limit.map_or(route.timeout(), |limit| limit.min(route.timeout()));
     let context = Arc::new(RequestContext {
-        id: Arc::clone(id),
+        id: Arc::clone(caller.id),
         route: route.name().shared(),
         tenant: None,
-        headers,
+        headers: caller.headers,
         deadline: Instant::now() + time,
         scheduling: request.scheduling,
     });
     let outcome = route.run(&context, request.input).await?;
+    let model_version = outcome.version;
+    let outputs = resolved.select(outcome, &request.outputs)?;
     Ok(InferResponse {
         model_name: route.name().shared(),
-        model_version: outcome.version,
+        model_version,
         id: request.id,
-        outputs: select(outcome.payload, &request.outputs)?,
+        outputs: share(app, outputs).await?,
     })
 }
 
-/// Takes the outputs that were asked for, in that order.
-fn select(payload: Payload, requested: &[RequestedOutput]) -> Result<Vec<Output>> {
-    let (tensors, content_type) = match payload {
-        Payload::Tensors(tensors) => (tensors, None),
-        Payload::Body(body) => {
-            let (tensor, media_type) = from_body(&body)?;
-            (vec![tensor], Some(media_type))
-        }
-    };
-    let plain = |tensor: Tensor| Output {
-        tensor,
-        binary: None,
-        content_type: content_type.clone(),
-        shared_memory: None,
-    };
-    if requested.is_empty() {
-        return Ok(tensors.into_iter().map(plain).collect());
+/// Checks what can be said of the outputs before anything is computed: each may become an answer as large as the tensor.
+fn check_outputs(requested: &[RequestedOutput]) -> Result<()> {
+    if requested.len() > MAX_OUTPUTS {
+        let message = format!("asks for more than {MAX_OUTPUTS} outputs");
+        return Err(Error::invalid("outputs", message));
     }
-    requested
-        .iter()
-        .map(|wanted| {
-            let tensor = tensors
-                .iter()
-                .find(|tensor| tensor.name() == wanted.name)
-                .ok_or_else(|| unknown_output(&wanted.name, &tensors))?;
-            Ok(Output {
-                binary: wanted.binary,
-                ..plain(tensor.clone())
+    for (index, output) in requested.iter().enumerate() {
+        if requested[..index]
+            .iter()
+            .any(|other| other.name == output.name)
+        {
+            let field = format!("outputs.{}", shorten(&output.name));
+            return Err(Error::invalid(field, "is asked for twice"));
+        }
+    }
+    Ok(())
+}
+
+impl Resolved {
+    /// Takes the outputs that were asked for, in that order.
+    fn select(&self, outcome: Outcome, requested: &[RequestedOutput]) -> Result<Vec<Output>> {
+        let (tensors, content_type) = match outcome.payload {
+            Payload::Tensors(tensors) => (tensors, None),
+            Payload::Body(body) => {
+                let (tensor, media_type) = from_body(&body)?;
+                (vec![tensor], Some(media_type))
+            }
+        };
+        let plain = |tensor: Tensor| Output {
+            tensor,
+            binary: None,
+            content_type: content_type.clone(),
+            shared_memory: None,
+        };
+        if requested.is_empty() {
+            return Ok(tensors.into_iter().map(plain).collect());
+        }
+        let model = self
+            .snapshot
+            .model(&outcome.model.shared(), Some(outcome.version));
+        let classes = |name: &str| {
+            let mut outputs = model?.info().outputs.iter();
+            outputs.find(|spec| &*spec.name == name)?.classes.as_deref()
+        };
+        requested
+            .iter()
+            .map(|wanted| {
+                let name = &*wanted.name;
+                let tensor = tensors
+                    .iter()
+                    .find(|tensor| tensor.name() == name)
+                    .ok_or_else(|| unknown_output(name, &tensors))?;
+                let tensor = match wanted.classification {
+                    Some(count) => classify(tensor, classes(name), count)?,
+                    None => tensor.clone(),
+                };
+                Ok(Output {
+                    binary: wanted.binary,
+                    shared_memory: wanted.shared_memory.clone(),
+                    ..plain(tensor)
+                })
             })
-        })
-        .collect()
+            .collect()
+    }
+}
+
+/// Writes what is to go to shared memory.
+async fn share(app: &Arc<App>, outputs: Vec<Output>) -> Result<Vec<Output>> {
+    let size = |output: &Output| match output.shared_memory {
+        Some(_) => output.tensor.data().len() as u64,
+        None => 0,
+    };
+    let total: u64 = outputs.iter().map(size).sum();
+    if outputs.iter().all(|output| output.shared_memory.is_none()) {
+        return Ok(outputs);
+    }
+    let app = Arc::clone(app);
+    let write = move || {
+        for output in &outputs {
+            if let Some(region) = &output.shared_memory {
+                let written = app.shared_memory.write(region, output.tensor.data());
+                let field = || format!("outputs.{}", output.tensor.name());
+                written.map_err(|error| error.with_field(field()))?;
+            }
+        }
+        Ok(outputs)
+    };
+    if total <= shared_memory::INLINE_BYTES {
+        return write();
+    }
+    blocking(write).await
 }
 
 fn unknown_output(name: &str, tensors: &[Tensor]) -> Error {
     let there: Vec<&str> = tensors.iter().map(Tensor::name).collect();
     let message = format!("there is no such output, but {}", there.join(", "));
-    Error::invalid(format!("outputs.{name}"), message)
+    Error::invalid(format!("outputs.{}", shorten(name)), message)
 }
 
 /// A body as the tensor that stands for it.

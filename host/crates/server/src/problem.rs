@@ -179,7 +179,7 @@ struct Document<'a> {
 }
 
 /// Whole seconds, rounded up: a client that comes back a little late is served, one that comes early is not.
-fn retry_after(error: &Error) -> Option<HeaderValue> {
+pub(crate) fn retry_after(error: &Error) -> Option<HeaderValue> {
     let wait = match (error.retry_after(), error.kind()) {
         (Some(wait), _) => wait,
         (None, ErrorKind::Unavailable | ErrorKind::QuotaExceeded) => DEFAULT_RETRY,
@@ -190,7 +190,7 @@ fn retry_after(error: &Error) -> Option<HeaderValue> {
 }
 
 /// Faults of the server and of plugins are an operator's business; the rest is the client's, and would flood the log.
-fn log(error: &Error, request_id: &str) {
+pub(crate) fn log(error: &Error, request_id: &str) {
     let kind = error.kind().name();
     match error.kind() {
         ErrorKind::Internal => {

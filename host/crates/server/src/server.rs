@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_serving::Serving;
 
-use crate::app::App;
+use crate::app::{App, AppHandle};
 use crate::budget::BodyBudget;
 use crate::config::{Config, ConfigError, Limits};
 use crate::connection::{Ending, Protocols};
 use crate::endpoint::Surface;
 use crate::metrics::Metrics;
+use crate::oip::logging::LogControl;
+use crate::oip::shared_memory::SharedMemory;
+use crate::oip::tracing::Tracing;
 use crate::request_id::RequestIds;
 use crate::{admin, catalog};
 
@@ -38,6 +41,8 @@ pub struct Observability {
     pub metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether spans are exported. Without, requests make none.
     pub traces: bool,
+    /// The log, where clients may see and change its settings.
+    pub logging: Option<Arc<dyn LogControl>>,
 }
 
 /// Why the server cannot start.
@@ -81,21 +86,29 @@ impl Server {
         let limits = config.limits()?;
         let drain_timeout = limits.drain_timeout;
         let bodies = Arc::new(BodyBudget::new(limits.max_bodies_bytes));
-        let app = |surface: Surface, router| {
-            Arc::new(App {
+        let app = |surface: Surface, router: &dyn Fn(AppHandle) -> axum::Router| {
+            // The handlers of the router work with what the router is a part of.
+            Arc::new_cyclic(|app| App {
                 surface,
                 serving: serving.clone(),
                 limits: limits.clone(),
                 bodies: Arc::clone(&bodies),
                 metrics: Metrics::new(&observability.meter, surface.name()),
                 ids: RequestIds::new(),
-                traces: observability.traces && surface == Surface::Public,
-                router,
+                tracing: Tracing::new(observability.traces && surface == Surface::Public),
+                logging: observability.logging.clone(),
+                shared_memory: SharedMemory::new(Arc::clone(&bodies), limits.max_bodies_bytes),
+                management: config.management(),
+                router: router(AppHandle(Weak::clone(app))),
             })
         };
-        let public = app(Surface::Public, catalog::router(serving.clone()));
-        let metrics_text = Arc::clone(&observability.metrics_text);
-        let admin = app(Surface::Admin, admin::router(serving.clone(), metrics_text));
+        let public = app(Surface::Public, &|app| {
+            catalog::router(serving.clone(), &app)
+        });
+        let admin = app(Surface::Admin, &|_| {
+            let metrics_text = Arc::clone(&observability.metrics_text);
+            admin::router(serving.clone(), metrics_text)
+        });
         Ok(Self {
             public: Listener::bind("listen", config.listen, public, &limits)?,
             admin: Listener::bind("admin_listen", config.admin_listen, admin, &limits)?,

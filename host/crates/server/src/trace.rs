@@ -5,9 +5,12 @@ use http::request::Parts;
 use opentelemetry::propagation::Extractor;
 use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use wharf_core::SPAN_TARGET;
+use wharf_core::{ErrorKind, SPAN_TARGET};
 
 use crate::endpoint::Endpoint;
+use crate::grpc::Method;
+use crate::metrics::code_name;
+use crate::problem::status;
 
 /// Makes the span. Only called where spans are exported: without, a request pays nothing.
 pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span {
@@ -26,18 +29,52 @@ pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span 
         "otel.name",
         format!("{} {}", parts.method, endpoint.template).trim_end(),
     );
+    with_parent(&span, parts);
+    span
+}
+
+fn with_parent(span: &Span, parts: &Parts) {
     let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
         propagator.extract(&Fields(&parts.headers))
     });
     // It fails where no subscriber exports spans, or the span is filtered out: then nothing needs a parent.
     let _ = span.set_parent(parent);
-    span
 }
 
 /// Notes what a request came to. What a client did wrong is no error of the server's span (OpenTelemetry, HTTP spans).
 pub(crate) fn record_answer(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// Makes the span of a gRPC call, by the semantic conventions of OpenTelemetry for RPC.
+pub(crate) fn call_span(parts: &Parts, method: Option<Method>, id: &str) -> Span {
+    let method = method.map_or("_OTHER", Method::name);
+    let span = tracing::info_span!(
+        target: SPAN_TARGET,
+        "call",
+        otel.name = method,
+        otel.kind = "server",
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
+        request_id = id,
+    );
+    with_parent(&span, parts);
+    span
+}
+
+/// Notes what a call came to. The kinds that are faults are those of HTTP's span.
+pub(crate) fn record_call(span: &Span, code: u8) {
+    span.record("rpc.response.status_code", code_name(code));
+    let is_fault = ErrorKind::ALL
+        .into_iter()
+        .map(status)
+        .any(|status| status.grpc == code && status.http >= 500);
+    if is_fault {
         span.record("otel.status_code", "ERROR");
     }
 }

@@ -1,5 +1,6 @@
 //! The documents of `/admin`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -45,6 +46,7 @@ struct Plugin {
 struct Model {
     name: String,
     version: u64,
+    labels: Vec<Arc<str>>,
     digest: String,
     loaded_at: String,
     device: String,
@@ -130,6 +132,7 @@ impl Model {
         Self {
             name: status.name.to_string(),
             version: status.version,
+            labels: status.labels,
             digest: digest(status.digest),
             loaded_at: rfc3339(status.loaded_at),
             device: status.device,

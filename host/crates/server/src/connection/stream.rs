@@ -88,7 +88,7 @@ impl Drop for Stream {
         if let Some(socket) = self.socket.take()
             && !is_between
         {
-            self.watch.leave(socket);
+            self.watch.leave_socket(socket);
         }
     }
 }

@@ -49,12 +49,22 @@ impl Default for Watch {
 impl Watch {
     /// Notes that a request began; the guard notes its end.
     pub(crate) fn begin(&self) -> Begun<'_> {
-        self.in_flight.fetch_add(1, Relaxed);
-        let number = self.requests.fetch_add(1, Relaxed);
+        let number = self.enter();
         Begun {
             watch: self,
             is_ambiguous: number == self.ambiguous.load(Relaxed),
         }
+    }
+
+    /// Notes that a request began, and gives its number.
+    pub(crate) fn enter(&self) -> u64 {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed)
+    }
+
+    /// Notes that a request ended.
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
     }
 
     /// Says that the socket is to be closed at once.
@@ -62,7 +72,7 @@ impl Watch {
         self.abandoned.store(true, Relaxed);
     }
 
-    pub(super) fn leave(&self, socket: TcpStream) {
+    pub(super) fn leave_socket(&self, socket: TcpStream) {
         if self.abandoned.load(Relaxed) {
             return;
         }
@@ -104,7 +114,7 @@ pub(crate) struct Begun<'a> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        self.watch.in_flight.fetch_sub(1, Relaxed);
+        self.watch.leave();
     }
 }
 

@@ -24,7 +24,7 @@ const STEP_BYTES: usize = 64 << 10;
 const INLINE_BYTES: usize = 4 << 10;
 
 /// The media type of a body that a plugin is to read.
-pub(super) fn media_type(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Ok(Arc::from(BINARY));
     };
@@ -38,16 +38,8 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
 }
 
 /// Checks that the body is said to be JSON, or nothing is said.
-pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let is_json = value.to_str().is_ok_and(|text| {
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-            || (is_media_type(essence) && essence.to_ascii_lowercase().ends_with("+json"))
-    });
-    if is_json {
+pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if may_be_json(headers) {
         Ok(())
     } else {
         Err(Problem::UnsupportedMediaType {
@@ -55,6 +47,18 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
             detail: "this route takes tensors; send them as application/json".to_owned(),
         })
     }
+}
+
+/// Whether the body is said to be JSON, or nothing is said.
+pub(crate) fn may_be_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    value.to_str().is_ok_and(|text| {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+            || (is_media_type(essence) && essence.to_ascii_lowercase().ends_with("+json"))
+    })
 }
 
 fn is_media_type(text: &str) -> bool {
@@ -72,7 +76,7 @@ fn is_media_type(text: &str) -> bool {
 
 /// How the body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     Identity,
     Gzip,
     /// The zlib format (RFC 9110, 8.4.1.2).
@@ -80,7 +84,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let (coding, more) = (values.next(), values.next());
         let Some(coding) = coding else {
@@ -108,7 +112,7 @@ impl Coding {
     /// # Errors
     /// `TooLarge`, counted after decompression; `InvalidArgument` where the body is not what it is said to be;
     /// `Unavailable` where the bodies of other requests leave no room for the result.
-    pub(super) async fn decode(
+    pub(crate) async fn decode(
         self,
         body: Bytes,
         max_bytes: usize,

@@ -1,124 +1,215 @@
 //! Nested JSON arrays, read straight into the elements of one tensor.
 
-use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use half::{bf16, f16};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use smallvec::SmallVec;
 use wharf_core::{Datatype, Element, Shape, Tensor, TensorError, TensorSpec};
 
-/// Arrays may nest this deep: more than any model takes, and less than the parser's own limit.
+use super::Fault;
+use super::cursor::{Cursor, Plain};
+use super::number::Decimal;
+
+/// Arrays may nest this deep: more than any model takes.
 const MAX_RANK: usize = 32;
 
-/// What a JSON number or text is, as it is read.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Scalar<'a> {
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
-    Bool(bool),
-    Text(&'a str),
+/// Reads the arrays of a tensor. Their nesting is its shape.
+pub(crate) fn nested(cursor: &mut Cursor<'_>, spec: &TensorSpec) -> Result<Tensor, Fault> {
+    let tensor = Target {
+        name: &spec.name,
+        shape: None,
+        // A row of the sizes that are known.
+        elements: spec.shape.iter().flatten().product(),
+    };
+    tensor.read(cursor, spec.datatype)
 }
 
-impl fmt::Display for Scalar<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsigned(number) => number.fmt(f),
-            Self::Signed(number) => number.fmt(f),
-            Self::Float(number) => number.fmt(f),
-            Self::Bool(value) => value.fmt(f),
-            Self::Text(_) => f.write_str("text"),
+/// Reads the arrays of a tensor whose shape is known. They may be nested or flat; their elements must be as many as the
+/// shape takes.
+pub(crate) fn shaped(
+    cursor: &mut Cursor<'_>,
+    name: &Arc<str>,
+    datatype: Datatype,
+    shape: &Shape,
+) -> Result<Tensor, Fault> {
+    let tensor = Target {
+        name,
+        shape: Some(shape),
+        elements: shape.elements().unwrap_or(u64::MAX),
+    };
+    tensor.read(cursor, datatype)
+}
+
+/// The tensor that is to be.
+struct Target<'a> {
+    name: &'a Arc<str>,
+    shape: Option<&'a Shape>,
+    /// How many elements to make room for.
+    elements: u64,
+}
+
+impl Target<'_> {
+    fn read(self, cursor: &mut Cursor<'_>, datatype: Datatype) -> Result<Tensor, Fault> {
+        match datatype {
+            Datatype::Bool => self.elements::<Bools>(cursor, datatype),
+            Datatype::Bytes => self.elements::<Texts>(cursor, datatype),
+            Datatype::Uint8 => self.elements::<Vec<u8>>(cursor, datatype),
+            Datatype::Uint16 => self.elements::<Vec<u16>>(cursor, datatype),
+            Datatype::Uint32 => self.elements::<Vec<u32>>(cursor, datatype),
+            Datatype::Uint64 => self.elements::<Vec<u64>>(cursor, datatype),
+            Datatype::Int8 => self.elements::<Vec<i8>>(cursor, datatype),
+            Datatype::Int16 => self.elements::<Vec<i16>>(cursor, datatype),
+            Datatype::Int32 => self.elements::<Vec<i32>>(cursor, datatype),
+            Datatype::Int64 => self.elements::<Vec<i64>>(cursor, datatype),
+            Datatype::Fp16 => self.elements::<Vec<f16>>(cursor, datatype),
+            Datatype::Bf16 => self.elements::<Vec<bf16>>(cursor, datatype),
+            Datatype::Fp32 => self.elements::<Vec<f32>>(cursor, datatype),
+            Datatype::Fp64 => self.elements::<Vec<f64>>(cursor, datatype),
         }
+    }
+
+    fn elements<E: Elements>(
+        self,
+        cursor: &mut Cursor<'_>,
+        datatype: Datatype,
+    ) -> Result<Tensor, Fault> {
+        // Never more than the text can hold: each element takes two characters.
+        let room = (cursor.left() as u64 / 2).min(self.elements) as usize;
+        let mut array = Array {
+            datatype,
+            elements: E::with_room(room),
+            dimensions: SmallVec::new(),
+            depth: None,
+            at: SmallVec::new(),
+        };
+        if let Err(fault) = array.value(cursor) {
+            return Err(fault.at(&array.at));
+        }
+        let shape = match self.shape {
+            Some(shape) => shape.clone(),
+            // A dimension inside an empty one has no size.
+            None => array.dimensions.iter().map_while(|size| *size).collect(),
+        };
+        let tensor = array.elements.into_tensor(Arc::clone(self.name), shape);
+        tensor.map_err(|error| Fault::new(error.to_string()))
     }
 }
 
 /// Collects the elements of one datatype.
-pub(super) trait Elements: Sized {
-    /// Takes an element; refuses it where the datatype cannot hold it.
-    fn push(&mut self, scalar: Scalar<'_>) -> Result<(), Refused>;
+trait Elements: Sized {
+    fn with_room(elements: usize) -> Self;
 
-    fn into_tensor(self, spec: &TensorSpec, shape: Shape) -> Result<Tensor, TensorError>;
+    /// Reads an element. Where none of the datatype follows, the cursor stays.
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Refused>;
+
+    fn into_tensor(self, name: Arc<str>, shape: Shape) -> Result<Tensor, TensorError>;
 }
 
 /// Why a value is no element.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Refused {
+enum Refused {
     Type,
-    Range,
+    Range(String),
+    Fault(Fault),
 }
 
 /// Numbers.
 impl<T: Number> Elements for Vec<T> {
-    fn push(&mut self, scalar: Scalar<'_>) -> Result<(), Refused> {
-        Vec::push(self, T::of(scalar)?);
-        Ok(())
+    fn with_room(elements: usize) -> Self {
+        Self::with_capacity(elements)
     }
 
-    fn into_tensor(self, spec: &TensorSpec, shape: Shape) -> Result<Tensor, TensorError> {
-        Tensor::from_vec(spec.name.clone(), shape, self)
-    }
-}
-
-/// The elements of a `BOOL` tensor, a byte each.
-#[derive(Default)]
-pub(super) struct Bools(Vec<u8>);
-
-impl Elements for Bools {
-    fn push(&mut self, scalar: Scalar<'_>) -> Result<(), Refused> {
-        match scalar {
-            Scalar::Bool(value) => {
-                self.0.push(value.into());
+    #[inline]
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Refused> {
+        let before = cursor.clone();
+        let number = cursor.number().ok_or(Refused::Type)?;
+        match T::of(number) {
+            Some(element) => {
+                self.push(element);
                 Ok(())
             }
-            _ => Err(Refused::Type),
+            None => Err(refused_number::<T>(number, cursor, before)),
         }
     }
 
-    fn into_tensor(self, spec: &TensorSpec, shape: Shape) -> Result<Tensor, TensorError> {
-        Tensor::new(
-            spec.name.clone(),
-            Datatype::Bool,
-            shape,
-            Bytes::from(self.0),
-        )
+    fn into_tensor(self, name: Arc<str>, shape: Shape) -> Result<Tensor, TensorError> {
+        Tensor::from_vec(name, shape, self)
+    }
+}
+
+#[cold]
+fn refused_number<'a, T: Number>(
+    number: Decimal<'_>,
+    cursor: &mut Cursor<'a>,
+    before: Cursor<'a>,
+) -> Refused {
+    if number.is_whole() || T::FRACTIONS {
+        return Refused::Range(shorten(number.text));
+    }
+    *cursor = before;
+    Refused::Type
+}
+
+/// The elements of a `BOOL` tensor, a byte each.
+struct Bools(Vec<u8>);
+
+impl Elements for Bools {
+    fn with_room(elements: usize) -> Self {
+        Self(Vec::with_capacity(elements))
+    }
+
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Refused> {
+        let value = cursor.boolean().ok_or(Refused::Type)?;
+        self.0.push(value.into());
+        Ok(())
+    }
+
+    fn into_tensor(self, name: Arc<str>, shape: Shape) -> Result<Tensor, TensorError> {
+        let data = Bytes::from(self.0);
+        Tensor::new(name, Datatype::Bool, shape, data)
     }
 }
 
 /// The elements of a `BYTES` tensor, each after its length.
-#[derive(Default)]
-pub(super) struct Texts(BytesMut);
+struct Texts(BytesMut);
 
 impl Elements for Texts {
-    fn push(&mut self, scalar: Scalar<'_>) -> Result<(), Refused> {
-        let Scalar::Text(text) = scalar else {
+    fn with_room(_elements: usize) -> Self {
+        Self(BytesMut::new())
+    }
+
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Refused> {
+        if cursor.peek() != Some(b'"') {
             return Err(Refused::Type);
-        };
+        }
+        let text = cursor.text().map_err(Refused::Fault)?;
+        let length = u32::try_from(text.len());
         self.0
-            .put_u32_le(u32::try_from(text.len()).map_err(|_| Refused::Range)?);
+            .put_u32_le(length.map_err(|_| Refused::Range("text of more than 4 GiB".to_owned()))?);
         self.0.put_slice(text.as_bytes());
         Ok(())
     }
 
-    fn into_tensor(self, spec: &TensorSpec, shape: Shape) -> Result<Tensor, TensorError> {
-        Tensor::new(spec.name.clone(), Datatype::Bytes, shape, self.0.freeze())
+    fn into_tensor(self, name: Arc<str>, shape: Shape) -> Result<Tensor, TensorError> {
+        Tensor::new(name, Datatype::Bytes, shape, self.0.freeze())
     }
 }
 
 /// An element that JSON writes as a number.
-pub(super) trait Number: Element {
-    fn of(scalar: Scalar<'_>) -> Result<Self, Refused>;
+trait Number: Element {
+    const FRACTIONS: bool;
+
+    fn of(number: Decimal<'_>) -> Option<Self>;
 }
 
 macro_rules! integers {
     ($($rust:ty),+) => {
         $(impl Number for $rust {
-            fn of(scalar: Scalar<'_>) -> Result<Self, Refused> {
-                match scalar {
-                    Scalar::Unsigned(number) => number.try_into().map_err(|_| Refused::Range),
-                    Scalar::Signed(number) => number.try_into().map_err(|_| Refused::Range),
-                    _ => Err(Refused::Type),
-                }
+            const FRACTIONS: bool = false;
+
+            #[inline]
+            fn of(number: Decimal<'_>) -> Option<Self> {
+                number.integer()?.try_into().ok()
             }
         })+
     };
@@ -127,123 +218,102 @@ macro_rules! integers {
 integers!(u8, u16, u32, u64, i8, i16, i32, i64);
 
 macro_rules! floats {
-    ($($rust:ty, $convert:expr);+) => {
+    ($($rust:ty, $of:expr);+) => {
         $(impl Number for $rust {
-            fn of(scalar: Scalar<'_>) -> Result<Self, Refused> {
-                let number = match scalar {
-                    Scalar::Float(number) => number,
-                    Scalar::Unsigned(number) => number as f64,
-                    Scalar::Signed(number) => number as f64,
-                    _ => return Err(Refused::Type),
-                };
-                let convert: fn(f64) -> $rust = $convert;
-                let element = convert(number);
-                if element.is_finite() { Ok(element) } else { Err(Refused::Range) }
+            const FRACTIONS: bool = true;
+
+            #[inline]
+            fn of(number: Decimal<'_>) -> Option<Self> {
+                let of: fn(Decimal<'_>) -> $rust = $of;
+                Some(of(number)).filter(|element| element.is_finite())
             }
         })+
     };
 }
 
-floats!(f16, f16::from_f64; bf16, bf16::from_f64; f32, |number| number as f32; f64, |number| number);
+floats!(
+    f16, |number| f16::from_f64(number.to_f64());
+    bf16, |number| bf16::from_f64(number.to_f64());
+    f32, |number| number.to_f32();
+    f64, |number| number.to_f64()
+);
 
 /// Reads one tensor, and keeps where in the arrays it is: that is what an error names.
-pub(super) struct Array<'a, E> {
+struct Array<E> {
     datatype: Datatype,
-    pub(super) elements: E,
+    elements: E,
     /// The size of each dimension, once its first array has ended.
     dimensions: SmallVec<[Option<u64>; 5]>,
     /// The depth of the elements, once one was seen.
     depth: Option<usize>,
     /// The indices that lead to the value being read.
     at: SmallVec<[u64; 5]>,
-    fault: &'a mut Fault,
 }
 
-/// What is wrong with an array, and where. Errors of the parser hold text alone.
-#[derive(Debug, Default)]
-pub(super) struct Fault {
-    pub(super) at: SmallVec<[u64; 5]>,
-    pub(super) message: Option<String>,
-}
-
-impl<'a, E: Elements> Array<'a, E> {
-    pub(super) fn new(datatype: Datatype, elements: E, fault: &'a mut Fault) -> Self {
-        Self {
-            datatype,
-            elements,
-            dimensions: SmallVec::new(),
-            depth: None,
-            at: SmallVec::new(),
-            fault,
-        }
-    }
-
-    /// Reads the value; gives the shape with the elements.
-    pub(super) fn read<'de, D: Deserializer<'de>>(
-        mut self,
-        deserializer: D,
-    ) -> Result<(Shape, E), D::Error> {
-        let result = Value(&mut self).deserialize(deserializer);
-        if let Err(error) = result {
-            self.fault.at = self.at;
-            return Err(error);
-        }
-        // A dimension inside an empty one has no size.
-        let shape = self.dimensions.iter().map_while(|size| *size).collect();
-        Ok((shape, self.elements))
-    }
-
-    fn refuse<R: serde::de::Error>(&mut self, message: String) -> R {
-        self.fault.message = Some(message);
-        R::custom("refused")
-    }
-
+impl<E: Elements> Array<E> {
+    /// Reads an element, or an array of values.
     #[inline]
-    fn element<R: serde::de::Error>(&mut self, scalar: Scalar<'_>) -> Result<(), R> {
-        if self.depth != Some(self.at.len()) {
-            self.first_element::<R>()?;
+    fn value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        if cursor.peek() == Some(b'[') {
+            return self.array(cursor);
         }
-        match self.elements.push(scalar) {
+        if self.depth != Some(self.at.len()) {
+            self.first_element()?;
+        }
+        match self.elements.read(cursor) {
             Ok(()) => Ok(()),
-            Err(refused) => Err(self.refused_element(scalar, refused)),
+            Err(refused) => Err(self.refused(cursor, refused)),
         }
     }
 
     #[cold]
-    fn first_element<R: serde::de::Error>(&mut self) -> Result<(), R> {
+    fn first_element(&mut self) -> Result<(), Fault> {
         if self.depth.is_some() || self.dimensions.len() > self.at.len() {
-            let message = "is one element where its neighbours are arrays; make every array of a \
-                           dimension equally long and deep";
-            return Err(self.refuse(message.to_owned()));
+            return Err(Fault::new(
+                "is one element where its neighbours are arrays; make every array of a dimension \
+                 equally long and deep",
+            ));
         }
         self.depth = Some(self.at.len());
         Ok(())
     }
 
     #[cold]
-    fn refused_element<R: serde::de::Error>(&mut self, scalar: Scalar<'_>, why: Refused) -> R {
+    fn refused(&self, cursor: &mut Cursor<'_>, why: Refused) -> Fault {
         let datatype = self.datatype;
+        let is = match why {
+            Refused::Fault(fault) => return fault,
+            Refused::Range(value) => {
+                return Fault::new(format!("is {value}, which {datatype} cannot hold"));
+            }
+            Refused::Type if cursor.peek() == Some(b'{') => "an object".to_owned(),
+            Refused::Type => match cursor.plain() {
+                Err(fault) => return fault,
+                Ok(Some(Plain::Null)) => "null".to_owned(),
+                Ok(Some(Plain::Bool(value))) => value.to_string(),
+                Ok(Some(Plain::Number(number))) => shorten(number.text),
+                Ok(Some(Plain::Text(_)) | None) => "text".to_owned(),
+            },
+        };
         let takes = match datatype {
             Datatype::Bool => "true or false",
             Datatype::Bytes => "text",
             Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64 => "a number",
             _ => "an integer",
         };
-        self.refuse(match why {
-            Refused::Type => format!("is {scalar}, but an element of {datatype} is {takes}"),
-            Refused::Range => format!("is {scalar}, which {datatype} cannot hold"),
-        })
+        Fault::new(format!("is {is}, but an element of {datatype} is {takes}"))
     }
 
-    fn array<'de, A: SeqAccess<'de>>(&mut self, mut array: A) -> Result<(), A::Error> {
+    fn array(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
         let depth = self.at.len();
         if self.depth == Some(depth) {
-            let message = "is an array where its neighbours are elements; make every array of a \
-                           dimension equally long and deep";
-            return Err(self.refuse(message.to_owned()));
+            return Err(Fault::new(
+                "is an array where its neighbours are elements; make every array of a dimension \
+                 equally long and deep",
+            ));
         }
         if depth == MAX_RANK {
-            return Err(self.refuse(format!("nests more than {MAX_RANK} arrays")));
+            return Err(Fault::new(format!("nests more than {MAX_RANK} arrays")));
         }
         if self.dimensions.len() == depth {
             self.dimensions.push(None);
@@ -251,17 +321,21 @@ impl<'a, E: Elements> Array<'a, E> {
         let expected = self.dimensions[depth].unwrap_or(u64::MAX);
         self.at.push(0);
         let mut count = 0;
-        while array.next_element_seed(Value(self))?.is_some() {
+        cursor.take(b'[');
+        let mut more = !cursor.take(b']');
+        while more {
+            self.value(cursor)?;
             count += 1;
             self.at[depth] = count;
             if count > expected {
                 break;
             }
+            more = cursor.comma()?;
         }
         self.at.pop();
         if self.dimensions[depth].is_some() && count != expected {
             let than = if count > expected { "more" } else { "fewer" };
-            return Err(self.refuse(format!(
+            return Err(Fault::new(format!(
                 "has {than} than the {expected} elements of its neighbours; make every array of a \
                  dimension equally long and deep"
             )));
@@ -271,64 +345,7 @@ impl<'a, E: Elements> Array<'a, E> {
     }
 }
 
-/// One value: an element, or an array of values.
-struct Value<'a, 'b, E>(&'a mut Array<'b, E>);
-
-impl<'de, E: Elements> DeserializeSeed<'de> for Value<'_, '_, E> {
-    type Value = ();
-
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, E: Elements> Visitor<'de> for Value<'_, '_, E> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arrays of {}", self.0.datatype)
-    }
-
-    #[inline]
-    fn visit_u64<R: serde::de::Error>(self, number: u64) -> Result<(), R> {
-        self.0.element(Scalar::Unsigned(number))
-    }
-
-    #[inline]
-    fn visit_i64<R: serde::de::Error>(self, number: i64) -> Result<(), R> {
-        self.0.element(Scalar::Signed(number))
-    }
-
-    #[inline]
-    fn visit_f64<R: serde::de::Error>(self, number: f64) -> Result<(), R> {
-        self.0.element(Scalar::Float(number))
-    }
-
-    fn visit_bool<R: serde::de::Error>(self, value: bool) -> Result<(), R> {
-        self.0.element(Scalar::Bool(value))
-    }
-
-    fn visit_str<R: serde::de::Error>(self, text: &str) -> Result<(), R> {
-        self.0.element(Scalar::Text(text))
-    }
-
-    fn visit_unit<R: serde::de::Error>(self) -> Result<(), R> {
-        let message = format!("is null, but takes arrays of {}", self.0.datatype);
-        Err(self.0.refuse(message))
-    }
-
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        let message = format!("is an object, but takes arrays of {}", self.0.datatype);
-        Err(self.0.refuse(message))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<(), A::Error> {
-        self.0
-            .array(array)
-            .map_err(|error| match &self.0.fault.message {
-                Some(_) => A::Error::custom("refused"),
-                None => error,
-            })
-    }
+/// What a message repeats of a number that a client sent.
+fn shorten(number: &[u8]) -> String {
+    String::from_utf8_lossy(&number[..number.len().min(64)]).into_owned()
 }

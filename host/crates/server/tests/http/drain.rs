@@ -17,7 +17,7 @@ async fn a_request_in_flight_is_answered() {
     let mut idle = Client::connect(server.address).await;
     idle.send(request("echo", "", GOOD)).await;
     assert_eq!(idle.answer().await.status, 200);
-    server.gate.until_started(1).await;
+    server.gate.arrived(1).await;
 
     server.shutdown.cancel();
     // The idle connection is closed, no new one is taken, and operators can still look.
@@ -29,7 +29,7 @@ async fn a_request_in_flight_is_answered() {
     );
     assert!(!server.serve.is_finished());
 
-    server.gate.open(1);
+    server.gate.open();
     let answer = busy.answer().await;
     assert_eq!(
         (answer.status, answer.field("connection")),
@@ -41,22 +41,22 @@ async fn a_request_in_flight_is_answered() {
 
 #[tokio::test]
 async fn what_does_not_finish_is_cut() {
-    let server = start(Config {
+    let mut server = start(Config {
         drain_timeout_ms: 200,
         ..config()
     })
     .await;
     let mut client = Client::connect(server.address).await;
     client.send(request("slow", "", GOOD)).await;
-    server.gate.until_started(1).await;
+    server.gate.arrived(1).await;
     let start = Instant::now();
     server.shutdown.cancel();
     assert_eq!(client.closed().await, b"");
-    server.serve.await.unwrap();
+    (&mut server.serve).await.unwrap();
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
         start.elapsed()
     );
-    server.gate.until_idle().await;
+    server.idle().await;
 }

@@ -68,9 +68,9 @@ async fn a_stream_that_is_reset_frees_its_slot() {
     for started in 1..=200 {
         let mut waiting = client.clone();
         let asking = tokio::spawn(async move { infer(&mut waiting, "slow").await });
-        server.gate.until_started(started).await;
+        server.gate.arrived(started).await;
         asking.abort();
-        server.gate.until_idle().await;
+        server.idle().await;
     }
     assert_eq!(infer(&mut client, "echo").await.unwrap().0, 200);
 }
@@ -81,11 +81,11 @@ async fn a_drain_says_goodbye() {
     let mut client = connect(server.address).await;
     let mut waiting = client.clone();
     let asking = tokio::spawn(async move { infer(&mut waiting, "slow").await });
-    server.gate.until_started(1).await;
+    server.gate.arrived(1).await;
     server.shutdown.cancel();
     // GOAWAY has come when the client takes no more requests.
     while infer(&mut client, "echo").await.is_ok() {}
-    server.gate.open(1);
+    server.gate.open();
     assert_eq!(asking.await.unwrap().unwrap().0, 200);
     server.serve.await.unwrap();
 }

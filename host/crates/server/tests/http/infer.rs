@@ -190,12 +190,12 @@ async fn too_much_is_shed_at_once() {
     let body = r#"{"input": [1, 2]}"#;
     let mut first = Client::connect(server.address).await;
     first.send(request("narrow", "", body)).await;
-    server.gate.until_started(1).await;
+    server.gate.arrived(1).await;
     let answer = post(server.address, "narrow", body).await;
     assert_eq!(answer.status, 503);
     assert!(answer.field("retry-after").is_some());
     answer.problem();
-    server.gate.open(1);
+    server.gate.open();
     assert_eq!(first.answer().await.status, 200);
     server.is_well().await;
 }
@@ -206,7 +206,7 @@ async fn a_full_route_refuses_before_the_body_comes() {
     let body = r#"{"input": [1, 2]}"#;
     let mut first = Client::connect(server.address).await;
     first.send(request("narrow", "", body)).await;
-    server.gate.until_started(1).await;
+    server.gate.arrived(1).await;
     // The header alone is sent: the answer does not wait for the rest.
     let mut second = Client::connect(server.address).await;
     let head = "POST /v1/infer/narrow HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
@@ -215,7 +215,7 @@ async fn a_full_route_refuses_before_the_body_comes() {
     assert_eq!(answer.status, 503);
     assert!(answer.field("retry-after").is_some());
     answer.problem();
-    server.gate.open(1);
+    server.gate.open();
     assert_eq!(first.answer().await.status, 200);
     server.is_well().await;
 }
@@ -231,7 +231,7 @@ async fn bodies_share_a_budget_until_their_requests_end() {
     let body = |length: usize| format!("{:<length$}", r#"{"input": [1, 2]}"#);
     let mut first = Client::connect(server.address).await;
     first.send(request("slow", "", &body(900))).await;
-    server.gate.until_started(1).await;
+    server.gate.arrived(1).await;
     let answer = post(server.address, "echo", &body(101)).await;
     assert_eq!(answer.status, 503);
     assert!(answer.field("retry-after").is_some());
@@ -243,7 +243,7 @@ async fn bodies_share_a_budget_until_their_requests_end() {
     assert_eq!(chunked.answer().await.status, 503);
     // What fits is served meanwhile.
     assert_eq!(post(server.address, "echo", &body(100)).await.status, 200);
-    server.gate.open(1);
+    server.gate.open();
     assert_eq!(first.answer().await.status, 200);
     assert_eq!(post(server.address, "echo", &body(1000)).await.status, 200);
     server.is_well().await;

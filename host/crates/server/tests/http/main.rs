@@ -8,4 +8,6 @@ mod admin;
 mod drain;
 mod http2;
 mod infer;
+mod oip;
+mod oip_binary;
 mod transport;

@@ -265,9 +265,9 @@ async fn clients_that_leave_free_their_slots() {
             clients.push(client);
         }
         started += clients.len();
-        server.gate.until_started(started).await;
+        server.gate.arrived(started).await;
         drop(clients);
-        server.gate.until_idle().await;
+        server.idle().await;
     }
     server.is_well().await;
 }
@@ -288,6 +288,39 @@ async fn garbage_is_refused() {
         let said = client.closed().await;
         let refused = said.is_empty() || said.starts_with(b"HTTP/1.1 400");
         assert!(refused, "{bytes:?} {:?}", String::from_utf8_lossy(&said));
+    }
+    server.is_well().await;
+}
+
+/// A refusal comes before the body: the connection goes on where the rest of the body is small, and ends with a word where not.
+#[tokio::test]
+async fn what_is_left_of_a_refused_body_does_not_break_the_next_request() {
+    let server = start(config()).await;
+    for path in ["/v1/infer/unknown", "/v2/models/unknown/infer", "/made/up"] {
+        let head = |length: usize| {
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+        };
+        let mut client = Client::connect(server.address).await;
+        client.send(head(GOOD.len())).await;
+        tokio::task::yield_now().await;
+        client.send(GOOD).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.field("connection")), (404, None));
+        client.send(request("echo", "", GOOD)).await;
+        assert_eq!(client.answer().await.status, 200, "{path}");
+
+        // Too large to be read in vain, and never sent.
+        for length in [1 << 20, 100] {
+            let mut client = Client::connect(server.address).await;
+            client.send(head(length)).await;
+            let answer = client.answer().await;
+            assert_eq!(
+                (answer.status, answer.field("connection")),
+                (404, Some("close")),
+                "{path} {length}"
+            );
+            client.closed().await;
+        }
     }
     server.is_well().await;
 }

@@ -40,8 +40,15 @@ impl Client {
         self.socket.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// Reads one answer.
+    /// Reads one answer whose body is text.
     pub(crate) async fn answer(&mut self) -> Answer {
+        let (status, head, body) = self.whole().await;
+        let body = String::from_utf8(body).unwrap();
+        Answer { status, head, body }
+    }
+
+    /// Reads one answer: status, header and body.
+    pub(crate) async fn whole(&mut self) -> (u16, String, Vec<u8>) {
         let head = loop {
             if let Some(end) = self
                 .buffer
@@ -58,19 +65,15 @@ impl Client {
             );
         };
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut answer = Answer {
-            status,
-            head,
-            body: String::new(),
-        };
-        let length: usize = answer
-            .field("content-length")
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
             .map_or(0, |length| length.parse().unwrap());
         while self.buffer.len() < length {
             assert!(self.read().await > 0, "closed in the middle of a body");
         }
-        answer.body = String::from_utf8(self.buffer.drain(..length).collect()).unwrap();
-        answer
+        let body = self.buffer.drain(..length).collect();
+        (status, head, body)
     }
 
     /// Waits until the server closes the connection; gives what it sent before.

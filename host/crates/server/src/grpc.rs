@@ -1,0 +1,232 @@
+//! The Open Inference Protocol over gRPC, with the services for health and reflection, on the port of HTTP.
+//!
+//! Calls are read and answered here, frame by frame: so a message counts in the budget of bodies while it arrives, is
+//! never decompressed beyond its limit, and its raw contents become tensors where they stand. Messages that are seldom are
+//! read by what prost generates; those of inference in [`request`] and [`reply`], without an allocation for each field.
+
+mod method;
+
+mod call;
+mod timeout;
+
+mod frame;
+mod wire;
+
+mod contents;
+mod infer;
+mod reply;
+mod request;
+mod stream;
+
+mod health;
+mod management;
+mod reflection;
+
+mod answer;
+mod refusal;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::CONTENT_TYPE;
+use http::request::Parts as Head;
+use http::{Method as Verb, Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
+use wharf_core::{Error, ErrorKind, Headers};
+
+use crate::app::AnswerBody;
+use crate::endpoint::Surface;
+use crate::oip::Caller;
+use crate::trace::{call_span, record_call};
+pub(crate) use answer::GrpcBody;
+use answer::{Task, unary};
+use call::Call;
+pub(crate) use call::Connected;
+use frame::{Encoding, Messages};
+use infer::Asking;
+pub(crate) use method::Method;
+use reflection::Version;
+use refusal::{GRPC_STATUS, Refusal};
+use reply::Envelope;
+use stream::Streaming;
+
+/// Answers that wait to be sent, of one stream: the rest wait where they count.
+const SENT: usize = 2;
+
+/// Whether a request is a call. Only clients are served so: operators have no use for it.
+pub(crate) fn is_call(connected: &Connected, request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    // Not `application/grpc-web`, which is another protocol.
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        && connected.app.surface == Surface::Public
+}
+
+/// Answers a call.
+pub(crate) async fn handle(
+    connected: Arc<Connected>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let app = Arc::clone(&connected.app);
+    let (head, body) = request.into_parts();
+    let id = app.ids.of(&head.headers);
+    let method = Method::of(head.uri.path());
+    let call = Call::begin(connected, Arc::clone(&id), method);
+    let span = app
+        .tracing
+        .sample(None)
+        .then(|| call_span(&head, method, &id));
+
+    // A panic would take the other calls of the connection with it.
+    let answering = AssertUnwindSafe(answer(call, head, body)).catch_unwind();
+    let answer = match &span {
+        // Boxed, so that the future stays small where no spans are exported.
+        Some(span) => Box::pin(answering.instrument(span.clone())).await,
+        None => answering.await,
+    };
+    let mut answer = answer.unwrap_or_else(|_| {
+        let refusal = Error::internal("a handler panicked").into();
+        answer::refuse(&refusal, &id)
+    });
+    answer::name(&mut answer, &id);
+    if let Some(span) = &span {
+        record_call(span, code_of(&answer));
+    }
+    answer
+}
+
+/// The status of an answer; 0 where it goes well so far.
+fn code_of(answer: &Response<AnswerBody>) -> u8 {
+    let status = answer.headers().get(GRPC_STATUS);
+    let code = status.and_then(|status| status.to_str().ok()?.parse().ok());
+    code.unwrap_or(0)
+}
+
+/// Answers a call, refused or not, and counts it.
+async fn answer(mut call: Call, head: Head, body: Incoming) -> Response<AnswerBody> {
+    let result = match open(&mut call, &head) {
+        Ok((Method::ModelStreamInfer, encoding)) => return streaming(call, head, body, encoding),
+        Ok((Method::HealthWatch, encoding)) => match watching(&call, body, encoding).await {
+            Ok((sent, task)) => {
+                let body = GrpcBody::stream(sent, call, task);
+                return answer::respond(body, Encoding::Identity);
+            }
+            Err(refusal) => Err(refusal),
+        },
+        Ok((method @ (Method::Reflection | Method::ReflectionAlpha), _)) => {
+            reflecting(&call, Request::from_parts(head, body), method).await
+        }
+        Ok((method, encoding)) => one(&call, method, head, (body, encoding)).await,
+        Err(refusal) => Err(refusal),
+    };
+    match result {
+        Ok(answer) => {
+            call.ended(code_of(&answer));
+            answer
+        }
+        Err(refusal) => {
+            call.ended(refusal.code());
+            answer::refuse(&refusal, &call.id)
+        }
+    }
+}
+
+/// Reads what the header says of the call.
+fn open(call: &mut Call, head: &Head) -> Result<(Method, Encoding), Refusal> {
+    let Some(method) = call.method.filter(|_| head.method == Verb::POST) else {
+        let message = "there is no such call; the reflection service lists them";
+        return Err(Error::new(ErrorKind::Unimplemented, message).into());
+    };
+    call.timeout = timeout::timeout(&head.headers)?;
+    Ok((method, Encoding::of(&head.headers)?))
+}
+
+/// Answers a call of one message and one answer.
+async fn one(
+    call: &Call,
+    method: Method,
+    head: Head,
+    (body, encoding): (Incoming, Encoding),
+) -> Result<Response<AnswerBody>, Refusal> {
+    let app = &call.connected.app;
+    let answer_encoding = encoding.of_answer(&head.headers);
+    let mut messages = Messages::of(body, encoding);
+    let message = call.within(messages.only(app)).await?;
+    let parts = if method == Method::ModelInfer {
+        let asking = Asking {
+            app,
+            caller: Caller {
+                id: &call.id,
+                headers: Headers::new(head.headers),
+                limit: call.remaining(),
+            },
+            encoding: answer_encoding,
+            envelope: Envelope::Call,
+        };
+        infer::infer(asking, message).await?
+    } else {
+        // Boxed: what is asked for seldom must not make inference's future larger.
+        let managing = Box::pin(managed(call, method, message.bytes));
+        let parts = call.within(managing).await?;
+        reply::compress(parts, answer_encoding).await?
+    };
+    Ok(unary(parts, answer_encoding))
+}
+
+async fn managed(call: &Call, method: Method, message: Bytes) -> Result<answer::Parts, Refusal> {
+    let parts = match method {
+        Method::HealthCheck => health::check(&call.connected, message)?,
+        _ => management::manage(call.app(), method, message).await?,
+    };
+    Ok(parts)
+}
+
+/// Answers a stream of inferences.
+fn streaming(call: Call, head: Head, body: Incoming, encoding: Encoding) -> Response<AnswerBody> {
+    let (sender, sent) = mpsc::channel(SENT);
+    let answer_encoding = encoding.of_answer(&head.headers);
+    let streaming = Streaming {
+        connected: Arc::clone(&call.connected),
+        id: Arc::clone(&call.id),
+        headers: head.headers,
+        messages: Messages::of(body, encoding),
+        encoding: answer_encoding,
+        limit: call.remaining(),
+    };
+    let task = Task::spawn(stream::run(streaming, sender).in_current_span());
+    answer::respond(GrpcBody::stream(sent, call, task), answer_encoding)
+}
+
+/// Answers a client that follows the health.
+async fn watching(
+    call: &Call,
+    body: Incoming,
+    encoding: Encoding,
+) -> Result<(mpsc::Receiver<answer::Sent>, Task), Refusal> {
+    let mut messages = Messages::of(body, encoding);
+    let message = call.within(messages.only(call.app())).await?;
+    let known = health::knows(message.bytes)?;
+    let (sender, sent) = mpsc::channel(SENT);
+    let task = Task::spawn(health::watch(Arc::clone(&call.connected), known, sender));
+    Ok((sent, task))
+}
+
+async fn reflecting(
+    call: &Call,
+    request: Request<Incoming>,
+    method: Method,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let version = match method {
+        Method::ReflectionAlpha => Version::V1Alpha,
+        _ => Version::V1,
+    };
+    let reflecting = Box::pin(reflection::reflect(request, version));
+    call.within(reflecting).await
+}

@@ -1,0 +1,269 @@
+//! Messages in the body of a call: each behind a flag and its length (gRPC over HTTP/2, Length-Prefixed-Message).
+
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use wharf_core::{Error, ErrorKind};
+
+use super::refusal::Refusal;
+use crate::app::App;
+use crate::budget::Reservation;
+use crate::infer::content::Coding;
+
+/// The flag and the length.
+pub(super) const PREFIX: usize = 5;
+/// Frames of one message. Each costs far more than its bytes.
+const MAX_FRAMES: usize = 65_536;
+/// What the elements of tensors may have to be aligned to.
+const ALIGNMENT: usize = 64;
+
+/// What a call's messages may be compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Gzip,
+}
+
+impl Encoding {
+    /// Reads `grpc-encoding`.
+    ///
+    /// # Errors
+    /// `Unimplemented` for one that this server does not know.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
+            None | Some(b"identity") => Ok(Self::Identity),
+            Some(b"gzip") => Ok(Self::Gzip),
+            Some(_) => {
+                let message = "the message encoding is gzip or identity";
+                let error = Error::new(ErrorKind::Unimplemented, message);
+                Err(error.with_field("grpc-encoding").into())
+            }
+        }
+    }
+
+    /// What the answer is compressed with: gzip for a client that compresses its own messages and accepts it. Clients say
+    /// that they accept gzip without wanting it: compressing costs more than most answers take.
+    pub(super) fn of_answer(self, headers: &HeaderMap) -> Self {
+        let accepted = headers.get("grpc-accept-encoding");
+        let accepts = accepted.is_some_and(|value| {
+            let mut names = value.as_bytes().split(|byte| *byte == b',');
+            names.any(|name| name.trim_ascii() == b"gzip")
+        });
+        if self == Self::Gzip && accepts {
+            Self::Gzip
+        } else {
+            Self::Identity
+        }
+    }
+}
+
+/// A message, with what it takes of the budget until the request ends.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) bytes: Bytes,
+    pub(super) reservation: Reservation,
+}
+
+/// How long a message may take to arrive.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// From now on: the client has a request to send.
+    Whole,
+    /// From its first byte on: the client may have nothing to send.
+    Begun,
+}
+
+/// The messages of a body, in their order.
+pub(super) struct Messages {
+    body: Incoming,
+    encoding: Encoding,
+    /// What came with the message before.
+    rest: Bytes,
+}
+
+impl Messages {
+    pub(super) fn of(body: Incoming, encoding: Encoding) -> Self {
+        Self {
+            body,
+            encoding,
+            rest: Bytes::new(),
+        }
+    }
+
+    /// Reads the only message of a call.
+    pub(super) async fn only(&mut self, app: &App) -> Result<Message, Refusal> {
+        let Some(message) = self.next(app, Patience::Whole).await? else {
+            return Err(Refusal::Protocol("the call has no message"));
+        };
+        // Most clients have ended the call with the message. What else they send must not be left unread: it would be
+        // answered with a reset.
+        if self.rest.is_empty() && self.body.is_end_stream() {
+            return Ok(message);
+        }
+        let more = within(app.limits.body_timeout, self.fill()).await?;
+        match more {
+            None => Ok(message),
+            Some(_) => Err(Refusal::Protocol("the call has more than one message")),
+        }
+    }
+
+    /// Reads the next message; none at the end.
+    ///
+    /// Where the future is dropped, what had come of the message is lost.
+    pub(super) async fn next(
+        &mut self,
+        app: &App,
+        patience: Patience,
+    ) -> Result<Option<Message>, Refusal> {
+        let timeout = app.limits.body_timeout;
+        if self.rest.is_empty() {
+            let first = self.fill();
+            let first = match patience {
+                Patience::Whole => within(timeout, first).await?,
+                Patience::Begun => first.await?,
+            };
+            match first {
+                Some(first) => self.rest = first,
+                None => return Ok(None),
+            }
+        }
+        let (bytes, is_compressed, mut reservation) = within(timeout, self.whole(app)).await?;
+        if !is_compressed {
+            return Ok(Some(Message { bytes, reservation }));
+        }
+        reservation.grow_to(bytes.len())?;
+        let max = app.limits.max_body_bytes;
+        let (bytes, reservation) = Coding::Gzip.decode(bytes, max, reservation).await?;
+        Ok(Some(Message { bytes, reservation }))
+    }
+
+    /// The next bytes of the body that are any; none at the end.
+    async fn fill(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| {
+                let message = "the call is cut off or wrongly framed";
+                Error::new(ErrorKind::Cancelled, message).with_source(error)
+            })?;
+            // Trailers say nothing that the server uses.
+            if let Ok(data) = frame.into_data()
+                && !data.is_empty()
+            {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a message whose first bytes are there.
+    async fn whole(&mut self, app: &App) -> Result<(Bytes, bool, Reservation), Refusal> {
+        while self.rest.len() < PREFIX {
+            // A prefix that a frame cuts is put together again: it happens once in a long while.
+            let start = std::mem::take(&mut self.rest);
+            let more = self.fill().await?.ok_or(CUT_OFF)?;
+            self.rest = [start, more].concat().into();
+        }
+        let flag = self.rest.get_u8();
+        let length = self.rest.get_u32() as usize;
+        let is_compressed = match (flag, self.encoding) {
+            (0, _) => false,
+            (1, Encoding::Gzip) => true,
+            (1, Encoding::Identity) => {
+                return Err(Refusal::Protocol(
+                    "a message has the flag of compression, but the call names no grpc-encoding",
+                ));
+            }
+            _ => {
+                return Err(Refusal::Protocol(
+                    "a message has a flag that is neither 0 nor 1",
+                ));
+            }
+        };
+        if length > app.limits.max_body_bytes {
+            let message = format!(
+                "the message is larger than the {} bytes that server.max_body_bytes allows",
+                app.limits.max_body_bytes
+            );
+            return Err(Error::new(ErrorKind::TooLarge, message).into());
+        }
+        let mut reservation = app.bodies.reserve();
+        reservation.check(length)?;
+        if self.rest.len() >= length {
+            let bytes = self.rest.split_to(length);
+            reservation.grow_to(length)?;
+            return Ok((bytes, is_compressed, reservation));
+        }
+        let bytes = self.join(length, &mut reservation).await?;
+        Ok((bytes, is_compressed, reservation))
+    }
+
+    /// Puts a message together that comes in several frames. Nothing is set aside on the client's word for its length: the
+    /// frames are kept until they are all there, and then copied once.
+    async fn join(
+        &mut self,
+        length: usize,
+        reservation: &mut Reservation,
+    ) -> Result<Bytes, Refusal> {
+        let mut frames = Vec::new();
+        let mut missing = length;
+        let mut next = std::mem::take(&mut self.rest);
+        loop {
+            if next.len() > missing {
+                self.rest = next.split_off(missing);
+            }
+            missing -= next.len();
+            reservation.grow_to(length - missing)?;
+            if !next.is_empty() {
+                frames.push(next);
+            }
+            if missing == 0 {
+                break;
+            }
+            if frames.len() >= MAX_FRAMES {
+                return Err(Refusal::Protocol(
+                    "a message comes in more than 65536 frames; send larger ones",
+                ));
+            }
+            next = self.fill().await?.ok_or(CUT_OFF)?;
+        }
+        // Clients write the raw contents last. So a message that ends where memory is aligned has its last tensor aligned,
+        // and no second copy is made of it.
+        let mut joined = BytesMut::with_capacity(length + ALIGNMENT);
+        let end = joined.as_ptr() as usize + length;
+        let gap = end.next_multiple_of(ALIGNMENT) - end;
+        joined.put_bytes(0, gap);
+        for frame in frames {
+            joined.extend_from_slice(&frame);
+        }
+        joined.advance(gap);
+        Ok(joined.freeze())
+    }
+}
+
+const CUT_OFF: Refusal = Refusal::Protocol("the call ends in the middle of a message");
+
+/// Makes a timer only where the bytes are not there yet: most are.
+async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut work = std::pin::pin!(work);
+    if let std::task::Poll::Ready(result) = futures_util::poll!(work.as_mut()) {
+        return result;
+    }
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result,
+        Err(_) => {
+            let message = format!(
+                "the message did not arrive within {} ms; send it faster or in smaller requests",
+                timeout.as_millis()
+            );
+            Err(Error::new(ErrorKind::Deadline, message).into())
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `ModelInfer`: a message, through its route, to the answer.
+
+use std::sync::Arc;
+
+use wharf_core::Result;
+
+use super::answer::Parts;
+use super::frame::{Encoding, Message};
+use super::refusal::Refusal;
+use super::reply::{self, Envelope};
+use super::request::Request;
+use crate::app::App;
+use crate::infer::blocking;
+use crate::oip::{self, Caller, InferRequest, Resolved, resolve};
+
+/// Who asks for an inference, and how the answer is to be written.
+pub(super) struct Asking<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) caller: Caller<'a>,
+    pub(super) encoding: Encoding,
+    pub(super) envelope: Envelope,
+}
+
+/// Answers a request for inference.
+pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts, Refusal> {
+    let app = asking.app;
+    // Held until the request ends: the message lives as long, or what was made of it.
+    let Message {
+        bytes,
+        reservation: _reservation,
+    } = message;
+    let request = Request::of(&bytes)?;
+    let resolved = resolve(app, request.model, Some(request.version))?;
+    // Reading the inputs for a full route would be in vain.
+    resolved.route.check_room()?;
+    let request = if request.is_heavy() {
+        read_elsewhere(app, &resolved, bytes.clone()).await?
+    } else {
+        request.read(&bytes, resolved.route.input(), &app.shared_memory)?
+    };
+    let response = oip::infer(app, &resolved, asking.caller, request).await?;
+    let parts = reply::infer(&response, asking.envelope)?;
+    Ok(reply::compress(parts, asking.encoding).await?)
+}
+
+/// Reads the inputs where it delays nobody.
+async fn read_elsewhere(
+    app: &Arc<App>,
+    resolved: &Resolved,
+    bytes: bytes::Bytes,
+) -> Result<InferRequest> {
+    let (app, route) = (Arc::clone(app), Arc::clone(&resolved.route));
+    let work = move || Request::of(&bytes)?.read(&bytes, route.input(), &app.shared_memory);
+    blocking(work).await
+}

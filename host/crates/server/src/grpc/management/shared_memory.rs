@@ -1,0 +1,83 @@
+//! Regions of shared memory as messages. Those of a GPU cannot be registered, and so there are none.
+
+use bytes::Bytes;
+use wharf_core::{Error, ErrorKind, Result};
+
+use super::read;
+use crate::app::App;
+use crate::grpc::answer::Parts;
+use crate::grpc::method::Method;
+use crate::grpc::reply;
+use crate::inference::system_shared_memory_status_response::RegionStatus;
+use crate::inference::{
+    CudaSharedMemoryStatusRequest, CudaSharedMemoryStatusResponse,
+    CudaSharedMemoryUnregisterRequest, CudaSharedMemoryUnregisterResponse,
+    SystemSharedMemoryRegisterRequest, SystemSharedMemoryRegisterResponse,
+    SystemSharedMemoryStatusRequest, SystemSharedMemoryStatusResponse,
+    SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse,
+};
+use crate::oip::Region;
+use crate::oip::shared_memory::{register, unregister};
+
+/// Answers a call about shared memory.
+///
+/// # Errors
+/// What the call is refused with.
+pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts> {
+    match method {
+        Method::SystemSharedMemoryStatus => {
+            let request: SystemSharedMemoryStatusRequest = read(message)?;
+            let regions = app.shared_memory.status(named(&request.name))?.into_iter();
+            let regions = regions.map(|region| {
+                let status = RegionStatus {
+                    name: region.name.clone(),
+                    key: region.key,
+                    offset: region.offset,
+                    byte_size: region.byte_size,
+                };
+                (region.name, status)
+            });
+            reply::message(&SystemSharedMemoryStatusResponse {
+                regions: regions.collect(),
+            })
+        }
+        Method::SystemSharedMemoryRegister => {
+            let request: SystemSharedMemoryRegisterRequest = read(message)?;
+            let region = Region {
+                name: request.name,
+                offset: request.offset,
+                byte_size: request.byte_size,
+            };
+            register(app, &region, &request.key)?;
+            reply::message(&SystemSharedMemoryRegisterResponse {})
+        }
+        Method::SystemSharedMemoryUnregister => {
+            let request: SystemSharedMemoryUnregisterRequest = read(message)?;
+            unregister(app, named(&request.name))?;
+            reply::message(&SystemSharedMemoryUnregisterResponse {})
+        }
+        Method::CudaSharedMemoryStatus => {
+            let CudaSharedMemoryStatusRequest { name } = read(message)?;
+            if named(&name).is_some() {
+                let message = "no region of this name is registered";
+                return Err(Error::new(ErrorKind::NotFound, message).with_field("name"));
+            }
+            reply::message(&CudaSharedMemoryStatusResponse::default())
+        }
+        // One that is not registered is no error, and none is.
+        Method::CudaSharedMemoryUnregister => {
+            let CudaSharedMemoryUnregisterRequest { name: _ } = read(message)?;
+            reply::message(&CudaSharedMemoryUnregisterResponse {})
+        }
+        _ => {
+            let message = "the memory of a GPU cannot be registered; send tensors in the request, or \
+                           in system shared memory";
+            Err(Error::new(ErrorKind::Unimplemented, message))
+        }
+    }
+}
+
+/// Without a name, all are meant.
+fn named(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !name.is_empty())
+}

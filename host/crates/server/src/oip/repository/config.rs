@@ -1,0 +1,214 @@
+//! Triton's model configuration as changes of `model.toml`. What it does not say stays as it is; what this server has no
+//! setting for is refused, with its place.
+
+mod scheduling;
+mod tensors;
+mod warmup;
+
+use serde_json::{Value, json};
+use wharf_core::{Error, Name, Result};
+use wharf_serving::{SettingEdit, SettingValue};
+
+use super::fields::{Field, Fields};
+use tensors::Claims;
+
+/// Where a configuration is, for errors.
+const PATH: &str = "parameters.config";
+
+/// What a configuration comes to.
+#[derive(Default)]
+pub(super) struct Translated {
+    pub(super) settings: Vec<SettingEdit>,
+    /// Whether it says which versions serve.
+    pub(super) has_version_policy: bool,
+    /// What it says of the model itself, which must be so.
+    pub(super) tensors: Claims,
+}
+
+/// The changes that a configuration asks for.
+#[derive(Default)]
+struct Edits(Vec<SettingEdit>);
+
+impl Edits {
+    fn set(&mut self, key: &str, value: SettingValue) {
+        let key = key.to_owned();
+        self.0.push(SettingEdit { key, value });
+    }
+
+    fn number(&mut self, key: &str, number: i64) {
+        self.set(key, SettingValue::Integer(number));
+    }
+
+    /// Sets a number of which 0 is the server's own default.
+    fn number_or_default(&mut self, key: &str, number: i64) {
+        match number {
+            0 => self.set(key, SettingValue::Default),
+            number => self.number(key, number),
+        }
+    }
+
+    fn numbers(&mut self, key: &str, numbers: Vec<i64>) {
+        let numbers = numbers.into_iter().map(SettingValue::Integer).collect();
+        self.set(key, SettingValue::List(numbers));
+    }
+}
+
+/// Reads a configuration for the named model.
+///
+/// # Errors
+/// `InvalidArgument` with the place in the configuration as the field.
+pub(super) fn translate(config: &str, model: &Name) -> Result<Translated> {
+    let config: Value = serde_json::from_str(config).map_err(|error| {
+        let message = format!("this is no JSON: {error}");
+        Error::invalid(PATH, message)
+    })?;
+    let mut config = Field::new(PATH, config).object()?;
+    let mut edits = Edits::default();
+    if let Some(name) = config.take("name") {
+        let own = [json!(model.as_str()), json!("")];
+        name.among(
+            &own,
+            "is another model's name; leave it out, or name the model of the path",
+        )?;
+    }
+    let policy = config.take("version_policy");
+    let has_version_policy = policy.is_some();
+    if let Some(policy) = policy {
+        version_policy(policy.object()?, &mut edits)?;
+    }
+    if let Some(rows) = config.take("max_batch_size") {
+        edits.number("batching.max_rows", rows.number()?.max(1));
+    }
+    if let Some(batching) = config.take("dynamic_batching") {
+        scheduling::dynamic_batching(batching.object()?, &mut edits)?;
+    }
+    if let Some(batching) = config.take("sequence_batching") {
+        scheduling::sequence_batching(batching.object()?, &mut edits)?;
+    }
+    if let Some(groups) = config.take("instance_group") {
+        scheduling::instance_group(groups, &mut edits)?;
+    }
+    if let Some(cache) = config.take("response_cache") {
+        let mut cache = cache.object()?;
+        let enabled = cache.take("enable").map_or(Ok(false), |on| on.bool())?;
+        edits.set("cache.enabled", SettingValue::Bool(enabled));
+        cache.finish()?;
+    }
+    let mut tensors = Claims::take(&mut config, &mut edits)?;
+    if let Some(samples) = config.take("model_warmup") {
+        warmup::samples(samples, &mut tensors, &mut edits)?;
+    }
+    if let Some(parameters) = config.take("parameters") {
+        backend_parameters(parameters.object()?, &mut edits)?;
+    }
+    nothing_else(config)?;
+    Ok(Translated {
+        settings: edits.0,
+        has_version_policy,
+        tensors,
+    })
+}
+
+/// Settings by which exactly the listed versions serve.
+pub(super) fn listed(versions: Vec<SettingValue>) -> [SettingEdit; 3] {
+    policy(
+        "listed",
+        SettingValue::List(versions),
+        SettingValue::Default,
+    )
+}
+
+fn policy(name: &str, list: SettingValue, count: SettingValue) -> [SettingEdit; 3] {
+    let edit = |key: &str, value| SettingEdit {
+        key: key.to_owned(),
+        value,
+    };
+    [
+        edit("versions.policy", SettingValue::Text(name.to_owned())),
+        edit("versions.list", list),
+        edit("versions.count", count),
+    ]
+}
+
+fn version_policy(mut fields: Fields, edits: &mut Edits) -> Result<()> {
+    let choice = (
+        fields.take("latest"),
+        fields.take("all"),
+        fields.take("specific"),
+    );
+    let rule = match choice {
+        (Some(latest), None, None) => {
+            let mut latest = latest.object()?;
+            let count = latest.take("num_versions");
+            let count = count.map_or(Ok(1), |count| count.number())?.max(1);
+            latest.finish()?;
+            policy(
+                "latest",
+                SettingValue::Default,
+                SettingValue::Integer(count),
+            )
+        }
+        (None, Some(all), None) => {
+            all.object()?.finish()?;
+            policy("all", SettingValue::Default, SettingValue::Default)
+        }
+        (None, None, Some(specific)) => {
+            let mut specific = specific.object()?;
+            let versions = specific.take("versions");
+            let versions = versions.map_or(Ok(Vec::new()), Field::numbers)?;
+            specific.finish()?;
+            listed(versions.into_iter().map(SettingValue::Integer).collect())
+        }
+        _ => return Err(fields.wrong("has one of latest, all and specific")),
+    };
+    edits.0.extend(rule);
+    fields.finish()
+}
+
+/// The parameters of Triton's backend for ONNX Runtime that have a setting here.
+fn backend_parameters(mut fields: Fields, edits: &mut Edits) -> Result<()> {
+    for (name, parameter) in fields.rest() {
+        let unknown = parameter.wrong("this server has no such parameter; leave it out");
+        let mut parameter = parameter.object()?;
+        let value = parameter.take("string_value");
+        let value = value.ok_or_else(|| parameter.wrong("has a string_value"))?;
+        match name.as_str() {
+            "intra_op_thread_count" => edits.number_or_default("threads.intra", value.number()?),
+            "inter_op_thread_count" => edits.number_or_default("threads.inter", value.number()?),
+            "enable_mem_arena" => {
+                edits.set("memory.arena", SettingValue::Bool(value.number()? != 0));
+            }
+            _ => return Err(unknown),
+        }
+        parameter.finish()?;
+    }
+    Ok(())
+}
+
+/// Members that say nothing that this server does not do anyway, and the refusal of all others.
+fn nothing_else(mut config: Fields) -> Result<()> {
+    let file = "another name is not looked for; call the file model.onnx";
+    config.only("default_model_filename", &[json!("model.onnx")], file)?;
+    let decoupled = "one request has one answer here; leave it out";
+    if let Some(policy) = config.take("model_transaction_policy") {
+        let mut policy = policy.object()?;
+        policy.only("decoupled", &[], decoupled)?;
+        policy.finish()?;
+    }
+    let why = "this server has no such setting; leave it out";
+    for member in [
+        "optimization",
+        "ensemble_scheduling",
+        "batch_input",
+        "batch_output",
+        "cc_model_filenames",
+        "metric_tags",
+        "model_operations",
+        "model_repository_agents",
+        "model_metrics",
+        "runtime",
+    ] {
+        config.only(member, &[], why)?;
+    }
+    config.finish()
+}

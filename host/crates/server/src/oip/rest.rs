@@ -1,0 +1,136 @@
+//! The Open Inference Protocol over REST: here inference, in [`management`] the rest.
+//!
+//! - The body is a JSON document, or with the header field `Inference-Header-Content-Length` a document of that length and
+//!   then the binary data of the inputs that say `binary_data_size`, in their order. Outputs are binary data likewise where
+//!   `binary_data` of the output or `binary_data_output` of the request says so.
+//! - A length of 0 is a raw request: the whole body is the only input, and the outputs are binary data. To a route that takes
+//!   a body, so is every request whose content type is not JSON.
+//! - Elements in JSON are written as the native endpoint has them, flat; FP16 and BF16 are numbers too. What JSON has no
+//!   number for (not a number, infinities) is `null`: ask for binary data where it matters.
+
+pub(crate) mod management;
+
+pub(crate) mod framing;
+
+pub(crate) mod document;
+mod raw;
+
+mod answer;
+mod compression;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use hyper::body::Incoming;
+use wharf_core::{Error, Headers, Result};
+use wharf_serving::{Route, RouteInput};
+
+use super::{Caller, InferRequest, infer as run, resolve, shared_memory};
+use crate::app::{AnswerBody, App};
+use crate::body::collect_aligned;
+use crate::endpoint::Target;
+use crate::infer::content::{self, Coding};
+use crate::infer::{INLINE_BYTES, blocking};
+use crate::problem::Problem;
+use answer::Form;
+use document::Sources;
+use framing::Framing;
+
+/// A request as it was read, and how its answer is to be written.
+pub(crate) struct Request {
+    pub(crate) request: InferRequest,
+    /// Whether outputs that do not say it themselves come as binary data.
+    pub(crate) binary_output: bool,
+}
+
+/// Answers a request for inference.
+pub(crate) async fn infer(
+    app: &Arc<App>,
+    parts: Parts,
+    body: &mut Incoming,
+    id: &Arc<str>,
+) -> Result<Response<AnswerBody>, Problem> {
+    let (name, version) = match app.surface.find(parts.uri.path()) {
+        (_, Some(Target::Model { name, version })) => (name, version),
+        (_, other) => (other.map_or("", Target::name), None),
+    };
+    let resolved = resolve(app, name, version)?;
+    let route = &resolved.route;
+
+    // What the header alone forbids is refused before the body is taken.
+    let coding = Coding::of(&parts.headers)?;
+    let takes_body = matches!(route.input(), RouteInput::Body);
+    let framing = match Framing::of(&parts.headers)? {
+        Framing::Json if takes_body && !content::may_be_json(&parts.headers) => Framing::Raw,
+        framing => framing,
+    };
+    let media_type = match framing {
+        Framing::Raw if takes_body => Some(content::media_type(&parts.headers)?),
+        _ => None,
+    };
+    let accepted = compression::accepted(&parts.headers);
+    // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
+    route.check_room()?;
+    let mut reservation = app.bodies.reserve();
+    let place = match framing {
+        Framing::Binary(length) => length,
+        Framing::Json | Framing::Raw => 0,
+    };
+    let bytes = collect_aligned(body, place, &app.limits, &mut reservation).await?;
+    // Held until the request ends: the body lives as long, or what was made of it.
+    let (bytes, _reservation) = coding
+        .decode(bytes, app.limits.max_body_bytes, reservation)
+        .await?;
+
+    let Request {
+        request,
+        binary_output,
+    } = match framing {
+        Framing::Raw => raw::read(bytes, route.input(), media_type)?,
+        Framing::Json => {
+            let length = bytes.len();
+            read(app, route, bytes, length).await?
+        }
+        Framing::Binary(length) => read(app, route, bytes, length).await?,
+    };
+    let form = Form {
+        binary_output,
+        sequence: request.scheduling.sequence.clone(),
+    };
+    let caller = Caller {
+        id,
+        headers: Headers::new(parts.headers),
+        limit: None,
+    };
+    let response = run(app, &resolved, caller, request).await?;
+    let answer = answer::write(response, form).await?;
+    Ok(compression::respond(answer, accepted).await?)
+}
+
+/// Reads a document of so many bytes, and the binary data after it.
+async fn read(app: &Arc<App>, route: &Arc<Route>, bytes: Bytes, length: usize) -> Result<Request> {
+    let (document, blobs) = framing::split(&bytes, length)?;
+    if document.len() <= INLINE_BYTES && blobs.len() as u64 <= shared_memory::INLINE_BYTES {
+        let sources = Sources {
+            blobs: &blobs,
+            shared: &app.shared_memory,
+            max_shared: shared_memory::INLINE_BYTES,
+        };
+        if let Some(request) = document::read(&document, sources, route.input())? {
+            return Ok(request);
+        }
+    }
+    let (app, route) = (Arc::clone(app), Arc::clone(route));
+    blocking(move || {
+        let sources = Sources {
+            blobs: &blobs,
+            shared: &app.shared_memory,
+            max_shared: u64::MAX,
+        };
+        let request = document::read(&document, sources, route.input())?;
+        request.ok_or_else(|| Error::internal("shared memory is larger than it can be"))
+    })
+    .await
+}

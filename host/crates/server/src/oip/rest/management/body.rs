@@ -1,0 +1,282 @@
+//! What the bodies of these requests say.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use wharf_core::{Error, ErrorKind, Result};
+
+use super::Call;
+use crate::body::collect;
+use crate::budget::Reservation;
+use crate::infer::content::Coding;
+use crate::oip::Region;
+use crate::oip::logging::LogValue;
+use crate::oip::repository::{FILE, LoadParameters, MAX_FILES};
+use crate::oip::tracing::TraceChange;
+use crate::problem::Problem;
+
+/// The most bytes of a body that carries no files: it becomes a tree of many times as much.
+const MAX_SMALL: usize = 64 << 10;
+/// Files above this size are decoded where it delays nobody.
+const INLINE_BYTES: usize = 256 << 10;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Index {
+    pub(super) ready: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Unload {
+    pub(super) parameters: UnloadParameters,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct UnloadParameters {
+    pub(super) unload_dependents: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Register {
+    key: String,
+    #[serde(default)]
+    offset: u64,
+    byte_size: u64,
+}
+
+impl Register {
+    /// The region under a name, and the key of its object.
+    pub(super) fn into_region(self, name: String) -> (Region, String) {
+        let region = Region {
+            name,
+            offset: self.offset,
+            byte_size: self.byte_size,
+        };
+        (region, self.key)
+    }
+}
+
+impl Call {
+    async fn read(&mut self) -> Result<(Bytes, Reservation), Problem> {
+        let coding = Coding::of(&self.parts.headers)?;
+        let limits = &self.app.limits;
+        let mut reservation = self.app.bodies.reserve();
+        let body = std::mem::take(&mut self.body);
+        let bytes = collect(body, limits, &mut reservation).await?;
+        Ok(coding
+            .decode(bytes, limits.max_body_bytes, reservation)
+            .await?)
+    }
+
+    /// A body of JSON that carries no files; an empty one is an object without members.
+    pub(super) async fn small_body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        let (bytes, _reservation) = self.read().await?;
+        if bytes.len() > MAX_SMALL {
+            let message = "the request body is larger than the 65536 bytes that this path takes";
+            return Err(Error::new(ErrorKind::TooLarge, message)
+                .with_field("body")
+                .into());
+        }
+        Ok(parse(&bytes)?)
+    }
+
+    /// What a load carries, with what is set aside for it.
+    pub(super) async fn load_body(&mut self) -> Result<(LoadParameters, Reservation), Problem> {
+        let (bytes, mut reservation) = self.read().await?;
+        // The files are there twice while they are decoded.
+        reservation.grow_to(bytes.len() + bytes.len() / 4 * 3)?;
+        let parameters = if bytes.len() <= INLINE_BYTES {
+            load_parameters(&bytes)?
+        } else {
+            tokio::task::spawn_blocking(move || load_parameters(&bytes))
+                .await
+                .map_err(Error::internal)??
+        };
+        Ok((parameters, reservation))
+    }
+
+    pub(super) async fn log_changes(&mut self) -> Result<Vec<(String, LogValue)>, Problem> {
+        let members = self.small_body::<Map<String, Value>>().await?;
+        let change = |(name, value)| {
+            let value = match value {
+                Value::Bool(value) => LogValue::Bool(value),
+                Value::String(text) => LogValue::Text(text),
+                Value::Number(number) if number.is_u64() => {
+                    LogValue::Number(number.as_u64().unwrap_or_default())
+                }
+                _ => {
+                    let message = "is true or false, a whole number or text";
+                    return Err(Error::invalid(name, message).into());
+                }
+            };
+            Ok((name, value))
+        };
+        members.into_iter().map(change).collect()
+    }
+
+    pub(super) async fn trace_changes(&mut self) -> Result<Vec<TraceChange>, Problem> {
+        let members = self.small_body::<Map<String, Value>>().await?;
+        let one = |value: Value| match value {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let change = |(name, value): (String, Value)| {
+            let values = match value {
+                Value::Null => return Ok((name, None)),
+                Value::Array(values) => values.into_iter().map(one).collect(),
+                value => one(value).map(|value| vec![value]),
+            };
+            match values {
+                Some(values) => Ok((name, Some(values))),
+                None => Err(
+                    Error::invalid(name, "is text, a list of texts, or null to clear it").into(),
+                ),
+            }
+        };
+        members.into_iter().map(change).collect()
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("this is not the JSON that this path takes: {error}");
+        Error::invalid("body", message)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Load<'a> {
+    #[serde(borrow, default)]
+    parameters: Parameters<'a>,
+}
+
+/// Parameters in their order. Files are large: their text is borrowed from the body.
+#[derive(Default)]
+struct Parameters<'a>(Vec<(Cow<'a, str>, Parameter<'a>)>);
+
+enum Parameter<'a> {
+    Text(Cow<'a, str>),
+    Other,
+}
+
+fn load_parameters(body: &[u8]) -> Result<LoadParameters> {
+    let Load { parameters } = parse(body)?;
+    let mut load = LoadParameters::default();
+    for (name, value) in parameters.0 {
+        let wrong = |message: String| Error::invalid(format!("parameters.{name}"), message);
+        let is_file = name.starts_with(FILE);
+        let text = match value {
+            _ if name != "config" && !is_file => {
+                return Err(wrong(
+                    "a load has no such parameter; use config and file:VERSION/NAME".to_owned(),
+                ));
+            }
+            Parameter::Text(text) => text,
+            Parameter::Other => return Err(wrong("is text".to_owned())),
+        };
+        if is_file {
+            let data = STANDARD
+                .decode(text.as_bytes())
+                .map_err(|error| wrong(format!("is no base64: {error}")))?;
+            load.files.push((name.into_owned(), data.into()));
+        } else {
+            load.config = Some(text.into_owned());
+        }
+    }
+    Ok(load)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parameters<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Parameters<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Key(name), value)) = map.next_entry()? {
+                    // The configuration comes beside the files.
+                    if members.len() > MAX_FILES {
+                        return Err(serde::de::Error::custom(
+                            "a load carries at most 1024 files",
+                        ));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Parameters(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parameter<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Parameter<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a parameter")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Parameter::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Parameter::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Parameter::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Parameter::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Parameter::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Parameter::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Parameter::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Parameter::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Parameter::Other)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
