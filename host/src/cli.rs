@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod check;
 mod serve;
 
@@ -30,6 +31,9 @@ enum Command {
     /// Says what `serve` would refuse, a line a problem, and exits with 78 if there is any.
     #[command(after_help = "Example: wharf check --site examples/quickstart")]
     Check(check::Check),
+    /// Puts a load on a server and says how it did: throughput, percentiles, errors.
+    #[command(after_help = bench::HELP)]
+    Bench(bench::Bench),
 }
 
 impl Cli {
@@ -38,6 +42,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
+            Command::Bench(bench) => bench.run(),
         };
         outcome.unwrap_or_else(|error| {
             eprintln!("wharf: {error:#}");

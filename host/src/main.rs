@@ -18,7 +18,16 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[expect(
+    unsafe_code,
+    reason = "the environment is changed while this is the only thread"
+)]
 fn main() -> ExitCode {
+    // ONNX Runtime would keep a database about its use in the user's cache folder, and send it to its maker.
+    if std::env::var_os("ORT_DISABLE_TELEMETRY").is_none() {
+        // SAFETY: nothing has started a thread yet.
+        unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+    }
     // A usage error exits with 2: clap does that itself.
     cli::Cli::parse().run()
 }

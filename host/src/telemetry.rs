@@ -1,6 +1,7 @@
 //! Logs, metrics and traces: set up once, before anything else runs.
 
-use std::io::IsTerminal;
+mod log;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -15,11 +16,12 @@ use prometheus::TextEncoder;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer};
 use wharf_core::{LoadError, SPAN_TARGET};
 use wharf_server::Observability;
 
 use crate::config::FILE;
+use log::Log;
 
 /// The section `[telemetry]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -93,30 +95,13 @@ pub(crate) struct Telemetry {
     metrics: SdkMeterProvider,
     registry: prometheus::Registry,
     traces: Option<SdkTracerProvider>,
+    log: Arc<Log>,
 }
 
 impl Telemetry {
     /// Installs the log, and makes the providers. Needs a tokio runtime where traces are exported.
     pub(crate) fn install(config: &Config) -> Result<Self> {
-        let filter = EnvFilter::try_new(&config.log_filter)
-            .with_context(|| {
-                format!(
-                    "wharf.toml [telemetry.log_filter]: {:?} is no filter",
-                    config.log_filter
-                )
-            })?
-            .add_directive(
-                format!("{SPAN_TARGET}=off")
-                    .parse()
-                    .context("the directive is well formed")?,
-            );
-        let log = tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal());
-        let log: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
-            LogFormat::Text => log.with_filter(filter).boxed(),
-            LogFormat::Json => log.json().flatten_event(true).with_filter(filter).boxed(),
-        };
+        let (log, lines) = Log::new(config.log_format, &config.log_filter)?;
         let traces = config
             .otlp_endpoint
             .as_deref()
@@ -130,13 +115,14 @@ impl Telemetry {
                 .boxed()
         });
         // A list, and no optional layer: an absent one counts as interested in everything, and spans are made for nobody.
-        let layers: Vec<_> = std::iter::once(log).chain(spans).collect();
+        let layers: Vec<_> = std::iter::once(lines).chain(spans).collect();
         tracing_subscriber::registry().with(layers).init();
         let (metrics, registry) = meter()?;
         Ok(Self {
             metrics,
             registry,
             traces,
+            log: Arc::new(log),
         })
     }
 
@@ -160,6 +146,7 @@ impl Telemetry {
             meter: self.meter(),
             metrics_text: Arc::new(metrics_text),
             traces: self.traces.is_some(),
+            logging: Some(Arc::<Log>::clone(&self.log)),
         }
     }
 
