@@ -1,21 +1,28 @@
 //! `cargo xtask bench`: measures what the project promises, each beside its yardstick in the same run.
 //!
 //! Machines differ and are noisy, so what counts is ratios: each figure is the median of several rounds that take turns
-//! with the yardstick. The load generator is `wrk`, on the same machine; its connections are a closed loop.
+//! with the yardstick. The load comes from the same machine: from `wrk` for plain JSON, where it costs least, and from
+//! `wharf bench` for the rest.
 
+mod inference;
+mod lifecycle;
+mod overload;
+mod peers;
+
+mod generator;
 mod load;
+mod models;
 mod process;
 mod report;
 mod site;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::paths::Paths;
 use load::{Load, Sample};
-use process::{BareHyper, Wharf};
+use process::{Bare, Binaries, Profile, Wharf};
 use report::{Report, Target};
 use site::BenchSite;
 
@@ -28,9 +35,25 @@ pub(crate) struct Bench {
     /// Seconds of load in each round.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// Only the sections whose name contains this: calls, http, reload, start.
+    /// Loads and unloads in the section `loads`.
+    #[arg(long, default_value_t = 1000)]
+    loads: u32,
+    /// Only the sections whose name contains this: calls, http, reload, start, oip-rest, oip-grpc, cnn, batching, overload,
+    /// loads, peers. Peers are measured only when they are named here: they are installed first.
     #[arg(long)]
     only: Option<String>,
+    /// How the programs are built.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
+}
+
+/// What a section stands on.
+struct Ground<'a> {
+    paths: &'a Paths,
+    binaries: Binaries,
+    rounds: usize,
+    seconds: u64,
+    loads: u32,
 }
 
 /// The connections that the load keeps busy.
@@ -44,24 +67,33 @@ impl Bench {
             "--rounds and --seconds are at least 1"
         );
         load::require_wrk()?;
-        process::build(paths)?;
+        let ground = Ground {
+            paths,
+            binaries: Binaries::build(paths, self.profile)?,
+            rounds: self.rounds,
+            seconds: self.seconds,
+            loads: self.loads,
+        };
         let mut report = Report::default();
-        let sections: [(&str, Section); 4] = [
-            ("calls", calls),
-            ("http", http),
-            ("reload", reload_under_load),
-            ("start", start),
-        ];
-        for (name, section) in sections {
-            if self.only.as_deref().is_none_or(|only| name.contains(only)) {
+        for (name, section) in SECTIONS {
+            if self.wants(name) {
                 eprintln!("bench: {name}");
-                section(self, paths, &mut report).with_context(|| format!("the section {name}"))?;
+                section(&ground, &mut report).with_context(|| format!("the section {name}"))?;
             }
         }
         report.print();
         Ok(())
     }
 
+    fn wants(&self, section: &str) -> bool {
+        match &self.only {
+            Some(only) => section.contains(only.as_str()),
+            None => section != PEERS,
+        }
+    }
+}
+
+impl Ground<'_> {
     fn load(&self) -> Load {
         Load {
             connections: CONNECTIONS,
@@ -70,37 +102,54 @@ impl Bench {
     }
 }
 
-type Section = fn(&Bench, &Paths, &mut Report) -> Result<()>;
+type Section = fn(&Ground<'_>, &mut Report) -> Result<()>;
+
+/// The section that is left out unless it is asked for.
+const PEERS: &str = "peers";
+
+const SECTIONS: [(&str, Section); 11] = [
+    ("calls", calls),
+    ("http", http),
+    ("reload", reload_under_load),
+    ("start", start),
+    ("oip-rest", inference::rest),
+    ("oip-grpc", inference::grpc),
+    ("cnn", inference::cnn),
+    ("batching", inference::batching),
+    ("overload", overload::run),
+    ("loads", lifecycle::run),
+    (PEERS, peers::run),
+];
 
 /// Calls into a plugin, measured inside one process through the ports.
-fn calls(_: &Bench, paths: &Paths, report: &mut Report) -> Result<()> {
-    for line in process::sandbox_calls(paths)?.lines() {
+fn calls(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
+    for line in ground.binaries.sandbox_calls(ground.paths)?.lines() {
         report.add_measured(line)?;
     }
     Ok(())
 }
 
 /// A 4-float model over HTTP, beside a bare hyper server that answers the same bytes.
-fn http(bench: &Bench, paths: &Paths, report: &mut Report) -> Result<()> {
-    let site = BenchSite::build(paths)?;
-    let wharf = Wharf::start(paths, site.path())?;
+fn http(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
+    let site = BenchSite::build(ground.paths)?;
+    let wharf = Wharf::start(&ground.binaries, site.path())?;
     let answer = wharf.infer("plain")?;
-    let bare = BareHyper::start(paths, &answer)?;
+    let bare = Bare::start(&ground.binaries.example("bare_hyper"), &[&answer])?;
 
     let mut rates = Rates::default();
-    for _ in 0..bench.rounds {
+    for _ in 0..ground.rounds {
         rates
             .bare
-            .push(bench.load().run(&bare.url("/v1/infer/plain"))?);
+            .push(ground.load().run(&bare.url("/v1/infer/plain"))?);
         rates
             .plain
-            .push(bench.load().run(&wharf.url("/v1/infer/plain"))?);
+            .push(ground.load().run(&wharf.url("/v1/infer/plain"))?);
         rates
             .kept
-            .push(bench.load().run(&wharf.url("/v1/infer/kept"))?);
+            .push(ground.load().run(&wharf.url("/v1/infer/kept"))?);
         rates
             .isolated
-            .push(bench.load().run(&wharf.url("/v1/infer/isolated"))?);
+            .push(ground.load().run(&wharf.url("/v1/infer/isolated"))?);
     }
     for sample in rates.all() {
         ensure!(
@@ -150,15 +199,15 @@ impl Rates {
 }
 
 /// The same load while a plugin and a model are replaced twice a second.
-fn reload_under_load(bench: &Bench, paths: &Paths, report: &mut Report) -> Result<()> {
-    let site = BenchSite::build(paths)?;
-    let wharf = Wharf::start(paths, site.path())?;
+fn reload_under_load(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
+    let site = BenchSite::build(ground.paths)?;
+    let wharf = Wharf::start(&ground.binaries, site.path())?;
     let (mut steady, mut reloading) = (Vec::new(), Vec::new());
     let before = wharf.generation()?;
-    for _ in 0..bench.rounds {
-        steady.push(bench.load().run(&wharf.url("/v1/infer/kept"))?);
+    for _ in 0..ground.rounds {
+        steady.push(ground.load().run(&wharf.url("/v1/infer/kept"))?);
         let churn = site.churn(Duration::from_millis(500));
-        reloading.push(bench.load().run(&wharf.url("/v1/infer/kept"))?);
+        reloading.push(ground.load().run(&wharf.url("/v1/infer/kept"))?);
         churn.stop()?;
     }
     let reloads = wharf.generation()? - before;
@@ -166,7 +215,7 @@ fn reload_under_load(bench: &Bench, paths: &Paths, report: &mut Report) -> Resul
     report.count(
         "reloads under load",
         reloads,
-        Target::AtLeast(bench.rounds as f64 * bench.seconds as f64),
+        Target::AtLeast(ground.rounds as f64 * ground.seconds as f64),
     );
     report.count(
         "requests that failed meanwhile",
@@ -185,13 +234,13 @@ fn reload_under_load(bench: &Bench, paths: &Paths, report: &mut Report) -> Resul
 }
 
 /// Time from the start of the process to the first `ready`, with a warm cache, and memory at rest.
-fn start(bench: &Bench, paths: &Paths, report: &mut Report) -> Result<()> {
-    let site: &Path = &paths.quickstart();
-    drop(Wharf::start(paths, site)?);
+fn start(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
+    let site = ground.paths.quickstart();
+    drop(Wharf::start(&ground.binaries, &site)?);
     let mut times = Vec::new();
     let mut resident = 0;
-    for _ in 0..bench.rounds {
-        let wharf = Wharf::start(paths, site)?;
+    for _ in 0..ground.rounds {
+        let wharf = Wharf::start(&ground.binaries, &site)?;
         times.push(wharf.time_to_ready());
         resident = wharf.resident_bytes()?.max(resident);
     }

@@ -3,6 +3,7 @@
 mod abi;
 mod bench;
 mod demo;
+mod gpu_check;
 mod guests;
 mod paths;
 mod setup;
@@ -25,7 +26,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fetches ONNX Runtime, finds or installs a guest toolchain and builds the guests. Quick when all is there.
+    /// Fetches ONNX Runtime and the Python packages of the tests, finds or installs a guest toolchain and builds the guests.
+    /// Quick when all is there.
     Setup,
     /// Builds the plugins and the test guests into `target/guests`.
     Guests,
@@ -35,6 +37,8 @@ enum Command {
     Test(test::Test),
     /// Measures what the README promises, beside its yardsticks in the same run.
     Bench(bench::Bench),
+    /// Compares models on a GPU with the CPU, and with ONNX Runtime alone. Fails where there is no GPU.
+    GpuCheck(gpu_check::GpuCheck),
     /// Loads the plugins that were built against earlier releases of the contract.
     AbiCheck,
     /// Checks who depends on whom, the length of files, and that every guest is tested.
@@ -56,11 +60,12 @@ fn run() -> anyhow::Result<()> {
     let command = Args::parse().command;
     let paths = Paths::find()?;
     match command {
-        Command::Setup => setup::run(&paths).map(drop),
+        Command::Setup => setup::for_tests(&paths).map(drop),
         Command::Guests => guests::run(&paths),
         Command::Demo => demo::run(&paths),
         Command::Test(test) => test.run(&paths),
         Command::Bench(bench) => bench.run(&paths),
+        Command::GpuCheck(check) => check.run(&paths),
         Command::AbiCheck => abi::run(&paths),
         Command::Tidy => tidy::run(paths.root()),
     }

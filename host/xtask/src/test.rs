@@ -18,7 +18,7 @@ pub(crate) struct Test {
 impl Test {
     /// Runs the tests; the first step that fails is the error.
     pub(crate) fn run(&self, paths: &Paths) -> Result<()> {
-        let onnxruntime = setup::run(paths)?;
+        let setup = setup::for_tests(paths)?;
         // The end-to-end tests start the binary. It is built together with all tests, because a package built alone gets
         // other features, and its dependencies a second time.
         execute(cargo(paths).args(["build", "--workspace", "--all-targets"]))?;
@@ -30,7 +30,8 @@ impl Test {
             host.arg("--workspace");
         }
         execute(
-            host.env("WHARF_ONNXRUNTIME", &onnxruntime)
+            host.env("WHARF_ONNXRUNTIME", &setup.onnxruntime)
+                .env("WHARF_TEST_PYTHON", &setup.python)
                 .env("WHARF_TEST_GUESTS", paths.guests()),
         )?;
         if !everything {
@@ -48,6 +49,6 @@ impl Test {
                 .arg("--target-dir")
                 .arg(paths.target()),
         )?;
-        abi::check(paths, &onnxruntime)
+        abi::check(paths, &setup.onnxruntime)
     }
 }

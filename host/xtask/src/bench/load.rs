@@ -34,10 +34,15 @@ pub(super) fn require_wrk() -> Result<()> {
 impl Load {
     /// Posts [`BODY`] to a URL, over and over.
     pub(super) fn run(&self, url: &str) -> Result<Sample> {
+        self.post(url, BODY)
+    }
+
+    /// Posts a JSON document without quotes of Lua to a URL, over and over.
+    pub(super) fn post(&self, url: &str, body: &str) -> Result<Sample> {
         let mut script = tempfile::Builder::new().suffix(".lua").tempfile()?;
         write!(
             script,
-            "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = '{BODY}'\n\
+            "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = '{body}'\n\
              done = function(summary, latency)\n\
              local e = summary.errors\n\
              io.write(string.format('WHARF %d %d %d %d\\n', summary.requests, summary.duration,\n\
@@ -80,12 +85,14 @@ fn parse(text: &str) -> Option<Sample> {
 
 /// The median of the rates.
 pub(super) fn median_rate(samples: &[Sample]) -> f64 {
-    let mut rates: Vec<f64> = samples
-        .iter()
-        .map(|sample| sample.requests_per_second)
-        .collect();
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    median(samples.iter().map(|sample| sample.requests_per_second))
+}
+
+/// The median of some figures; not a number where there are none.
+pub(super) fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The median of the 99th percentiles.
@@ -111,5 +118,7 @@ mod tests {
             }
         );
         assert_eq!(parse("Running 4s test\n"), None);
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert!(median(std::iter::empty()).is_nan());
     }
 }

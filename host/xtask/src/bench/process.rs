@@ -10,30 +10,107 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::load::BODY;
 use crate::paths::Paths;
+use crate::setup::onnxruntime_library;
+use crate::workspace::{cargo, execute};
 
 /// How long a process may take until it serves.
 const START: Duration = Duration::from_secs(60);
 
-/// Builds what is measured, in one go: packages built apart would get other features, and their dependencies twice.
-pub(super) fn build(paths: &Paths) -> Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--workspace", "--bin", "wharf"])
-        .args(["--example", "bare_hyper", "--example", "plugin_calls"])
-        .current_dir(paths.root())
-        .status()?;
-    ensure!(status.success(), "cargo build --release failed");
-    Ok(())
+/// How what is measured is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Profile {
+    /// With optimisation.
+    Release,
+    /// As tests are: to try the benchmark itself, whose figures then mean nothing.
+    Dev,
 }
 
-/// Runs the measurements inside the sandbox crate, and gives their lines.
-pub(super) fn sandbox_calls(paths: &Paths) -> Result<String> {
-    let output = Command::new(release(paths, "examples/plugin_calls"))
-        .env("WHARF_TEST_GUESTS", paths.guests())
-        .stderr(Stdio::inherit())
-        .output()?;
+/// The programs that are measured.
+pub(super) struct Binaries {
+    folder: PathBuf,
+}
+
+/// Programs that are beside `wharf`.
+const EXAMPLES: [&str; 4] = ["bare_hyper", "bare_tonic", "plugin_calls", "ort_floor"];
+
+impl Binaries {
+    /// Builds them in one go: packages built apart would get other features, and their dependencies twice.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub(super) fn build(paths: &Paths, profile: Profile) -> Result<Self> {
+        let mut command = cargo(paths);
+        command.args(["build", "--workspace", "--bin", "wharf"]);
+        for example in EXAMPLES {
+            command.args(["--example", example]);
+        }
+        let folder = match profile {
+            Profile::Release => {
+                command.arg("--release");
+                "release"
+            }
+            Profile::Dev => "debug",
+        };
+        execute(&mut command)?;
+        Ok(Self {
+            folder: paths.target().join(folder),
+        })
+    }
+
+    /// The program itself.
+    pub(super) fn wharf(&self) -> PathBuf {
+        self.folder.join("wharf")
+    }
+
+    /// A program beside it.
+    pub(super) fn example(&self, name: &str) -> PathBuf {
+        self.folder.join("examples").join(name)
+    }
+
+    /// Runs the measurements inside the sandbox crate, and gives their lines.
+    ///
+    /// # Errors
+    /// Where they fail.
+    pub(super) fn sandbox_calls(&self, paths: &Paths) -> Result<String> {
+        output_of(
+            Command::new(self.example("plugin_calls")).env("WHARF_TEST_GUESTS", paths.guests()),
+        )
+    }
+
+    /// The runs a second of a model on ONNX Runtime alone, with so many callers of so many threads.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub(super) fn ort_floor(
+        &self,
+        model: &Path,
+        arrangement: (usize, usize),
+        seconds: u64,
+    ) -> Result<f64> {
+        let (callers, threads) = arrangement;
+        let lines = output_of(
+            Command::new(self.example("ort_floor"))
+                .arg(model)
+                .args(["--callers", &callers.to_string()])
+                .args(["--threads", &threads.to_string()])
+                .args(["--seconds", &seconds.to_string()])
+                .env("WHARF_ONNXRUNTIME", onnxruntime_library()?),
+        )?;
+        let rate = lines
+            .lines()
+            .find_map(|line| line.strip_prefix("runs_per_second="));
+        rate.and_then(|rate| rate.parse().ok())
+            .with_context(|| format!("ort_floor said {lines:?}"))
+    }
+}
+
+fn output_of(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output()?;
+    let program = command.get_program().to_string_lossy();
     ensure!(
         output.status.success(),
-        "the measurements of plugin calls failed"
+        "{program} failed: {}",
+        output.status
     );
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -48,11 +125,11 @@ pub(super) struct Wharf {
 
 impl Wharf {
     /// Starts it on free ports, and waits until it is ready.
-    pub(super) fn start(paths: &Paths, site: &Path) -> Result<Self> {
+    pub(super) fn start(binaries: &Binaries, site: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ready_file = folder.path().join("ready");
         let started = Instant::now();
-        let child = Command::new(release(paths, "wharf"))
+        let child = Command::new(binaries.wharf())
             .args([
                 "serve",
                 "--listen",
@@ -101,14 +178,19 @@ impl Wharf {
         self.time_to_ready
     }
 
+    /// Posts a JSON document to the public listener, and gives the answer.
+    ///
+    /// # Errors
+    /// Where the status is not 200.
+    pub(super) fn post(&self, path: &str, body: &str) -> Result<String> {
+        let (status, answer) = exchange(&self.listen, &format!("POST {path}"), body)?;
+        ensure!(status == 200, "{path} answers {status}: {answer}");
+        Ok(answer)
+    }
+
     /// The answer of a route to the benchmark's body.
     pub(super) fn infer(&self, route: &str) -> Result<String> {
-        let (status, answer) = exchange(&self.listen, &format!("POST /v1/infer/{route}"), BODY)?;
-        ensure!(
-            status == 200,
-            "the route {route} answers {status}: {answer}"
-        );
-        Ok(answer)
+        self.post(&format!("/v1/infer/{route}"), BODY)
     }
 
     /// The generation of the snapshot in force.
@@ -131,23 +213,32 @@ impl Wharf {
     }
 }
 
-/// The yardstick: hyper alone, which reads the request and answers the same bytes.
-pub(super) struct BareHyper {
+/// A yardstick: a server that reads each request and answers the same bytes.
+pub(super) struct Bare {
     _process: Running,
     address: String,
 }
 
-impl BareHyper {
-    /// Starts it with the answer to give.
-    pub(super) fn start(paths: &Paths, answer: &str) -> Result<Self> {
-        let mut child = Command::new(release(paths, "examples/bare_hyper"))
-            .arg(answer)
+impl Bare {
+    /// Starts an example that writes its address.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub(super) fn start(program: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args(arguments)
             .stdout(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
         let output = child.stdout.take().context("the output is piped")?;
         let process = Running(child);
         let mut address = String::new();
         BufReader::new(output).read_line(&mut address)?;
+        ensure!(
+            !address.trim().is_empty(),
+            "{} names no address",
+            program.display()
+        );
         Ok(Self {
             _process: process,
             address: address.trim().to_owned(),
@@ -161,11 +252,54 @@ impl BareHyper {
 }
 
 /// A process that ends with this value.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Running {
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn();
+        Ok(Self(
+            child.with_context(|| format!("{program} cannot be started"))?,
+        ))
+    }
+
+    /// The system's number for it.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it runs.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// Asks the process to end as a terminal does, and gives what it wrote to the piped standard output.
+    ///
+    /// # Errors
+    /// Where it does not end well.
+    pub(super) fn interrupt(mut self) -> Result<Vec<u8>> {
+        let id = self.0.id().to_string();
+        let status = Command::new("kill").args(["-INT", &id]).status()?;
+        ensure!(status.success(), "kill -INT failed");
+        let mut output = Vec::new();
+        if let Some(mut stdout) = self.0.stdout.take() {
+            stdout.read_to_end(&mut output)?;
+        }
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the interrupted process failed: {status}");
+        Ok(output)
+    }
+
     /// Asks until there is an answer, and gives up when the process ends or takes too long.
-    fn poll<T>(&mut self, started: Instant, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
+    pub(super) fn poll<T>(
+        &mut self,
+        started: Instant,
+        mut ask: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
         loop {
             if let Some(answer) = ask() {
                 return Ok(answer);
@@ -190,12 +324,8 @@ impl Drop for Running {
     }
 }
 
-fn release(paths: &Paths, name: &str) -> PathBuf {
-    paths.target().join("release").join(name)
-}
-
 /// One HTTP/1.1 exchange on a connection of its own: the status and the body.
-fn exchange(address: &str, request: &str, body: &str) -> Result<(u16, String)> {
+pub(super) fn exchange(address: &str, request: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     let (length, kind) = (body.len(), "content-type: application/json");
     write!(

@@ -42,6 +42,11 @@ impl Report {
         });
     }
 
+    /// A ratio, for information.
+    pub(super) fn ratio_alone(&mut self, what: &str, figure: f64) {
+        self.plain(what, format!("{figure:.2}"));
+    }
+
     /// A count.
     pub(super) fn count(&mut self, what: &str, figure: u64, target: Target) {
         self.held(what, figure.to_string(), figure as f64, target, |bound| {
@@ -59,6 +64,27 @@ impl Report {
         self.plain(what, format!("{figure:.1?}"));
     }
 
+    /// A time in seconds, for information; it may be none.
+    pub(super) fn seconds(&mut self, what: &str, figure: f64) {
+        match Duration::try_from_secs_f64(figure) {
+            Ok(time) => self.time(what, time),
+            Err(_) => self.plain(what, "none".to_owned()),
+        }
+    }
+
+    /// A size, for information.
+    pub(super) fn bytes(&mut self, what: &str, figure: u64) {
+        self.plain(what, mebibytes(figure as f64));
+    }
+
+    /// What was not measured, and why. It counts as no pass.
+    pub(super) fn not_measured(&mut self, what: &str, target: Target, why: &str) {
+        eprintln!("bench: NOT MEASURED: {what}: {why}");
+        let target = target.text(|bound| format!("{bound:.2}"));
+        self.rows
+            .push([what.into(), "-".into(), target, "NOT MEASURED".into()]);
+    }
+
     /// A time that must stay below another.
     pub(super) fn time_within(&mut self, what: &str, figure: Duration, limit: Duration) {
         let target = Target::AtMost(limit.as_secs_f64());
@@ -73,13 +99,12 @@ impl Report {
 
     /// A size that must stay below another.
     pub(super) fn bytes_within(&mut self, what: &str, figure: u64, limit: u64) {
-        let megabytes = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
         self.held(
             what,
-            megabytes(figure as f64),
+            mebibytes(figure as f64),
             figure as f64,
             Target::AtMost(limit as f64),
-            megabytes,
+            mebibytes,
         );
     }
 
@@ -130,6 +155,10 @@ impl Report {
     }
 }
 
+fn mebibytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
+}
+
 fn columns(line: &str) -> Option<(&str, f64, &str, Option<f64>)> {
     let mut parts = line.split('|');
     let (what, figure, unit, bound) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -156,5 +185,9 @@ mod tests {
         );
         assert_eq!(report.rows[1], ["ratio", "0.50", ">= 0.60", "missed"]);
         assert!(report.add_measured("nonsense").is_err());
+        report.ratio("no figure", f64::NAN, Target::AtLeast(0.6));
+        report.not_measured("a peer", Target::AtLeast(3.0), "it does not install");
+        assert_eq!(report.rows[2][3], "missed");
+        assert_eq!(report.rows[3], ["a peer", "-", ">= 3.00", "NOT MEASURED"]);
     }
 }

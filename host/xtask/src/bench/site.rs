@@ -1,4 +1,4 @@
-//! The site that is served under load: the quickstart's 4-float model, plain and between two plugins.
+//! The sites that are served under load: the quickstart's 4-float model, plain and between two plugins, and models alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::models::BenchModel;
 use crate::paths::Paths;
 
 /// A site in a temporary folder.
@@ -84,6 +85,57 @@ impl BenchSite {
         let file = self.path().join(to);
         fs::create_dir_all(file.parent().context("a file of the site has a folder")?)?;
         Ok(fs::write(file, bytes)?)
+    }
+}
+
+/// A site of models alone, in a temporary folder.
+pub(super) struct ModelSite {
+    folder: tempfile::TempDir,
+}
+
+impl ModelSite {
+    /// Makes one without models, whose clients may load and unload.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(super) fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        fs::write(
+            folder.path().join("wharf.toml"),
+            "[server]\nmanagement = true\n",
+        )?;
+        Ok(Self { folder })
+    }
+
+    /// Adds a model under its own name, with what its `model.toml` says.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with(self, model: BenchModel, settings: &str, paths: &Paths) -> Result<Self> {
+        self.with_name(model.name(), model, settings, paths)
+    }
+
+    /// Adds a model under another name.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with_name(
+        self,
+        name: &str,
+        model: BenchModel,
+        settings: &str,
+        paths: &Paths,
+    ) -> Result<Self> {
+        let folder = self.path().join("models").join(name);
+        fs::create_dir_all(folder.join("1"))?;
+        fs::copy(model.file(paths)?, folder.join("1/model.onnx"))?;
+        fs::write(folder.join("model.toml"), settings)?;
+        Ok(self)
+    }
+
+    /// The site folder.
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
     }
 }
 

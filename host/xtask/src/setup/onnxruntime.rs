@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::workspace::{answer_of, execute};
+use super::cache;
+use crate::workspace::execute;
 
 /// The version that the crate `ort` of this workspace wraps.
-const VERSION: &str = "1.31.1";
+pub(super) const VERSION: &str = "1.31.1";
 
 /// Takes the library out of the wheel. It is stored under the name of its full version.
 const EXTRACT: &str = r#"
@@ -25,23 +26,16 @@ with wheel.open(member) as source, open(target, "wb") as out:
 /// # Errors
 /// Where there is no home folder, no Python with pip, or pip cannot fetch the wheel.
 pub(crate) fn library() -> Result<PathBuf> {
-    let folder = cache_folder()?.join(format!("wharf/onnxruntime-{VERSION}"));
+    let folder = cache::folder()?.join(format!("onnxruntime-{VERSION}"));
     let library = folder.join("libonnxruntime.so");
-    if library.is_file() {
-        return Ok(library);
+    if !library.is_file() {
+        cache::in_scratch(&folder, |scratch| fetch(scratch, &library))?;
     }
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let scratch = folder.join(format!("fetch-{}", std::process::id()));
-    let fetched = fetch(&scratch, &library);
-    // The wheel is not needed any more, and a failed fetch leaves nothing behind.
-    drop(std::fs::remove_dir_all(&scratch));
-    fetched?;
     Ok(library)
 }
 
 fn fetch(scratch: &Path, library: &Path) -> Result<()> {
-    let python = python()?;
+    let python = cache::python().context("ONNX Runtime is fetched with pip")?;
     let wheel = format!("onnxruntime=={VERSION}");
     let mut pip = Command::new(python);
     pip.args([
@@ -69,27 +63,4 @@ fn fetch(scratch: &Path, library: &Path) -> Result<()> {
     .context("the wheel of onnxruntime has no libonnxruntime.so")?;
     std::fs::rename(&partial, library)
         .with_context(|| format!("cannot write {}", library.display()))
-}
-
-/// A Python that has pip.
-fn python() -> Result<&'static str> {
-    let works =
-        |python: &&str| answer_of(Command::new(python).args(["-m", "pip", "--version"])).is_some();
-    match ["python3", "python"].into_iter().find(works) {
-        Some(python) => Ok(python),
-        None => bail!(
-            "ONNX Runtime is fetched with pip, and there is no Python with pip on PATH: install `python3-pip`"
-        ),
-    }
-}
-
-fn cache_folder() -> Result<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: there is no cache folder")
 }

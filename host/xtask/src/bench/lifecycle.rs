@@ -1,0 +1,98 @@
+//! Loads and unloads over the API, under a trickle of traffic: what they leave in memory, and what an unload gives back.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+
+use super::Ground;
+use super::generator::{self, Generator};
+use super::models::BenchModel;
+use super::process::{Running, Wharf};
+use super::report::{Report, Target};
+use super::site::ModelSite;
+
+/// Requests a second to a model that stays, while others come and go.
+const TRICKLE: [&str; 6] = ["--rate", "50", "--warmup", "0", "--duration", "1h"];
+
+/// Loads and unloads before the start is measured: what the process keeps for itself is made by the first ones.
+const WARM_UP: u32 = 20;
+
+/// What all loads together may leave.
+const MAY_STAY: u64 = 100_000_000;
+
+pub(super) fn run(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
+    let site = ModelSite::new()?
+        .with(BenchModel::Tiny, "", ground.paths)?
+        .with_name("comes-and-goes", BenchModel::Mlp, "", ground.paths)?
+        .with(BenchModel::Cnn, "", ground.paths)?;
+    let wharf = Wharf::start(&ground.binaries, site.path())?;
+    unload_of_the_cnn(ground, &wharf, report)?;
+
+    let mut trickle = Generator::new(&ground.binaries, &wharf.url(""), "tiny").command(&TRICKLE);
+    let trickle = Running::start(trickle.stdout(Stdio::piped()))?;
+    cycle(&wharf, WARM_UP)?;
+    let before = wharf.resident_bytes()?;
+    cycle(&wharf, ground.loads)?;
+    let after = wharf.resident_bytes()?;
+    let outcome = generator::outcome(&trickle.interrupt()?)?;
+
+    let what = format!(
+        "resident after {} loads and unloads, more than before",
+        ground.loads
+    );
+    report.bytes_within(&what, after.saturating_sub(before), MAY_STAY);
+    report.count("requests meanwhile", outcome.requests, Target::AtLeast(1.0));
+    report.count(
+        "requests that failed meanwhile",
+        outcome.requests - outcome.succeeded + outcome.unsent,
+        Target::AtMost(0.0),
+    );
+    Ok(())
+}
+
+/// Unloads a model and loads it again, so many times.
+fn cycle(wharf: &Wharf, times: u32) -> Result<()> {
+    for number in 0..times {
+        for change in ["unload", "load"] {
+            wharf
+                .post(
+                    &format!("/v2/repository/models/comes-and-goes/{change}"),
+                    "{}",
+                )
+                .with_context(|| format!("{change} number {number}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The resident memory with the CNN in use, and after its unload.
+fn unload_of_the_cnn(ground: &Ground<'_>, wharf: &Wharf, report: &mut Report) -> Result<()> {
+    let change = |what: &str| wharf.post(&format!("/v2/repository/models/cnn/{what}"), "{}");
+    change("unload")?;
+    let without = wharf.resident_bytes()?;
+    change("load")?;
+    Generator::new(&ground.binaries, &wharf.url(""), "cnn")
+        .run(&[
+            "--data",
+            "binary",
+            "--connections",
+            "4",
+            "--duration",
+            "1s",
+            "--warmup",
+            "0",
+        ])?
+        .all_succeeded()?;
+    let with = wharf.resident_bytes()?;
+    change("unload")?;
+    let again = wharf.resident_bytes()?;
+    report.bytes("resident without the CNN", without);
+    report.bytes("resident with the CNN in use", with);
+    report.bytes("resident after its unload", again);
+    let (took, gave) = (with.saturating_sub(without), with.saturating_sub(again));
+    report.ratio_alone(
+        "of what the CNN took, an unload gives back",
+        gave as f64 / took as f64,
+    );
+    Ok(())
+}
