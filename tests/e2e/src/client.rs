@@ -69,6 +69,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The fields behind the body.
+    pub trailers: HeaderMap,
 }
 
 impl Response {
@@ -77,13 +79,22 @@ impl Response {
     /// # Errors
     /// Where the status is another, or the body is not JSON.
     pub fn ok(&self) -> Result<Value> {
+        self.accepted()?;
+        self.parse()
+    }
+
+    /// Checks that the status is 200, whatever the body.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn accepted(&self) -> Result<()> {
         ensure!(
             self.status == StatusCode::OK,
             "status {}: {}",
             self.status,
             self.text()
         );
-        self.parse()
+        Ok(())
     }
 
     /// Gives the problem document of a refusal, and checks what holds for all of them: the media type, the members, and
@@ -183,7 +194,8 @@ impl Client {
         }
     }
 
-    /// Sends a request and reads the whole answer. Dropping the future closes an HTTP/1.1 connection.
+    /// Sends a request and reads the whole answer. Dropping the future closes an HTTP/1.1 connection, and resets a stream of
+    /// HTTP/2.
     ///
     /// # Errors
     /// Where the connection fails; a refusal is a [`Response`].
@@ -193,18 +205,19 @@ impl Client {
             Some(connection) if connection.is_open() => connection,
             _ => self.connect().await?,
         };
+        // Over HTTP/2 only its stream is reset.
+        if let Connection::Http2(sender) = &connection {
+            self.connection = Some(Connection::Http2(sender.clone()));
+        }
         let response = connection.send(self.build(request)?).await?;
         let (head, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .context("the answer broke off")?
-            .to_bytes();
+        let body = body.collect().await.context("the answer broke off")?;
         self.connection = Some(connection);
         Ok(Response {
             status: head.status,
             headers: head.headers,
-            body,
+            trailers: body.trailers().cloned().unwrap_or_default(),
+            body: body.to_bytes(),
         })
     }
 

@@ -4,10 +4,14 @@
 //! The tests are in `tests/e2e`. `cargo xtask test` builds the binary, the guests and what else they need.
 
 mod client;
+mod command;
+pub mod grpc;
 mod load;
 mod metrics;
 pub mod onnx;
 mod process;
+mod protobuf;
+mod python;
 mod site;
 
 use std::time::{Duration, Instant};
@@ -15,9 +19,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 pub use client::{Client, Protocol, Request, Response};
+pub use command::{check, help, wharf_command};
 pub use load::{Load, Report};
 pub use metrics::{Family, Metrics};
-pub use process::{Exit, Wharf, check, wharf_command};
+pub use process::{Exit, Wharf};
+pub use python::{execute, python, repository};
 pub use site::{Site, guest, quickstart};
 
 /// How long a test waits for something that should happen soon.

@@ -1,15 +1,15 @@
 //! Clients that send the same request again and again while a test changes the server under them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use hyper::header::CONTENT_TYPE;
 use tokio::task::JoinSet;
 
-use crate::{Client, Request, wait_for};
+use crate::{Client, Protocol, Request, Response, grpc, wait_for};
 
 /// At most so many failures are kept word for word.
 const KEPT_FAILURES: usize = 5;
@@ -24,16 +24,16 @@ struct State {
     stopping: AtomicBool,
     /// Goes up with each answer that is waited for, so that a client knows whether its latest answer is new enough.
     round: AtomicU64,
-    latest: Vec<Mutex<(u64, String)>>,
+    latest: Vec<Mutex<(u64, Option<Response>)>>,
     report: Mutex<Report>,
 }
 
 /// What the clients saw.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Requests that were answered with 200.
+    /// Requests that succeeded.
     pub answered: u64,
-    /// Requests that were not.
+    /// Requests that did not.
     pub failed: u64,
     /// The first failures, word for word.
     pub failures: Vec<String>,
@@ -45,6 +45,17 @@ impl Load {
     /// Starts clients, each with a connection of its own.
     #[must_use]
     pub fn start(address: SocketAddr, clients: usize, request: &Request) -> Self {
+        Self::start_over(Protocol::Http1, address, clients, request)
+    }
+
+    /// Starts clients that speak a protocol. Over HTTP/2 the requests may be gRPC calls.
+    #[must_use]
+    pub fn start_over(
+        protocol: Protocol,
+        address: SocketAddr,
+        clients: usize,
+        request: &Request,
+    ) -> Self {
         let state = Arc::new(State {
             stopping: AtomicBool::new(false),
             round: AtomicU64::new(0),
@@ -54,7 +65,7 @@ impl Load {
         let mut tasks = JoinSet::new();
         for index in 0..clients {
             tasks.spawn(hammer(
-                Client::new(address),
+                Client::with_protocol(address, protocol),
                 request.clone(),
                 Arc::clone(&state),
                 index,
@@ -71,11 +82,20 @@ impl Load {
     /// # Errors
     /// Where that does not come about, with the answers as they are.
     pub async fn wait_for_answer(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        self.wait_for_response(|response| wanted(&response.text()))
+            .await
+    }
+
+    /// Waits until every client has had a response, begun after this call, that `wanted` accepts.
+    ///
+    /// # Errors
+    /// As [`Load::wait_for_answer`].
+    pub async fn wait_for_response(&self, wanted: impl Fn(&Response) -> bool) -> Result<()> {
         let round = self.state.round.fetch_add(1, Ordering::SeqCst) + 1;
         let all_accepted = || {
             self.state.latest.iter().all(|latest| {
                 let latest = lock(latest);
-                latest.0 >= round && wanted(&latest.1)
+                latest.0 >= round && latest.1.as_ref().is_some_and(&wanted)
             })
         };
         let waited = wait_for("the new answer", async || all_accepted().then_some(())).await;
@@ -84,7 +104,7 @@ impl Load {
                 .state
                 .latest
                 .iter()
-                .map(|latest| lock(latest).1.clone())
+                .map(|latest| lock(latest).1.as_ref().map(Response::text))
                 .collect();
             format!(
                 "the clients' latest answers are {answers:?}; failures: {:?}",
@@ -138,11 +158,13 @@ async fn hammer(mut client: Client, request: Request, state: Arc<State>, index: 
         let round = state.round.load(Ordering::SeqCst);
         let begun = Instant::now();
         let failure = match client.send(&request).await {
-            Ok(response) if response.status == 200 => {
-                *lock(&state.latest[index]) = (round, response.text());
-                None
-            }
-            Ok(response) => Some(format!("{}: {}", response.status, response.text())),
+            Ok(response) => match failure_of(&response) {
+                None => {
+                    *lock(&state.latest[index]) = (round, Some(response));
+                    None
+                }
+                failure => failure,
+            },
             Err(error) => Some(format!("{error:#}")),
         };
         let mut report = lock(&state.report);
@@ -156,6 +178,21 @@ async fn hammer(mut client: Client, request: Request, state: Arc<State>, index: 
                 }
             }
         }
+    }
+}
+
+fn failure_of(response: &Response) -> Option<String> {
+    let is_grpc = response
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if response.status != 200 {
+        return Some(format!("{}: {}", response.status, response.text()));
+    }
+    match is_grpc.then(|| grpc::status(response)) {
+        None | Some(Ok((0, _))) => None,
+        Some(Ok((code, message))) => Some(format!("gRPC status {code}: {message}")),
+        Some(Err(error)) => Some(format!("{error:#}")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Models made for a test, as ONNX files. Few fields of the format are needed, so they are written by hand.
 
+use crate::protobuf::Message;
+
 /// The side of the matrices in [`slow`].
 const SLOW_SIDE: i64 = 512;
 
@@ -139,7 +141,7 @@ fn model(nodes: &[Message], initializers: &[Message]) -> Vec<u8> {
         .text(2, "wharf-e2e")
         .message(7, &graph)
         .message(8, &opset);
-    model.0
+    model.into_bytes()
 }
 
 /// `NodeProto`.
@@ -186,47 +188,4 @@ fn value(name: &str) -> Message {
     kind.message(1, &tensor);
     value.text(1, name).message(2, &kind);
     value
-}
-
-/// A message in the wire format of protocol buffers.
-#[derive(Clone, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn int(&mut self, field: u64, number: i64) -> &mut Self {
-        self.varint(field << 3);
-        self.varint(number.cast_unsigned());
-        self
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) -> &mut Self {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    fn text(&mut self, field: u64, text: &str) -> &mut Self {
-        self.bytes(field, text.as_bytes())
-    }
-
-    fn message(&mut self, field: u64, message: &Message) -> &mut Self {
-        self.bytes(field, &message.0)
-    }
-
-    fn packed(&mut self, field: u64, numbers: &[i64]) -> &mut Self {
-        let mut packed = Message::default();
-        for number in numbers {
-            packed.varint(number.cast_unsigned());
-        }
-        self.message(field, &packed)
-    }
-
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push((number & 0x7f) as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
 }

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::{Client, Metrics, Site, wait_for};
+use crate::{Client, Metrics, Site, wait_for, wharf_command};
 
 /// A running server. Dropping it ends the process and prints its log, which the test harness shows where the test failed.
 pub struct Wharf {
@@ -32,40 +32,6 @@ pub struct Exit {
     pub status: ExitStatus,
     /// How long it took from the signal on.
     pub took: Duration,
-}
-
-/// Builds the command that serves a site on ports that the system chooses; its addresses go to `ready_file`.
-///
-/// # Errors
-/// Where the binary was not built.
-pub fn wharf_command(site: &Path, ready_file: &Path) -> Result<Command> {
-    let mut command = Command::new(binary()?);
-    command
-        .arg("serve")
-        .arg("--site")
-        .arg(site)
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--ready-file",
-        ])
-        .arg(ready_file);
-    Ok(command)
-}
-
-/// Runs `wharf check` on a site.
-///
-/// # Errors
-/// Where the binary was not built, or cannot be run.
-pub fn check(site: &Site) -> Result<Output> {
-    let output = Command::new(binary()?)
-        .arg("check")
-        .arg("--site")
-        .arg(site.path())
-        .output()?;
-    Ok(output)
 }
 
 impl Wharf {
@@ -125,6 +91,12 @@ impl Wharf {
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The address for operators.
+    #[must_use]
+    pub fn admin_listen(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Makes a client.
@@ -341,30 +313,6 @@ impl Drop for Wharf {
         }
         eprintln!("--- the server's output:\n{}\n---", self.log());
     }
-}
-
-/// Cargo's target folder, found from the running test: `TARGET/debug/deps/e2e-HASH`.
-pub(crate) fn target() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    test.ancestors()
-        .nth(3)
-        .map(Path::to_owned)
-        .context("the test does not lie in a target folder")
-}
-
-fn binary() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .context("the test does not lie in a target folder")?;
-    let binary = profile.join(format!("wharf{}", std::env::consts::EXE_SUFFIX));
-    ensure!(
-        binary.is_file(),
-        "no {}; `cargo xtask test` builds it",
-        binary.display()
-    );
-    Ok(binary)
 }
 
 fn address(addresses: &Value, listener: &str) -> Result<SocketAddr> {

@@ -114,8 +114,7 @@ impl Site {
 /// # Errors
 /// Where the plugins were not built.
 pub fn quickstart() -> Result<Site> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let site = Site::copy_of(&repository.join("examples/quickstart"))?;
+    let site = Site::copy_of(&crate::repository("examples/quickstart"))?;
     for plugin in ["image-to-tensor", "top-k", "canary"] {
         site.plugin(plugin, plugin)?;
     }
@@ -129,7 +128,7 @@ pub fn quickstart() -> Result<Site> {
 pub fn guest(name: &str) -> Result<Vec<u8>> {
     let folder = match std::env::var_os("WHARF_TEST_GUESTS") {
         Some(folder) => PathBuf::from(folder),
-        None => crate::process::target()?.join("guests"),
+        None => crate::command::target()?.join("guests"),
     };
     let file = format!("{name}.wasm");
     fs::read(folder.join(&file))

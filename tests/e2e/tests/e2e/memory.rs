@@ -1,4 +1,4 @@
-//! Reloads without end give their memory back.
+//! Reloads, loads and unloads without end give their memory back.
 
 use anyhow::{Result, ensure};
 use tokio::io::AsyncWriteExt;
@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use wharf_e2e::{Site, Wharf, onnx};
 
 use crate::expect_shifted_by;
+use crate::management::{load, unload};
 
 /// The memory that may stay after the reloads.
 const ALLOWANCE: u64 = 100 << 20;
@@ -14,27 +15,59 @@ const BALLAST: usize = 1 << 19;
 /// Reloads before the first measure: caches and arenas are filled then.
 const WARM_UP: u32 = 50;
 
+/// What is done again and again.
+#[derive(Clone, Copy)]
+enum Work {
+    /// The model and the plugin's settings change in the site.
+    Reload,
+    /// A client unloads the model and loads it again.
+    LoadAgain,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_reloads_give_their_memory_back() -> Result<()> {
+    expect_memory_back(Work::Reload).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_loads_and_unloads_give_their_memory_back() -> Result<()> {
+    expect_memory_back(Work::LoadAgain).await
+}
+
+/// Shows that the tests above would find a leak: here each generation is held by a request whose body never ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generations_that_are_held_are_noticed() -> Result<()> {
+    expect_leak_noticed(Work::Reload).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unloaded_models_that_are_held_are_noticed() -> Result<()> {
+    expect_leak_noticed(Work::LoadAgain).await
+}
+
+async fn expect_memory_back(work: Work) -> Result<()> {
     let site = site()?;
     let wharf = Wharf::serve(&site).await?;
-    reload(&site, &wharf, 0..WARM_UP).await?;
-    let growth = growth(&wharf, reload(&site, &wharf, WARM_UP..1000)).await?;
+    work.rounds(&site, &wharf, 0..WARM_UP).await?;
+    let growth = growth(&wharf, work.rounds(&site, &wharf, WARM_UP..1000)).await?;
+    eprintln!("{} MiB stayed", growth >> 20);
     ensure!(growth < ALLOWANCE, "{} MiB stayed", growth >> 20);
     Ok(())
 }
 
-/// Shows that the test above would find a leak: here each generation is held by a request whose body never ends.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn generations_that_are_held_are_noticed() -> Result<()> {
+async fn expect_leak_noticed(work: Work) -> Result<()> {
     let site = site()?;
-    site.write("wharf.toml", "[server]\nbody_timeout_ms = 600000\n")?;
+    // An unload waits no longer than the second of these for who holds the model.
+    site.write(
+        "wharf.toml",
+        "[server]\nbody_timeout_ms = 600000\n[serving]\ndrain_timeout_ms = 1\n",
+    )?;
     let wharf = Wharf::serve(&site).await?;
-    reload(&site, &wharf, 0..WARM_UP).await?;
+    work.rounds(&site, &wharf, 0..WARM_UP).await?;
     let mut holders = Vec::new();
     let leaking = async {
         for round in WARM_UP..WARM_UP + 100 {
-            reload(&site, &wharf, round..round + 1).await?;
+            work.rounds(&site, &wharf, round..round + 1).await?;
             holders.push(hold(&wharf).await?);
         }
         anyhow::Ok(())
@@ -78,14 +111,26 @@ fn change(site: &Site, round: u32) -> Result<()> {
     )
 }
 
-async fn reload(site: &Site, wharf: &Wharf, rounds: std::ops::Range<u32>) -> Result<()> {
-    let mut client = wharf.client();
-    for round in rounds {
-        change(site, round)?;
-        wharf.reload().await?;
-        expect_shifted_by(&mut client, "route", f64::from(round)).await?;
+impl Work {
+    async fn rounds(self, site: &Site, wharf: &Wharf, rounds: std::ops::Range<u32>) -> Result<()> {
+        let mut client = wharf.client();
+        for round in rounds {
+            let amount = match self {
+                Self::Reload => {
+                    change(site, round)?;
+                    wharf.reload().await?;
+                    f64::from(round)
+                }
+                Self::LoadAgain => {
+                    unload(&mut client, "heavy").await?.accepted()?;
+                    load(&mut client, "heavy").await?.accepted()?;
+                    0.0
+                }
+            };
+            expect_shifted_by(&mut client, "route", amount).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The memory by which the server grows during some work.
