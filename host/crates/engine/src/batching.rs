@@ -11,6 +11,7 @@ mod admission;
 mod compute;
 mod demand;
 mod dispatch;
+mod gather;
 mod inline;
 mod join;
 mod pace;

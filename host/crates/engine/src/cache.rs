@@ -3,6 +3,9 @@
 //! One cache serves all models of an engine, bounded in bytes. An answer is found by the loaded instance of the model and by a
 //! BLAKE3 hash of the inputs: names, datatypes, shapes and bytes. Inputs are not trusted, so the hash must be one for which
 //! nobody finds two inputs. Equal requests that come at one time may each run. Requests of sequences never come here.
+//!
+//! Tenants share the answers: what a model makes of inputs does not depend on who sends them, and who gets an answer has sent
+//! all that it was made of. What one may learn, by the time of an answer, is that somebody asked the same before.
 
 mod key;
 

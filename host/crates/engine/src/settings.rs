@@ -1,60 +1,5 @@
-//! `model.toml`: how a model is served.
-//!
-//! ```toml
-//! [versions]
-//! policy = "latest"       # "latest" (the default), "all" or "listed"
-//! count = 1               # for "latest": how many of the highest versions
-//! list = [1, 3]           # for "listed"
-//! labels.stable = 2       # a name that requests may use for a version, which then serves whatever the policy says
-//!
-//! [instances]
-//! count = 2               # sessions that run side by side on each device; by default from the cores and the weights
-//! device = "cpu"          # or "cuda:0"
-//! devices = ["cuda:0", "cuda:1"]   # in place of device: instances on each of them
-//!
-//! [threads]
-//! intra = 1               # threads of one operator; by default the cores divided by the instances
-//! inter = 1               # operators that run side by side
-//!
-//! [batching]
-//! max_rows = 32           # the most rows of one batch; 1, the default, joins nothing
-//! preferred_rows = [8, 16]   # batches of these rows are run at once, others wait for delay_ms
-//! delay_ms = 0            # how long an idle instance waits for a batch to fill
-//! queue_capacity = 256    # requests that may wait
-//! queue_wait_ms = 500     # a request that would wait longer is refused at once; by default it depends on what comes
-//! queue_timeout_ms = 1000 # a request that did wait longer is refused; a request may ask for less
-//! priority_levels = 3     # requests may name a level, 1 the highest, and go before lower ones
-//! default_priority = 2    # the level of those that name none; by default the middle one
-//! max_in_flight = 64      # requests that wait or run
-//!
-//! [cache]
-//! enabled = false         # answer the same inputs with the same outputs, without a run
-//!
-//! [sequences]             # requests with a sequence_id share a memory; the table alone switches it on
-//! idle_ms = 60000         # a sequence that rests longer is forgotten
-//! capacity = 1024         # sequences at one time
-//! start = "START"         # inputs that the model has for it: whether a sequence begins, ends, and its number
-//! end = "END"
-//! id = "CORRID"
-//! states = [{ input = "state_in", output = "state_out" }]   # an output that becomes the next request's input
-//!
-//! [outputs.logits]
-//! classes = "labels.txt"  # in the model's folder: the name of each class, a line each
-//!
-//! [warmup]
-//! enabled = true          # a version that fails its warm-up is refused
-//! timeout_ms = 60000      # a version that takes longer is refused
-//! shapes.X = [1, 3, 224, 224]   # of inputs whose free dimensions cannot be 1
-//! [[warmup.samples]]      # requests to run; without, one of zeros
-//! count = 3
-//! inputs.X = { shape = [1, 3, 224, 224], data = "random" }   # "zeros", "random", or a file in the model's folder
-//!
-//! [memory]
-//! arena = true            # keep freed tensors of a run for the next run
-//! gpu_limit_mb = 4096     # of a CUDA device, for one session's tensors
-//! ```
-//!
-//! Every key is optional, and an unknown one is an error.
+//! `model.toml`: how a model is served. `host/reference/model.toml` shows every key with its default. Every key is optional,
+//! and an unknown one is an error.
 
 mod check;
 mod device;
@@ -155,7 +100,8 @@ pub struct Batching {
     /// Requests that may wait.
     pub queue_capacity: Option<NonZeroU32>,
     /// A request that is likely to wait longer, in milliseconds, is refused at once; four requests for each instance may
-    /// always wait. By default it is 500, and about the time of one run while more requests come than the model can answer.
+    /// wait at any rate. By default it is 500; and while more requests come than the model can answer, it is the time of one
+    /// run, at least a millisecond, whatever waits.
     pub queue_wait_ms: Option<u64>,
     /// A request that has waited longer, in milliseconds, is refused. A request may ask for a shorter time of its own.
     pub queue_timeout_ms: Option<u64>,

@@ -2,6 +2,10 @@
 
 use wharf_core::{Datatype, Error, Result, Tensor, TensorSpec};
 
+/// The longest free dimension of an input without elements. Such an input takes no data, so nothing else bounds its rows, and
+/// with them what a model, or the memory of a sequence, makes of each.
+const MOST_OF_NOTHING: u64 = 1 << 16;
+
 /// Brings the inputs into the model's order. Optional ones that are missing are left out.
 ///
 /// # Errors
@@ -88,6 +92,15 @@ fn check(spec: &TensorSpec, tensor: &Tensor) -> Result<()> {
         return wrong(format!(
             "this input has shape {}, but {} was given",
             shape(spec),
+            tensor.shape()
+        ));
+    }
+    let mut free = tensor.shape().iter().zip(&spec.shape);
+    if tensor.shape().contains(&0)
+        && free.any(|(given, fixed)| fixed.is_none() && *given > MOST_OF_NOTHING)
+    {
+        return wrong(format!(
+            "this input has shape {} and no elements; dimensions of such an input are at most {MOST_OF_NOTHING}",
             tensor.shape()
         ));
     }
@@ -203,6 +216,20 @@ mod tests {
             let error = in_order(&specs(), inputs).unwrap_err();
             assert_eq!(error.field(), Some(field), "{error}");
             assert!(error.message().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_input_without_elements_has_no_endless_rows() {
+        let specs = [TensorSpec::new("x", Datatype::Fp32, vec![None, None])];
+        let empty = |shape: [u64; 2]| Tensor::from_vec("x", shape, Vec::<f32>::new()).unwrap();
+        for shape in [[0, 0], [0, 5], [1 << 16, 0]] {
+            in_order(&specs, vec![empty(shape)]).unwrap();
+        }
+        for shape in [[(1 << 16) + 1, 0], [0, 1 << 60]] {
+            let error = in_order(&specs, vec![empty(shape)]).unwrap_err();
+            assert_eq!(error.field(), Some("x"), "{error}");
+            assert!(error.message().contains("at most 65536"), "{error}");
         }
     }
 }

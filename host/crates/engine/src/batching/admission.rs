@@ -1,10 +1,10 @@
 //! Says whether a request may wait: at once, and from counters alone.
 //!
 //! Bounds, the first that is met refuses: the requests of the model (`max_in_flight`), those that wait (`queue_capacity`),
-//! and the time that one more would wait. That time is what stands before it, in full runs, over the instances. What
-//! it may be:
-//! - where `queue_wait_ms` is set, just that;
-//! - otherwise 500 ms, as long as no more requests come than the model answers (see [`super::demand`]);
+//! and the time that one more would wait. That time is what stands before it, in full runs, over the instances; it is never
+//! longer than the request's own deadline. What it may be:
+//! - where `queue_wait_ms` is set, just that, though [`ALWAYS_WAIT`] may wait at any rate;
+//! - otherwise 500 ms in the same way, as long as no more requests come than the model answers (see [`super::demand`]);
 //! - in an overload one run, or [`FLOOR`] for shorter ones. An answer then takes at most two runs, the one before and
 //!   its own, as against one with nobody else there; and no instance ever waits for work, since more comes than it can do.
 //!   When an overload begins, those that wait beyond this are refused too, the oldest first: their time is lost already.

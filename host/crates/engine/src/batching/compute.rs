@@ -108,8 +108,9 @@ impl Gate {
 
     /// Takes slots where there are enough.
     fn take(&self, width: i64) -> bool {
+        // A waiter that read an old number here could miss what is given back at this moment, and nobody would wake it.
         self.free
-            .fetch_update(SeqCst, Relaxed, |free| {
+            .fetch_update(SeqCst, SeqCst, |free| {
                 (free >= width).then_some(free - width)
             })
             .is_ok()

@@ -13,6 +13,7 @@ use super::admission::{Admission, Backlog, Counted};
 use super::compute::Share;
 use super::demand::{Capacity, Change};
 use super::dispatch::count;
+use super::gather::Gathering;
 use super::join;
 use super::pace::Pace;
 use super::queue::{Forming, Instance, Job, Patience, Queue};
@@ -64,6 +65,7 @@ pub(crate) struct Scheduler {
     pub(super) queue: Mutex<Queue>,
     pub(super) backlog: Arc<Backlog>,
     pub(super) wake: Condvar,
+    pub(super) gathering: Gathering,
     /// Set with the queue's `closed`, for those who wait for a device.
     pub(super) stopping: AtomicBool,
     pub(super) pace: Pace,
@@ -125,6 +127,7 @@ impl Scheduler {
             queue: Mutex::new(Queue::new(levels, idle, Arc::clone(&backlog))),
             backlog,
             wake: Condvar::new(),
+            gathering: Gathering::default(),
             stopping: AtomicBool::new(false),
             watchdog,
             metrics,
@@ -144,7 +147,9 @@ impl Scheduler {
         }
         let _place = self.admission().enter()?;
         let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
-        if self.limits.delay.is_zero() && self.pace.is_short(bytes) {
+        let gathers = self.joining.is_on() && self.limits.delay.is_zero();
+        let crowd = gathers && self.meet().await;
+        if !crowd && self.limits.delay.is_zero() && self.pace.is_short(bytes) {
             if let Some(result) = self.run_inline(&inputs, bytes, deadline) {
                 return result;
             }
@@ -219,7 +224,7 @@ impl Scheduler {
         let left = patience.deadline.saturating_duration_since(now);
         let admitted = self.admission().check(level, left);
         let id = queue.next_id();
-        let mut idle = false;
+        let mut wanted = false;
         if admitted.is_ok() {
             queue.push(Job {
                 id,
@@ -233,13 +238,14 @@ impl Scheduler {
                 reply,
                 run: Arc::clone(&run),
             });
-            idle = !queue.idle().is_empty();
+            let complete = self.gathering.is_over() || u64::from(self.depths().0) >= full;
+            wanted = complete && !queue.idle().is_empty();
         }
         drop(queue);
         self.refuse(shed);
         admitted?;
         self.metrics.queue_changed(1);
-        if idle {
+        if wanted {
             self.wake.notify_one();
         }
         Ok((Ticket::new(self, (level, id), run), receiver))

@@ -1,6 +1,5 @@
 //! The threads that run what waits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -180,11 +179,11 @@ pub(super) fn explain(error: RunError) -> Error {
 }
 
 /// Whether requests are still joined; turned off where a model's outputs turn out not to have the rows of its inputs.
-pub(super) struct Joining(Arc<AtomicBool>);
+pub(super) struct Joining(AtomicBool);
 
 impl Joining {
     pub(super) fn new(on: bool) -> Self {
-        Self(Arc::new(AtomicBool::new(on)))
+        Self(AtomicBool::new(on))
     }
 
     pub(super) fn is_on(&self) -> bool {

@@ -172,13 +172,14 @@ pub(super) struct Graph {
     inputs: Vec<CString>,
     outputs: Vec<CString>,
     host: MemoryInfo<'static>,
-    surplus: Arc<AtomicBool>,
+    surplus: Option<Arc<AtomicBool>>,
 }
 
 impl Graph {
-    /// Takes a session over. `inputs` are the names of all inputs that a run may have.
+    /// Takes a session over, which keeps memory between runs or does not. `inputs` are the names of all inputs that a run may
+    /// have.
     pub(super) fn new<'n>(
-        session: ort::session::Session,
+        (session, keeps_memory): (ort::session::Session, bool),
         inputs: impl Iterator<Item = &'n str>,
         outputs: impl Iterator<Item = &'n str>,
     ) -> ort::Result<Self> {
@@ -193,13 +194,14 @@ impl Graph {
             outputs: outputs.map(text).collect::<Result<_, _>>()?,
             session,
             host,
-            surplus: Arc::default(),
+            surplus: keeps_memory.then(Arc::default),
         })
     }
 
-    /// Whether the next run is to give the memory back that was kept and is not in use.
-    pub(super) fn surplus(&self) -> &Arc<AtomicBool> {
-        &self.surplus
+    /// Whether the next run is to give the memory back that was kept and is not in use; none where a session keeps nothing,
+    /// which ONNX Runtime would fail the run for.
+    pub(super) fn surplus(&self) -> Option<&Arc<AtomicBool>> {
+        self.surplus.as_ref()
     }
 
     /// What says that data lie in the host's memory.

@@ -75,7 +75,7 @@ pub(crate) fn build(
     catch_unwind(AssertUnwindSafe(|| {
         let session = commit(environment, model, external, options)
             .map_err(|error| format!("ONNX Runtime refuses the model: {error}"))?;
-        Session::new(session, options.device)
+        Session::new(session, options)
     }))
     .map_err(|_| "the model's inputs or outputs have types that cannot be served".to_owned())?
 }
@@ -153,7 +153,7 @@ fn spec(kind: &str, name: &str, dtype: &ValueType) -> Result<TensorSpec, String>
 }
 
 impl Session {
-    fn new(session: ort::session::Session, device: Device) -> Result<Self, String> {
+    fn new(session: ort::session::Session, options: SessionOptions) -> Result<Self, String> {
         let required = session
             .inputs()
             .iter()
@@ -173,8 +173,8 @@ impl Session {
             .iter()
             .map(|output| spec("output", output.name(), output.dtype()))
             .collect::<Result<_, _>>()?;
-        let runner = match device {
-            Device::Cpu => Graph::new(session, names(&inputs), names(&outputs))
+        let runner = match options.device {
+            Device::Cpu => Graph::new((session, options.arena), names(&inputs), names(&outputs))
                 .map(|graph| Runner::Host(Arc::new(graph))),
             Device::Cuda(index) => {
                 Bound::pinned(session, index).map(|bound| Runner::Device(Box::new(bound)))
@@ -212,13 +212,16 @@ impl Session {
         let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
         let unusual = self.usual.is_exceeded_by(bytes);
         let surplus = match &self.runner {
-            Runner::Host(graph) if unusual || graph.surplus().load(Relaxed) => {
-                graph.surplus().store(false, Relaxed);
-                call::shrink_after(options).map_err(RunError::Failed)?;
-                Some(Arc::clone(graph.surplus()))
-            }
-            _ => None,
+            Runner::Host(graph) => graph.surplus(),
+            Runner::Device(_) => None,
         };
+        let surplus = surplus
+            .filter(|surplus| unusual || surplus.load(Relaxed))
+            .cloned();
+        if let Some(surplus) = &surplus {
+            surplus.store(false, Relaxed);
+            call::shrink_after(options).map_err(RunError::Failed)?;
+        }
         // Outputs are in use when the run ends: their memory is surplus later.
         let later = surplus.as_ref().filter(|_| unusual);
         let outputs = catch_unwind(AssertUnwindSafe(|| {

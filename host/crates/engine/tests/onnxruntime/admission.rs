@@ -1,6 +1,7 @@
 //! Who may wait, and for how long.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -158,57 +159,49 @@ async fn calibrate(model: &Arc<dyn Model>, time: Duration) -> i64 {
     (time.as_secs_f64() / per_turn) as i64
 }
 
+/// Ten requests come for each that is answered, however fast this machine is just now, and all is counted in answers: how
+/// many were given between a request and its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_times_the_load_is_shed_and_the_rest_is_quick() {
+    const ROUNDS: usize = 200;
     let site = Site::new();
     let model = site.serve(&onnx::slow(), "[instances]\ncount = 1");
     let turns_of_run = calibrate(&model, Duration::from_millis(10)).await;
-    for _ in 0..20 {
-        infer(&model, turns(turns_of_run)).await.unwrap();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut tasks = Vec::new();
+    for round in 0..ROUNDS {
+        for _ in 0..10 {
+            let (model, answered) = (Arc::clone(&model), Arc::clone(&answered));
+            tasks.push(tokio::spawn(async move {
+                let before = answered.load(Relaxed);
+                let answer = infer(&model, turns(turns_of_run)).await;
+                if answer.is_ok() {
+                    answered.fetch_add(1, Relaxed);
+                }
+                (answer, answered.load(Relaxed).saturating_sub(before))
+            }));
+        }
+        eventually("an answer", || answered.load(Relaxed) > round).await;
     }
-    let alone = model.load().latency;
-    let (mut tasks, mut shed) = (Vec::new(), Vec::new());
-    let begun = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    while begun.elapsed() < Duration::from_secs(2) {
-        ticks.tick().await;
-        let model_of_task = Arc::clone(&model);
-        tasks.push(tokio::spawn(async move {
-            let started = Instant::now();
-            let inputs = turns(turns_of_run);
-            let answer = model_of_task
-                .infer(&request(Duration::from_secs(60)), inputs)
-                .await;
-            (answer, started.elapsed())
-        }));
-    }
-    let mut accepted = Vec::new();
+    let (mut accepted, mut shed) = (Vec::new(), Vec::new());
     for task in tasks {
         match task.await.unwrap() {
-            (Ok(_), took) => accepted.push(took),
-            (Err(error), took) => {
+            (Ok(_), answers) => accepted.push(answers),
+            (Err(error), answers) => {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                shed.push(took);
+                shed.push(answers);
             }
         }
     }
-    accepted.sort();
-    shed.sort();
-    assert!(shed.len() > accepted.len(), "{} were shed", shed.len());
-    assert!(
-        accepted.len() > 20,
-        "the instance worked: {}",
-        accepted.len()
-    );
+    accepted.sort_unstable();
+    shed.sort_unstable();
+    // Nine of ten are too many.
+    assert!(shed.len() > 5 * accepted.len(), "{} were shed", shed.len());
     // The very first wait until it is known that it is an overload; after that one run is before each, and its own.
     let middle = accepted[accepted.len() / 2];
-    let pace = model.load().latency.max(alone);
-    assert!(
-        middle < pace * 4,
-        "half took up to {middle:?}, at {pace:?} a run"
-    );
+    assert!(middle <= 3, "half waited for {middle} answers");
     let at_once = shed[shed.len() / 2];
-    assert!(at_once < pace, "refused after {at_once:?}");
+    assert!(at_once <= 1, "half were refused after {at_once} answers");
     // It is over at once.
     eventually("the queue is empty", || is_idle(&model)).await;
     for _ in 0..10 {

@@ -202,3 +202,49 @@ async fn a_full_queue_refuses_at_once() {
     .await;
     infer(&model, long(1)).await.unwrap();
 }
+
+/// On one thread, so that it is known who is ready: each would find the instance idle if it ran at once.
+#[tokio::test]
+async fn requests_that_are_ready_together_are_one_batch() {
+    let site = Site::new();
+    let model = site.serve(&onnx::slow_rows(1), JOINED);
+    let run = |value: f32| {
+        let model = Arc::clone(&model);
+        tokio::spawn(async move {
+            let input = vec![floats("x", &[1, 2], &[value, value])];
+            model.infer(&request(Duration::from_secs(60)), input).await
+        })
+    };
+    let together = async || {
+        let tasks: Vec<_> = (0..8_u8)
+            .map(|value| (f32::from(value), run(f32::from(value))))
+            .collect();
+        let mut rows = Vec::new();
+        for (value, task) in tasks {
+            let inference = task.await.unwrap().unwrap();
+            let y = inference.outputs[0].as_slice::<f32>().unwrap();
+            assert_eq!(y, [value, value]);
+            rows.extend(inference.timings.run_rows);
+        }
+        rows
+    };
+    // An instance's thread that begins, or comes back from a run, at that very moment takes what is there already.
+    let mut rows = Vec::new();
+    for _ in 0..20 {
+        rows = together().await;
+        if rows == [8] {
+            break;
+        }
+    }
+    assert_eq!(rows, [8]);
+
+    // Alone, one does not wait for others.
+    let alone = run(1.0).await.unwrap().unwrap();
+    assert_eq!(alone.timings.run_rows, Some(1));
+
+    // Nobody counts on a request that left while it gave way.
+    let (left, stays) = (run(2.0), run(3.0));
+    tokio::task::yield_now().await;
+    left.abort();
+    assert_eq!(stays.await.unwrap().unwrap().timings.run_rows, Some(1));
+}

@@ -56,10 +56,20 @@ async fn two_hundred_loads_leave_nothing_behind() {
 
 #[tokio::test]
 async fn one_huge_request_leaves_nothing_behind() {
+    // Without an arena there is nothing to give back, and a run must not be told to.
+    for arena in [true, false] {
+        huge_request(arena).await;
+    }
+}
+
+async fn huge_request(arena: bool) {
     const HUGE: usize = 32 << 20;
     let _alone = alone().await;
     let site = Site::new();
-    let model = site.serve(&onnx::add(1.0), "[instances]\ncount = 1");
+    let model = site.serve(
+        &onnx::add(1.0),
+        &format!("[instances]\ncount = 1\n[memory]\narena = {arena}"),
+    );
     let usual = async || {
         for _ in 0..20 {
             infer(&model, vec![floats("x", &[64, 2], &[1.0; 128])])

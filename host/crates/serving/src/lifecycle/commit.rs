@@ -112,11 +112,7 @@ impl Workspace {
     /// Waits until everything that was prepared is on disk, and then says that it is whole.
     fn mark(&self, change: &Change) -> io::Result<()> {
         let folder = self.folder();
-        let staged = self.staged(&change.model);
-        for version in &change.versions {
-            sync_folders(&self.site.join(format!("{staged}/{version}")))?;
-        }
-        sync(&self.site.join(&staged))?;
+        sync_folders(&self.site.join(format!("{folder}/models")))?;
         let marker = format!("{folder}/{MARKER}");
         let unfinished = format!("{marker}.new");
         self.root.write(&unfinished, change.to_text())?;

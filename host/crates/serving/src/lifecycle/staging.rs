@@ -95,7 +95,7 @@ impl Staged {
     }
 
     /// Lets the staged folder look like the site's for whoever lists it: versions that are not given stand there with empty
-    /// files, which costs no copy, and other files are there by a second name.
+    /// files, and other files, such as those that `model.toml` names, are copied.
     fn stand_in(&self, there: &Dir) -> io::Result<()> {
         let base = self.workspace.staged(&self.change.model);
         let root = &self.workspace.root;
@@ -115,9 +115,7 @@ impl Staged {
                     }
                 }
                 _ if name == "model.toml" => {}
-                _ => Carry::Links
-                    .from(there, root)
-                    .run(&name, &target, MAX_DEPTH)?,
+                _ => Carrying { there, root }.run(&name, &target, MAX_DEPTH)?,
             }
         }
         Ok(())
@@ -184,7 +182,7 @@ impl Staged {
             {
                 let target = format!("{base}/{number}");
                 let root = &self.workspace.root;
-                let copies = Carry::Copies.from(there, root);
+                let copies = Carrying { there, root };
                 root.remove_dir_all(&target)
                     .and_then(|()| copies.run(&number.to_string(), &target, MAX_DEPTH))
                     .map_err(not_written)?;
@@ -209,30 +207,11 @@ impl Staged {
     }
 }
 
-/// How files of the model come into the staged folder.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Carry {
-    /// By a second name, where the file system has such: whatever lies in a model's folder beside its versions may be large,
-    /// and need not be copied to be read.
-    Links,
-    /// By a copy: an engine takes a file of a version that has several names for one that belongs elsewhere.
-    Copies,
-}
-
-impl Carry {
-    fn from<'a>(self, there: &'a Dir, root: &'a Dir) -> Carrying<'a> {
-        Carrying {
-            there,
-            root,
-            by: self,
-        }
-    }
-}
-
+/// Copies what is in the model's folder into the staged one. A second name of a file would cost less, but an engine takes a
+/// file of several names for one that belongs elsewhere, here and in the site.
 struct Carrying<'a> {
     there: &'a Dir,
     root: &'a Dir,
-    by: Carry,
 }
 
 impl Carrying<'_> {
@@ -247,21 +226,11 @@ impl Carrying<'_> {
                 }
                 Ok(())
             }
-            Ok(metadata) if metadata.is_file() => self.file(path, target),
+            Ok(metadata) if metadata.is_file() => {
+                self.there.copy(path, self.root, target).map(|_bytes| ())
+            }
             _ => Ok(()),
         }
-    }
-
-    fn file(&self, path: &str, target: &str) -> io::Result<()> {
-        // A second name of a symbolic link would be one of the link.
-        let plain = self.there.symlink_metadata(path)?.is_file();
-        let linked = self.by == Carry::Links
-            && plain
-            && self.there.hard_link(path, self.root, target).is_ok();
-        if !linked {
-            self.there.copy(path, self.root, target)?;
-        }
-        Ok(())
     }
 }
 

@@ -9,5 +9,6 @@ mod refusal;
 mod reload;
 mod staging;
 mod statistics;
+mod under_way;
 mod versions;
 mod watching;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use wharf_core::ErrorKind;
@@ -82,6 +83,26 @@ async fn files_replace_a_version_as_a_whole_and_leave_the_others() {
     assert!(harness.errors().is_empty());
     harness.drained().await;
     assert_eq!(harness.engine.live(), 3);
+}
+
+#[tokio::test]
+async fn files_beside_the_versions_come_along_and_stay_whole() {
+    let harness = Harness::start(site(), watching()).await;
+    let (serving, gate) = (harness.serving.clone(), harness.engine.gates.get("load"));
+    let change = files(&[(3, "model.onnx", "load-gate load\nadd 3\nend\n")]);
+    let loading = tokio::spawn(async move { serving.load_model(&name("sum"), change).await });
+    gate.arrived(1).await;
+    // An engine refuses a file of several names, there and here.
+    let staged = fs::read_dir(harness.site.path().join(".staging")).unwrap();
+    let staged = staged.last().unwrap().unwrap().path();
+    for folder in [staged.as_path(), harness.site.path()] {
+        let labels = folder.join("models/sum/labels.txt");
+        assert_eq!(fs::read(&labels).unwrap(), b"a\nb\n");
+        assert_eq!(fs::metadata(&labels).unwrap().nlink(), 1);
+    }
+    gate.open();
+    loading.await.unwrap().unwrap();
+    assert_eq!(harness.version("sum", "3").await, 3.0);
 }
 
 #[tokio::test]
