@@ -7,6 +7,7 @@ mod library;
 mod session;
 mod usual;
 mod value;
+mod words;
 
 pub(crate) use environment::environment;
 pub(crate) use library::{LibraryError, find};

@@ -9,7 +9,7 @@ use axum::extract::Extension;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::request;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,7 +22,7 @@ use wharf_serving::Serving;
 use crate::budget::BodyBudget;
 use crate::config::Limits;
 use crate::connection::Watch;
-use crate::endpoint::{Endpoint, Surface, Target};
+use crate::endpoint::{Surface, Target};
 use crate::grpc::GrpcBody;
 use crate::infer;
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ use crate::oip::rest;
 use crate::oip::shared_memory::SharedMemory;
 use crate::oip::tracing::Tracing;
 use crate::problem::Problem;
-use crate::request_id::{RequestIds, X_REQUEST_ID};
+use crate::request_id::{self, RequestIds};
 use crate::trace::{record_answer, request_span};
 use crate::unread::{Lent, settle};
 
@@ -83,10 +83,12 @@ impl App {
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let begun = watch.begin();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let (version, mut body) = (parts.version, Some(body));
         let id = self.ids.of(&parts.headers);
-        let (endpoint, target) = self.surface.find(parts.uri.path());
+        // Apart from the rest, which is moved on: what is asked for is found in it once.
+        let uri = std::mem::take(&mut parts.uri);
+        let (endpoint, target) = self.surface.find(uri.path());
         let mut recording = self.metrics.request(&parts.method, endpoint.template);
 
         let traced = self.tracing.sample(target.map(Target::name));
@@ -96,7 +98,13 @@ impl App {
             if begun.is_ambiguous {
                 return Err(Problem::AmbiguousLength);
             }
-            self.dispatch(endpoint, parts, &mut body, &id).await
+            match target {
+                None => Box::pin(self.route(uri.clone(), parts, &mut body, &id)).await,
+                Some(_) if parts.method != Method::POST => Err(Problem::MethodNotAllowed {
+                    allow: endpoint.allow,
+                }),
+                Some(target) => self.infer(target, parts.headers, &mut body, &id).await,
+            }
         };
         // A panic would take the connection with it, and the other requests of an HTTP/2 connection.
         let answering = AssertUnwindSafe(answering).catch_unwind();
@@ -107,9 +115,7 @@ impl App {
         };
         let answer = answer.unwrap_or_else(|_| Err(Error::internal("a handler panicked").into()));
         let mut response = answer.unwrap_or_else(|problem| problem.respond(&id).map(Into::into));
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(X_REQUEST_ID, id);
-        }
+        request_id::name(&mut response, &id);
         settle(version, body, &mut response).await;
         recording.answered(response.status());
         if let Some(span) = &span {
@@ -131,26 +137,30 @@ impl App {
         Err(Error::new(ErrorKind::PermissionDenied, message))
     }
 
-    async fn dispatch(
+    async fn infer(
         self: &Arc<Self>,
-        endpoint: Endpoint,
-        parts: request::Parts,
+        target: Target<'_>,
+        headers: HeaderMap,
         body: &mut Option<Incoming>,
         id: &Arc<str>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let gone = || Error::internal("the body is taken once");
-        if let (_, Some(target)) = self.surface.find(parts.uri.path()) {
-            if parts.method != Method::POST {
-                return Err(Problem::MethodNotAllowed {
-                    allow: endpoint.allow,
-                });
-            }
-            let body = body.as_mut().ok_or_else(gone)?;
-            return match target {
-                Target::Route(_) => infer::infer(self, parts, body, id).await,
-                Target::Model { .. } => rest::infer(self, parts, body, id).await,
-            };
+        let body = body.as_mut().ok_or_else(gone)?;
+        let sent = Sent { id, headers, body };
+        match target {
+            Target::Route(name) => infer::infer(self, name, sent).await,
+            Target::Model { name, version } => rest::infer(self, (name, version), sent).await,
         }
+    }
+
+    /// Asks the router.
+    async fn route(
+        &self,
+        uri: Uri,
+        mut parts: request::Parts,
+        body: &mut Option<Incoming>,
+        id: &Arc<str>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        parts.uri = uri;
         let (lent, back) = Lent::new(body.take().ok_or_else(gone)?);
         let mut request = Request::from_parts(parts, axum::body::Body::new(lent));
         request.extensions_mut().insert(RequestId(Arc::clone(id)));
@@ -158,6 +168,17 @@ impl App {
         *body = back.await.ok();
         Ok(response.map(AnswerBody::Routed))
     }
+}
+
+fn gone() -> Error {
+    Error::internal("the body is taken once")
+}
+
+/// What a client sent for an inference, apart from what it asks.
+pub(crate) struct Sent<'a> {
+    pub(crate) id: &'a Arc<str>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: &'a mut Incoming,
 }
 
 /// Answers what no handler takes.

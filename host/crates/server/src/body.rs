@@ -1,5 +1,6 @@
 //! Request bodies: collected whole, within a size, a number of chunks and a time.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -59,16 +60,15 @@ where
         announced,
         padding: (ALIGNMENT - place % ALIGNMENT) % ALIGNMENT,
     };
-    let collecting = collect_frames(body, joined, limits, reservation);
+    let collecting = pin!(collect_frames(body, joined, limits, reservation));
     within(limits.body_timeout, collecting).await
 }
 
 /// Makes a timer only where the body is not there yet: most are.
 async fn within<T>(
     timeout: Duration,
-    work: impl Future<Output = Result<T, Problem>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Problem>>>,
 ) -> Result<T, Problem> {
-    let mut work = std::pin::pin!(work);
     if let std::task::Poll::Ready(result) = futures_util::poll!(work.as_mut()) {
         return result;
     }

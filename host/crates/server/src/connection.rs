@@ -10,7 +10,6 @@ mod watch;
 
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -36,6 +35,8 @@ const MAX_ERROR_RESETS: usize = 64;
 /// What an HTTP/2 client may send before it is read, of one stream and of all: a picture fits.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The most bytes of the future that answers a request: it is set aside and moved for each.
+const MAX_FUTURE: usize = 6 << 10;
 
 /// What every connection of a listener is served with.
 pub(crate) struct Protocols {
@@ -132,7 +133,10 @@ impl Protocols {
         let (app, watch) = (Arc::clone(&self.app), Arc::clone(watch));
         service_fn(move |request: Request<Incoming>| {
             let (app, watch) = (Arc::clone(&app), Arc::clone(&watch));
-            async move { Ok::<Response<AnswerBody>, _>(app.handle(&watch, request).await) }
+            let answering =
+                async move { Ok::<Response<AnswerBody>, _>(app.handle(&watch, request).await) };
+            debug_assert!(size_of_val(&answering) <= MAX_FUTURE);
+            answering
         })
     }
 
@@ -154,14 +158,17 @@ impl Protocols {
         });
         service_fn(move |request: Request<Incoming>| {
             let connected = Arc::clone(&connected);
-            async move {
+            let answering = async move {
                 let response = if grpc::is_call(&connected, &request) {
                     grpc::handle(connected, request).await
                 } else {
                     connected.app.handle(&connected.watch, request).await
                 };
                 Ok::<Response<AnswerBody>, _>(response)
-            }
+            };
+            debug_assert!(size_of_val(&answering) <= MAX_FUTURE);
+            // The task of a stream is moved some five times until it runs, and once more when it ends.
+            Box::pin(answering)
         })
     }
 
@@ -172,17 +179,21 @@ impl Protocols {
         ending: &Ending,
     ) -> hyper::Result<()> {
         let mut connection = std::pin::pin!(connection);
-        let drain = ending.drain.cancelled();
-        let cut = ending.cut.cancelled();
-        let (mut drain, mut cut) = (std::pin::pin!(drain.fuse()), std::pin::pin!(cut));
+        let (drain, cut) = (ending.drain.cancelled(), ending.cut.cancelled());
+        let (mut drain, mut cut) = (std::pin::pin!(drain), std::pin::pin!(cut));
+        let mut is_draining = false;
         let mut ticker = Ticker::new(&self.limits);
         loop {
             tokio::select! {
                 biased;
                 // First, so that a request pays for the others only when the connection waits for its client.
                 result = connection.as_mut() => return result,
-                () = &mut drain => connection.as_mut().graceful(),
-                () = &mut cut => {
+                () = &mut drain, if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful();
+                }
+                // After the drain alone: looking at either takes locks that all connections share.
+                () = &mut cut, if is_draining => {
                     tracing::debug!("connection cut: it did not finish in time");
                     watch.abandon();
                     return Ok(());

@@ -25,10 +25,11 @@ mod reflection;
 mod answer;
 mod refusal;
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ use wharf_core::{Error, ErrorKind, Headers};
 use crate::app::AnswerBody;
 use crate::endpoint::Surface;
 use crate::oip::Caller;
+use crate::request_id;
 use crate::trace::{call_span, record_call};
 pub(crate) use answer::GrpcBody;
 use answer::{Task, unary};
@@ -95,7 +97,7 @@ pub(crate) async fn handle(
         let refusal = Error::internal("a handler panicked").into();
         answer::refuse(&refusal, &id)
     });
-    answer::name(&mut answer, &id);
+    request_id::name(&mut answer, &id);
     if let Some(span) = &span {
         record_call(span, code_of(&answer));
     }
@@ -110,18 +112,22 @@ fn code_of(answer: &Response<AnswerBody>) -> u8 {
 }
 
 /// Answers a call, refused or not, and counts it.
+///
+/// Whatever inference does not need is boxed: the future is set aside for each call, and is to be small.
 async fn answer(mut call: Call, head: Head, body: Incoming) -> Response<AnswerBody> {
     let result = match open(&mut call, &head) {
         Ok((Method::ModelStreamInfer, encoding)) => return streaming(call, head, body, encoding),
-        Ok((Method::HealthWatch, encoding)) => match watching(&call, body, encoding).await {
-            Ok((sent, task)) => {
-                let body = GrpcBody::stream(sent, call, task);
-                return answer::respond(body, Encoding::Identity);
+        Ok((Method::HealthWatch, encoding)) => {
+            match Box::pin(watching(&call, body, encoding)).await {
+                Ok((sent, task)) => {
+                    let body = GrpcBody::stream(sent, call, task);
+                    return answer::respond(body, Encoding::Identity);
+                }
+                Err(refusal) => Err(refusal),
             }
-            Err(refusal) => Err(refusal),
-        },
+        }
         Ok((method @ (Method::Reflection | Method::ReflectionAlpha), _)) => {
-            reflecting(&call, Request::from_parts(head, body), method).await
+            Box::pin(reflecting(&call, Request::from_parts(head, body), method)).await
         }
         Ok((method, encoding)) => one(&call, method, head, (body, encoding)).await,
         Err(refusal) => Err(refusal),
@@ -158,7 +164,7 @@ async fn one(
     let app = &call.connected.app;
     let answer_encoding = encoding.of_answer(&head.headers);
     let mut messages = Messages::of(body, encoding);
-    let message = call.within(messages.only(app)).await?;
+    let message = call.within(pin!(messages.only(app))).await?;
     let parts = if method == Method::ModelInfer {
         let asking = Asking {
             app,
@@ -172,9 +178,8 @@ async fn one(
         };
         infer::infer(asking, message).await?
     } else {
-        // Boxed: what is asked for seldom must not make inference's future larger.
-        let managing = Box::pin(managed(call, method, message.bytes));
-        let parts = call.within(managing).await?;
+        let mut managing = Box::pin(managed(call, method, message.bytes));
+        let parts = call.within(managing.as_mut()).await?;
         reply::compress(parts, answer_encoding).await?
     };
     Ok(unary(parts, answer_encoding))
@@ -211,7 +216,7 @@ async fn watching(
     encoding: Encoding,
 ) -> Result<(mpsc::Receiver<answer::Sent>, Task), Refusal> {
     let mut messages = Messages::of(body, encoding);
-    let message = call.within(messages.only(call.app())).await?;
+    let message = call.within(pin!(messages.only(call.app()))).await?;
     let known = health::knows(message.bytes)?;
     let (sender, sent) = mpsc::channel(SENT);
     let task = Task::spawn(health::watch(Arc::clone(&call.connected), known, sender));
@@ -227,6 +232,6 @@ async fn reflecting(
         Method::ReflectionAlpha => Version::V1Alpha,
         _ => Version::V1,
     };
-    let reflecting = Box::pin(reflection::reflect(request, version));
-    call.within(reflecting).await
+    let mut reflecting = Box::pin(reflection::reflect(request, version));
+    call.within(reflecting.as_mut()).await
 }

@@ -7,15 +7,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
 use http::{HeaderValue, Response};
-use hyper::body::Incoming;
 use wharf_core::{Body, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext};
 use wharf_serving::{Outcome, Route, RouteInput};
 
-use crate::app::{AnswerBody, App};
+use crate::app::{AnswerBody, App, Sent};
 use crate::body::collect;
-use crate::endpoint::Target;
 use crate::json::{self, Batch, Inputs};
 use crate::problem::Problem;
 use content::Coding;
@@ -27,26 +24,24 @@ pub(crate) const INLINE_BYTES: usize = 256 << 10;
 /// Answers a request for inference.
 pub(crate) async fn infer(
     app: &App,
-    parts: Parts,
-    body: &mut Incoming,
-    id: &Arc<str>,
+    name: &str,
+    sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Problem> {
+    let Sent { id, headers, body } = sent;
     // One snapshot from here to the end: a reload meanwhile does not concern this request. It is kept although the route is
     // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
-    let (_, target) = app.surface.find(parts.uri.path());
-    let name = target.map_or("", Target::name);
     let Some(route) = snapshot.route(name) else {
         return Err(unknown_route(app, name).into());
     };
     let route = Arc::clone(route);
 
     // What the header alone forbids is refused before the body is taken.
-    let coding = Coding::of(&parts.headers)?;
+    let coding = Coding::of(&headers)?;
     let media_type = match route.input() {
-        RouteInput::Body => Some(content::media_type(&parts.headers)?),
+        RouteInput::Body => Some(content::media_type(&headers)?),
         RouteInput::Tensors(_) => {
-            content::expect_json(&parts.headers)?;
+            content::expect_json(&headers)?;
             None
         }
     };
@@ -64,7 +59,7 @@ pub(crate) async fn infer(
         id: Arc::clone(id),
         route: route.name().shared(),
         tenant: None,
-        headers: Headers::new(parts.headers),
+        headers: Headers::new(headers),
         deadline: Instant::now() + route.timeout(),
         scheduling: wharf_core::Scheduling::default(),
     });
@@ -120,13 +115,16 @@ async fn answer(outcome: Outcome, batch: Batch) -> Result<Response<AnswerBody>, 
     Ok(response)
 }
 
-/// Runs what computes for long where it delays nobody.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Runs what computes for long where it delays nobody. It begins at once, so that the future holds none of it: those of
+/// requests are moved about, and are to be small.
+pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::internal(error)))
+) -> impl Future<Output = Result<T, Error>> + Send {
+    let task = tokio::task::spawn_blocking(work);
+    async {
+        task.await
+            .unwrap_or_else(|error| Err(Error::internal(error)))
+    }
 }
 
 /// Why there is no such route. The name is checked only here: a name that is none cannot be one of the routes.

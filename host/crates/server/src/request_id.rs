@@ -5,10 +5,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 /// The header field that carries the id, both ways.
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer id of a client is not taken over.
 const MAX_LEN: usize = 128;
@@ -55,6 +55,15 @@ impl RequestIds {
     }
 }
 
+/// Says in an answer which request it is to. The id is never the same: HTTP/2 is told not to keep it in its table of fields,
+/// where it would drive out those that are.
+pub(crate) fn name<B>(response: &mut Response<B>, id: &str) {
+    if let Ok(mut id) = HeaderValue::from_str(id) {
+        id.set_sensitive(true);
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+}
+
 fn write_hex(number: u64, digits: &mut [u8]) {
     for (index, digit) in digits.iter_mut().rev().enumerate() {
         let nibble = (number >> (4 * index)) & 0xf;
@@ -85,6 +94,15 @@ mod tests {
             let made = ids.of(&headers(id));
             assert!(made.starts_with(std::str::from_utf8(&ids.prefix).unwrap()));
         }
+    }
+
+    #[test]
+    fn an_answer_names_its_request_outside_the_table_of_http2() {
+        let mut response = Response::new(());
+        name(&mut response, "abc-1");
+        let id = &response.headers()[X_REQUEST_ID];
+        assert_eq!(id, "abc-1");
+        assert!(id.is_sensitive());
     }
 
     #[test]

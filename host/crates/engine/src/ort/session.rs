@@ -18,6 +18,7 @@ use super::bound::Bound;
 use super::call::{self, Graph, Value};
 use super::usual::Usual;
 use super::value::{self, ValueError};
+use super::words::words;
 use crate::memory;
 use crate::settings::Device;
 
@@ -55,7 +56,7 @@ pub(crate) enum RunError {
     Terminated,
     #[error(transparent)]
     Value(#[from] ValueError),
-    #[error("the model failed: {0}")]
+    #[error("the model failed: {}", words(&.0.to_string()))]
     Failed(ort::Error),
     #[error("the runtime panicked")]
     Panicked,
@@ -73,8 +74,12 @@ pub(crate) fn build(
 ) -> Result<Session, String> {
     // The model is not trusted, and `ort` takes some of what ONNX Runtime may say of it for impossible.
     catch_unwind(AssertUnwindSafe(|| {
-        let session = commit(environment, model, external, options)
-            .map_err(|error| format!("ONNX Runtime refuses the model: {error}"))?;
+        let session = commit(environment, model, external, options).map_err(|error| {
+            format!(
+                "ONNX Runtime refuses the model: {}",
+                words(&error.to_string())
+            )
+        })?;
         Session::new(session, options)
     }))
     .map_err(|_| "the model's inputs or outputs have types that cannot be served".to_owned())?
@@ -180,7 +185,12 @@ impl Session {
                 Bound::pinned(session, index).map(|bound| Runner::Device(Box::new(bound)))
             }
         }
-        .map_err(|error| format!("ONNX Runtime refuses the model: {error}"))?;
+        .map_err(|error| {
+            format!(
+                "ONNX Runtime refuses the model: {}",
+                words(&error.to_string())
+            )
+        })?;
         Ok(Self {
             runner,
             usual: Usual::default(),

@@ -15,7 +15,6 @@ use super::call::Call;
 use super::frame::Encoding;
 use super::refusal::{GRPC_STATUS, Refusal};
 use crate::app::AnswerBody;
-use crate::request_id::X_REQUEST_ID;
 
 /// A message with its prefix, in parts that are sent one after the other: large outputs are not copied.
 pub(super) type Parts = SmallVec<[Bytes; 2]>;
@@ -161,11 +160,4 @@ pub(super) fn refuse(refusal: &Refusal, request_id: &str) -> Response<AnswerBody
         HeaderValue::from_static("gzip, identity"),
     );
     response
-}
-
-/// Says which request was answered.
-pub(super) fn name(response: &mut Response<AnswerBody>, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        response.headers_mut().insert(X_REQUEST_ID, id);
-    }
 }

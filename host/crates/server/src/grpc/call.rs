@@ -1,5 +1,6 @@
 //! A call while it lasts: what it belongs to, and what it is counted in.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,15 +62,14 @@ impl Call {
         Some(timeout.saturating_sub(self.started.elapsed()))
     }
 
-    /// Works within the client's own time.
+    /// Works within the client's own time. The work is pinned where it is: a future that takes another one has it twice.
     pub(super) async fn within<T>(
         &self,
-        work: impl Future<Output = Result<T, Refusal>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
     ) -> Result<T, Refusal> {
         let Some(remaining) = self.remaining() else {
             return work.await;
         };
-        let mut work = std::pin::pin!(work);
         // Most is done at once, and needs no timer.
         if !remaining.is_zero()
             && let std::task::Poll::Ready(result) = futures_util::poll!(work.as_mut())

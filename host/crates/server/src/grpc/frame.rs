@@ -1,5 +1,6 @@
 //! Messages in the body of a call: each behind a flag and its length (gRPC over HTTP/2, Length-Prefixed-Message).
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -17,6 +18,8 @@ use crate::infer::content::Coding;
 pub(super) const PREFIX: usize = 5;
 /// Frames of one message. Each costs far more than its bytes.
 const MAX_FRAMES: usize = 65_536;
+/// Long messages may come in more, where these are of this size on average.
+const MIN_FRAME: usize = 4 << 10;
 /// What the elements of tensors may have to be aligned to.
 const ALIGNMENT: usize = 64;
 
@@ -47,16 +50,15 @@ impl Encoding {
     /// What the answer is compressed with: gzip for a client that compresses its own messages and accepts it. Clients say
     /// that they accept gzip without wanting it: compressing costs more than most answers take.
     pub(super) fn of_answer(self, headers: &HeaderMap) -> Self {
+        if self == Self::Identity {
+            return Self::Identity;
+        }
         let accepted = headers.get("grpc-accept-encoding");
         let accepts = accepted.is_some_and(|value| {
             let mut names = value.as_bytes().split(|byte| *byte == b',');
             names.any(|name| name.trim_ascii() == b"gzip")
         });
-        if self == Self::Gzip && accepts {
-            Self::Gzip
-        } else {
-            Self::Identity
-        }
+        if accepts { Self::Gzip } else { Self::Identity }
     }
 }
 
@@ -103,7 +105,7 @@ impl Messages {
         if self.rest.is_empty() && self.body.is_end_stream() {
             return Ok(message);
         }
-        let more = within(app.limits.body_timeout, self.fill()).await?;
+        let more = within(app.limits.body_timeout, pin!(self.fill())).await?;
         match more {
             None => Ok(message),
             Some(_) => Err(Refusal::Protocol("the call has more than one message")),
@@ -120,23 +122,24 @@ impl Messages {
     ) -> Result<Option<Message>, Refusal> {
         let timeout = app.limits.body_timeout;
         if self.rest.is_empty() {
-            let first = self.fill();
             let first = match patience {
-                Patience::Whole => within(timeout, first).await?,
-                Patience::Begun => first.await?,
+                Patience::Whole => within(timeout, pin!(self.fill())).await?,
+                Patience::Begun => self.fill().await?,
             };
             match first {
                 Some(first) => self.rest = first,
                 None => return Ok(None),
             }
         }
-        let (bytes, is_compressed, mut reservation) = within(timeout, self.whole(app)).await?;
+        let (bytes, is_compressed, mut reservation) =
+            within(timeout, pin!(self.whole(app))).await?;
         if !is_compressed {
             return Ok(Some(Message { bytes, reservation }));
         }
         reservation.grow_to(bytes.len())?;
         let max = app.limits.max_body_bytes;
-        let (bytes, reservation) = Coding::Gzip.decode(bytes, max, reservation).await?;
+        let decoding = Coding::Gzip.decode(bytes, max, reservation);
+        let (bytes, reservation) = Box::pin(decoding).await?;
         Ok(Some(Message { bytes, reservation }))
     }
 
@@ -198,7 +201,7 @@ impl Messages {
             reservation.grow_to(length)?;
             return Ok((bytes, is_compressed, reservation));
         }
-        let bytes = self.join(length, &mut reservation).await?;
+        let bytes = Box::pin(self.join(length, &mut reservation)).await?;
         Ok((bytes, is_compressed, reservation))
     }
 
@@ -224,9 +227,9 @@ impl Messages {
             if missing == 0 {
                 break;
             }
-            if frames.len() >= MAX_FRAMES {
+            if frames.len() >= MAX_FRAMES.max(length / MIN_FRAME) {
                 return Err(Refusal::Protocol(
-                    "a message comes in more than 65536 frames; send larger ones",
+                    "a message comes in too many frames; send larger ones",
                 ));
             }
             next = self.fill().await?.ok_or(CUT_OFF)?;
@@ -250,9 +253,8 @@ const CUT_OFF: Refusal = Refusal::Protocol("the call ends in the middle of a mes
 /// Makes a timer only where the bytes are not there yet: most are.
 async fn within<T>(
     timeout: Duration,
-    work: impl Future<Output = Result<T, Refusal>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
-    let mut work = std::pin::pin!(work);
     if let std::task::Poll::Ready(result) = futures_util::poll!(work.as_mut()) {
         return result;
     }

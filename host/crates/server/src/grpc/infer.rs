@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wharf_core::Result;
 
 use super::answer::Parts;
@@ -29,26 +30,31 @@ pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts,
         bytes,
         reservation: _reservation,
     } = message;
-    let request = Request::of(&bytes)?;
-    let resolved = resolve(app, request.model, Some(request.version))?;
-    // Reading the inputs for a full route would be in vain.
-    resolved.route.check_room()?;
-    let request = if request.is_heavy() {
-        read_elsewhere(app, &resolved, bytes.clone()).await?
-    } else {
-        request.read(&bytes, resolved.route.input(), &app.shared_memory)?
+    let (resolved, request) = open(app, &bytes)?;
+    let request = match request {
+        Some(request) => request,
+        None => read_elsewhere(app, &resolved, bytes.clone()).await?,
     };
     let response = oip::infer(app, &resolved, asking.caller, request).await?;
     let parts = reply::infer(&response, asking.envelope)?;
     Ok(reply::compress(parts, asking.encoding).await?)
 }
 
+/// Finds what a request is for, and reads it; none where reading it may take long.
+fn open(app: &App, bytes: &Bytes) -> Result<(Resolved, Option<InferRequest>)> {
+    let request = Request::of(bytes)?;
+    let resolved = resolve(app, request.model, Some(request.version))?;
+    // Reading the inputs for a full route would be in vain.
+    resolved.route.check_room()?;
+    if request.is_heavy() {
+        return Ok((resolved, None));
+    }
+    let request = request.read(bytes, resolved.route.input(), &app.shared_memory)?;
+    Ok((resolved, Some(request)))
+}
+
 /// Reads the inputs where it delays nobody.
-async fn read_elsewhere(
-    app: &Arc<App>,
-    resolved: &Resolved,
-    bytes: bytes::Bytes,
-) -> Result<InferRequest> {
+async fn read_elsewhere(app: &Arc<App>, resolved: &Resolved, bytes: Bytes) -> Result<InferRequest> {
     let (app, route) = (Arc::clone(app), Arc::clone(&resolved.route));
     let work = move || Request::of(&bytes)?.read(&bytes, route.input(), &app.shared_memory);
     blocking(work).await

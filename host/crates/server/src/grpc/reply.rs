@@ -6,6 +6,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
+use smallvec::SmallVec;
 use wharf_core::{Error, ErrorKind, Result};
 
 use super::answer::Parts;
@@ -65,7 +66,7 @@ pub(super) fn infer(response: &InferResponse, envelope: Envelope) -> Result<Part
     let texts = [&*response.model_name, version, &response.id];
     let head: usize = texts.iter().map(|text| text_len(text)).sum();
     let head = head + if in_stream { FINAL_RESPONSE.len() } else { 0 };
-    let outputs: Vec<(&Output, Vec<u8>)> = response
+    let outputs: SmallVec<[(&Output, Vec<u8>); 4]> = response
         .outputs
         .iter()
         .map(|output| (output, parameters(output)))
@@ -79,7 +80,7 @@ pub(super) fn infer(response: &InferResponse, envelope: Envelope) -> Result<Part
         // An entry all the same: clients count them as the outputs.
         Some(_) => Bytes::new(),
     };
-    let raw: Vec<Bytes> = response.outputs.iter().map(raw).collect();
+    let raw: SmallVec<[Bytes; 4]> = response.outputs.iter().map(raw).collect();
     let contents: usize = raw.iter().map(|data| field_len(data.len())).sum();
     let shared = raw.iter().map(Bytes::len).filter(|len| is_shared(*len));
     let shared: usize = shared.sum();
@@ -199,6 +200,9 @@ fn write_output(buffer: &mut BytesMut, output: &Output, parameters: &[u8]) {
 
 /// The parameters of an output, in their encoding. Most have none.
 fn parameters(output: &Output) -> Vec<u8> {
+    if output.content_type.is_none() && output.shared_memory.is_none() {
+        return Vec::new();
+    }
     let mut message = InferOutputTensor::default();
     let mut set = |name: &str, value| {
         let parameter = InferParameter {

@@ -183,7 +183,7 @@ impl<'a> Input<'a> {
                 (2, text) => input.datatype = text.text().map_err(malformed)?,
                 (3, Field::Varint(size)) => shape.push(size as i64),
                 (3, Field::Bytes(mut sizes)) => {
-                    while !sizes.is_empty() {
+                    while !sizes.is_empty() && shape.len() <= MAX_DIMENSIONS {
                         shape.push(super::wire::varint(&mut sizes).map_err(malformed)? as i64);
                     }
                 }

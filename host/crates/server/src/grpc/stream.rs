@@ -56,7 +56,7 @@ async fn answer(streaming: Streaming, sent: &mpsc::Sender<Sent>) -> Result<(), R
     let asker = Asker {
         connected: Arc::clone(&connected),
         id: streaming.id,
-        headers: streaming.headers,
+        headers: Headers::new(streaming.headers),
         encoding: streaming.encoding,
     };
     // A message is read on, whatever happens meanwhile.
@@ -140,7 +140,7 @@ fn sequence_of(message: &Message) -> Option<SequenceId> {
 struct Asker {
     connected: Arc<Connected>,
     id: Arc<str>,
-    headers: HeaderMap,
+    headers: Headers,
     encoding: Encoding,
 }
 
@@ -152,7 +152,7 @@ impl Asker {
         sequence: Option<SequenceId>,
     ) -> impl Future<Output = Answered> + Send + use<> {
         let connected = Arc::clone(&self.connected);
-        let headers = Headers::new(self.headers.clone());
+        let headers = self.headers.clone();
         let encoding = self.encoding;
         // In the log, each request has a name of its own.
         let id: Arc<str> = format!("{}.{count}", self.id).into();

@@ -147,28 +147,34 @@ impl Coding {
             Self::Gzip => Box::new(GzDecoder::new(body)),
             Self::Deflate | Self::Identity => Box::new(ZlibDecoder::new(body)),
         };
-        let mut bytes = Vec::new();
+        // Pieces: a buffer that doubles holds up to three times its content when it meets the limit.
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        let mut length = 0;
         // One byte more tells a body that fits exactly from one that does not.
-        while bytes.len() <= limit {
-            let step = STEP_BYTES.min(limit + 1 - bytes.len());
-            reservation.grow_to(body.len() + bytes.len() + step)?;
-            let read = reader.by_ref().take(step as u64).read_to_end(&mut bytes);
+        while length <= limit {
+            let step = STEP_BYTES.min(limit + 1 - length);
+            reservation.grow_to(body.len() + length + step)?;
+            let mut piece = Vec::with_capacity(step);
+            let read = reader.by_ref().take(step as u64).read_to_end(&mut piece);
             let read = read.map_err(|error| {
                 let message = "the body is not what its content encoding says";
                 Error::invalid("body", message).with_source(error)
             })?;
+            length += read;
+            pieces.push(piece);
             if read < step {
                 break;
             }
         }
-        if bytes.len() > limit {
+        if length > limit {
             let message = format!(
                 "the decompressed body is larger than {limit} bytes: server.max_body_bytes, or {MAX_RATIO} \
                  times its compressed size"
             );
             return Err(Error::new(ErrorKind::TooLarge, message).with_field("body"));
         }
-        Ok(Bytes::from(bytes))
+        reservation.grow_to(body.len() + 2 * length)?;
+        Ok(Bytes::from(pieces.concat()))
     }
 }
 

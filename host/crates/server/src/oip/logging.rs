@@ -4,6 +4,7 @@ use serde::Serialize;
 use wharf_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
+use crate::json::shorten;
 
 /// The levels that are written to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(crate) fn change_log_settings(
     let log = control(app)?;
     let mut levels = log.levels();
     for (name, value) in changes {
-        let wrong = |message: &'static str| Error::invalid(name.clone(), message);
+        let wrong = |message: &'static str| Error::invalid(shorten(name), message);
         match (name.as_str(), value) {
             ("log_info", LogValue::Bool(on)) => levels.info = *on,
             ("log_warning", LogValue::Bool(on)) => levels.warning = *on,

@@ -28,8 +28,6 @@ pub(crate) enum Value<'a> {
 pub(crate) struct RequestParameters {
     /// Whether outputs that do not say it themselves come as binary data; REST alone has the choice.
     pub(crate) binary_output: bool,
-    /// Whether the end of the answers is to be told by an answer of its own; streams alone have it.
-    pub(crate) empty_final_response: bool,
     priority: Option<NonZeroU32>,
     queue_timeout: Option<Duration>,
     sequence_id: Option<SequenceId>,
@@ -74,7 +72,6 @@ impl RequestParameters {
         let at = Place(&[], name);
         match name {
             "binary_data_output" => self.binary_output = at.bool(value)?,
-            "triton_enable_empty_final_response" => self.empty_final_response = at.bool(value)?,
             "sequence_start" => self.sequence_start = at.bool(value)?,
             "sequence_end" => self.sequence_end = at.bool(value)?,
             "sequence_id" => self.sequence_id = at.sequence_id(value)?,

@@ -13,6 +13,7 @@ use wharf_serving::{IndexEntry, ModelChange, ModelFile, ModelState, SettingEdit,
 
 use super::documents::model_name;
 use crate::app::App;
+use crate::json::shorten;
 
 /// How the name of a parameter begins that holds a file.
 pub(crate) const FILE: &str = "file:";
@@ -194,7 +195,8 @@ fn models_of(app: &App, name: &Name) -> Vec<Name> {
 
 /// A file of the parameter that holds it.
 fn model_file(key: &str, data: Bytes) -> Result<ModelFile> {
-    let wrong = |message: &'static str| Error::invalid(format!("parameters.{key}"), message);
+    let field = || format!("parameters.{}", shorten(key));
+    let wrong = |message: &'static str| Error::invalid(field(), message);
     let place = key.strip_prefix(FILE).and_then(|rest| rest.split_once('/'));
     let Some((version, path)) = place else {
         return Err(wrong(

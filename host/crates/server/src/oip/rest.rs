@@ -22,15 +22,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
-use http::request::Parts;
-use hyper::body::Incoming;
 use wharf_core::{Error, Headers, Result};
 use wharf_serving::{Route, RouteInput};
 
 use super::{Caller, InferRequest, infer as run, resolve, shared_memory};
-use crate::app::{AnswerBody, App};
+use crate::app::{AnswerBody, App, Sent};
 use crate::body::collect_aligned;
-use crate::endpoint::Target;
 use crate::infer::content::{self, Coding};
 use crate::infer::{INLINE_BYTES, blocking};
 use crate::problem::Problem;
@@ -48,29 +45,25 @@ pub(crate) struct Request {
 /// Answers a request for inference.
 pub(crate) async fn infer(
     app: &Arc<App>,
-    parts: Parts,
-    body: &mut Incoming,
-    id: &Arc<str>,
+    (name, version): (&str, Option<&str>),
+    sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let (name, version) = match app.surface.find(parts.uri.path()) {
-        (_, Some(Target::Model { name, version })) => (name, version),
-        (_, other) => (other.map_or("", Target::name), None),
-    };
+    let Sent { id, headers, body } = sent;
     let resolved = resolve(app, name, version)?;
     let route = &resolved.route;
 
     // What the header alone forbids is refused before the body is taken.
-    let coding = Coding::of(&parts.headers)?;
+    let coding = Coding::of(&headers)?;
     let takes_body = matches!(route.input(), RouteInput::Body);
-    let framing = match Framing::of(&parts.headers)? {
-        Framing::Json if takes_body && !content::may_be_json(&parts.headers) => Framing::Raw,
+    let framing = match Framing::of(&headers)? {
+        Framing::Json if takes_body && !content::may_be_json(&headers) => Framing::Raw,
         framing => framing,
     };
     let media_type = match framing {
-        Framing::Raw if takes_body => Some(content::media_type(&parts.headers)?),
+        Framing::Raw if takes_body => Some(content::media_type(&headers)?),
         _ => None,
     };
-    let accepted = compression::accepted(&parts.headers);
+    let accepted = compression::accepted(&headers);
     // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
     route.check_room()?;
     let mut reservation = app.bodies.reserve();
@@ -101,7 +94,7 @@ pub(crate) async fn infer(
     };
     let caller = Caller {
         id,
-        headers: Headers::new(parts.headers),
+        headers: Headers::new(headers),
         limit: None,
     };
     let response = run(app, &resolved, caller, request).await?;

@@ -2,6 +2,9 @@
 //!
 //! A trace is a span that is exported as OpenTelemetry has it; the settings only choose the requests that get one. Where
 //! nothing is traced, a request pays one load.
+//!
+//! A call of gRPC follows the settings for all requests, also where its model has others: which model it is for stands in its
+//! message, and a span begins with the header.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +14,7 @@ use wharf_core::{Error, ErrorKind, Result};
 
 use super::resolve;
 use crate::app::App;
+use crate::json::shorten;
 
 /// Settings that a client wants: a name, and its values; none to clear it.
 pub(crate) type TraceChange = (String, Option<Vec<String>>);
@@ -304,7 +308,7 @@ fn fixed(name: &str, values: Option<&[String]>) -> Result<()> {
         "log_frequency" => ("0", "cannot be changed: traces are exported as they come"),
         _ => {
             let message = "is no setting of traces; use trace_level, trace_rate or trace_count";
-            return Err(Error::invalid(name.to_owned(), message));
+            return Err(Error::invalid(shorten(name), message));
         }
     };
     let unchanged = values.is_none_or(|values| one(values).unwrap_or_default() == holds);

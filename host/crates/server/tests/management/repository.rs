@@ -221,6 +221,26 @@ async fn bodies_that_are_none_are_refused() {
 }
 
 #[tokio::test]
+async fn a_refusal_repeats_little_and_names_nothing_of_the_server() {
+    let server = start(Setup::default()).await;
+    let long = "x".repeat(100_000);
+    for body in [
+        json!({ long.clone(): 1 }),
+        json!({"parameters": {long.clone(): 1}}),
+        json!({"parameters": {format!("file:{long}"): ""}}),
+        json!({"parameters": {format!("file:1/{long}"): ""}}),
+        json!("text"),
+    ] {
+        let path = "/v2/repository/models/echo/load";
+        let answer = server.post(path, body.to_string()).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.len() < 2000, "{} bytes", answer.body.len());
+        assert!(!answer.body.contains("struct"), "{answer:?}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_route_goes_with_its_file_and_its_models_when_asked() {
     let server = start(Setup::default()).await;
     let path = "/v2/repository/models/picture/unload";

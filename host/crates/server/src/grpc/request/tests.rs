@@ -105,6 +105,16 @@ fn broken_messages_are_refused() {
         let error = read(&message, contents.0).unwrap_err();
         assert_eq!(error.field(), Some("inputs.x"), "{error}");
     }
+    // A shape of as many dimensions as there are bytes.
+    let shape = vec![1; 1 << 20];
+    let long = InferInputTensor {
+        shape,
+        ..InferInputTensor::default()
+    };
+    let Err(error) = Input::of(&long.encode_to_vec()) else {
+        panic!("a million dimensions are taken");
+    };
+    assert!(error.to_string().contains("more than 64"), "{error}");
     let twice = [0x2a, 4, 0x2a, 0, 0x2a, 0];
     assert!(read(&twice, Datatype::Int64).is_err());
 }

@@ -146,13 +146,10 @@ impl Field {
         self.list()?.iter().map(Field::number).collect()
     }
 
-    /// A time in microseconds that `model.toml` has in whole milliseconds.
+    /// A time in microseconds, in the whole milliseconds that `model.toml` has: rounded up, so that none becomes 0.
     pub(super) fn whole_ms(&self) -> Result<i64> {
         let micros = self.number()?;
-        if micros % 1000 == 0 {
-            return Ok(micros / 1000);
-        }
-        Err(self.wrong("times are kept in whole milliseconds; use a multiple of 1000"))
+        Ok(micros / 1000 + i64::from(micros % 1000 > 0))
     }
 }
 

@@ -31,7 +31,7 @@ fn scheduling_becomes_settings() {
         "maxBatchSize": 8,
         "dynamic_batching": {
             "preferred_batch_size": [4, 8],
-            "max_queue_delay_microseconds": "2000",
+            "max_queue_delay_microseconds": "1001",
             "priority_levels": 3,
             "default_queue_policy": {"max_queue_size": 0, "timeout_action": "REJECT", "allow_timeout_override": true},
         },
@@ -103,6 +103,16 @@ fn sequences_and_warm_up_become_settings() {
 }
 
 #[test]
+fn times_are_rounded_up_to_milliseconds() {
+    for (micros, ms) in [(0, 0), (1, 1), (1000, 1), (i64::MAX, i64::MAX / 1000 + 1)] {
+        let edits = translate(&json!({
+            "dynamic_batching": {"max_queue_delay_microseconds": micros},
+        }));
+        assert_eq!(edits.unwrap(), [integer("batching.delay_ms", ms)]);
+    }
+}
+
+#[test]
 fn a_policy_takes_the_place_of_the_one_before() {
     let policy = |policy: Value| translate(&json!({"version_policy": policy})).unwrap();
     let list = SettingValue::List(vec![SettingValue::Integer(2)]);
@@ -153,7 +163,7 @@ fn what_cannot_be_done_is_named() {
             ".version_policy.all.x",
         ),
         (
-            json!({"dynamic_batching": {"max_queue_delay_microseconds": 100}}),
+            json!({"dynamic_batching": {"max_queue_delay_microseconds": -1}}),
             ".dynamic_batching.max_queue_delay_microseconds",
         ),
         (

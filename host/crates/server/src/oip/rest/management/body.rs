@@ -15,6 +15,7 @@ use super::Call;
 use crate::body::collect;
 use crate::budget::Reservation;
 use crate::infer::content::Coding;
+use crate::json::shorten;
 use crate::oip::Region;
 use crate::oip::logging::LogValue;
 use crate::oip::repository::{FILE, LoadParameters, MAX_FILES};
@@ -25,27 +26,29 @@ use crate::problem::Problem;
 const MAX_SMALL: usize = 64 << 10;
 /// Files above this size are decoded where it delays nobody.
 const INLINE_BYTES: usize = 256 << 10;
+/// The most characters that an answer repeats of what is wrong with a body.
+const MAX_MESSAGE: usize = 256;
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct Index {
     pub(super) ready: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct Unload {
     pub(super) parameters: UnloadParameters,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct UnloadParameters {
     pub(super) unload_dependents: bool,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Register {
     key: String,
     #[serde(default)]
@@ -106,7 +109,7 @@ impl Call {
 
     pub(super) async fn log_changes(&mut self) -> Result<Vec<(String, LogValue)>, Problem> {
         let members = self.small_body::<Map<String, Value>>().await?;
-        let change = |(name, value)| {
+        let change = |(name, value): (String, Value)| {
             let value = match value {
                 Value::Bool(value) => LogValue::Bool(value),
                 Value::String(text) => LogValue::Text(text),
@@ -115,7 +118,7 @@ impl Call {
                 }
                 _ => {
                     let message = "is true or false, a whole number or text";
-                    return Err(Error::invalid(name, message).into());
+                    return Err(Error::invalid(shorten(&name), message).into());
                 }
             };
             Ok((name, value))
@@ -138,9 +141,11 @@ impl Call {
             };
             match values {
                 Some(values) => Ok((name, Some(values))),
-                None => Err(
-                    Error::invalid(name, "is text, a list of texts, or null to clear it").into(),
-                ),
+                None => Err(Error::invalid(
+                    shorten(&name),
+                    "is text, a list of texts, or null to clear it",
+                )
+                .into()),
             }
         };
         members.into_iter().map(change).collect()
@@ -150,13 +155,15 @@ impl Call {
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(bytes).map_err(|error| {
+        // It repeats what the client sent, however long that is.
+        let error: String = error.to_string().chars().take(MAX_MESSAGE).collect();
         let message = format!("this is not the JSON that this path takes: {error}");
         Error::invalid("body", message)
     })
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Load<'a> {
     #[serde(borrow, default)]
     parameters: Parameters<'a>,
@@ -175,7 +182,8 @@ fn load_parameters(body: &[u8]) -> Result<LoadParameters> {
     let Load { parameters } = parse(body)?;
     let mut load = LoadParameters::default();
     for (name, value) in parameters.0 {
-        let wrong = |message: String| Error::invalid(format!("parameters.{name}"), message);
+        let field = || format!("parameters.{}", shorten(&name));
+        let wrong = |message: String| Error::invalid(field(), message);
         let is_file = name.starts_with(FILE);
         let text = match value {
             _ if name != "config" && !is_file => {
