@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::protobuf::{Message, fields};
+use wharf_protobuf::{Field, Fields, Message};
+
 use crate::{Request, Response};
 
 /// A tensor of a request.
@@ -39,16 +40,16 @@ pub fn framed(method: &str, body: Bytes) -> Request {
 /// A call of `ModelInfer` with raw contents.
 #[must_use]
 pub fn infer(model: &str, version: &str, inputs: &[Tensor<'_>]) -> Request {
-    let mut request = Message::default();
-    request.text(1, model).text(2, version);
+    let mut request = Message::new().bytes(1, model).bytes(2, version);
     for input in inputs {
-        let mut tensor = Message::default();
-        tensor.text(1, input.name).text(2, input.datatype);
-        tensor.packed(3, input.shape);
-        request.message(5, &tensor);
+        let tensor = Message::new()
+            .bytes(1, input.name)
+            .bytes(2, input.datatype)
+            .packed(3, input.shape);
+        request = request.message(5, &tensor);
     }
     for input in inputs {
-        request.bytes(7, input.data);
+        request = request.bytes(7, input.data);
     }
     call("ModelInfer", &request.into_bytes())
 }
@@ -84,10 +85,9 @@ pub fn floats(response: &Response) -> Result<Vec<f32>> {
     let (code, text) = status(response)?;
     ensure!(code == 0, "status {code}: {text}");
     let message = response.body.get(5..).context("no message")?;
-    let raw = fields(message)?
-        .into_iter()
-        .find(|(number, _)| *number == 6);
-    let (_, raw) = raw.context("no raw output")?;
+    let fields: Vec<(u64, Field<'_>)> = Fields::of(message).collect::<Result<_, _>>()?;
+    let raw = fields.iter().find(|(number, _)| *number == 6);
+    let raw = raw.context("no raw output")?.1.bytes()?;
     let element = |bytes: &[u8]| Ok(f32::from_le_bytes(bytes.try_into()?));
     raw.chunks(4).map(element).collect()
 }

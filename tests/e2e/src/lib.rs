@@ -10,7 +10,6 @@ mod load;
 mod metrics;
 pub mod onnx;
 mod process;
-mod protobuf;
 mod python;
 mod site;
 

@@ -1,6 +1,6 @@
 //! Models made for a test, as ONNX files. Few fields of the format are needed, so they are written by hand.
 
-use crate::protobuf::Message;
+use wharf_protobuf::Message;
 
 /// The side of the matrices in [`slow`].
 const SLOW_SIDE: i64 = 512;
@@ -55,19 +55,19 @@ pub fn heavy_adder(amount: f32, ballast: usize) -> Vec<u8> {
 /// Makes the model of [`adder`] whose amount lies in another file.
 #[must_use]
 pub fn external_adder(external: &External<'_>) -> Vec<u8> {
-    let mut tensor = Message::default();
-    tensor.packed(1, &[4]).int(2, FLOAT).text(8, "amount");
+    let mut tensor = Message::new()
+        .packed(1, &[4])
+        .int(2, FLOAT)
+        .bytes(8, "amount");
     for (key, value) in [
         ("location", external.location.to_owned()),
         ("offset", external.offset.to_string()),
         ("length", external.length.to_string()),
     ] {
-        let mut entry = Message::default();
-        entry.text(1, key).text(2, &value);
-        tensor.message(13, &entry);
+        let entry = Message::new().bytes(1, key).bytes(2, &value);
+        tensor = tensor.message(13, &entry);
     }
-    tensor.int(14, 1); // data_location: EXTERNAL
-    adder_of(&tensor)
+    adder_of(&tensor.int(14, 1)) // data_location: EXTERNAL
 }
 
 /// Makes a model with an operator that no runtime knows.
@@ -83,11 +83,10 @@ pub fn slow(steps: usize) -> Vec<u8> {
         .iter()
         .flat_map(|side| side.to_le_bytes())
         .collect();
-    let mut shape_of_matrix = Message::default();
-    shape_of_matrix
+    let shape_of_matrix = Message::new()
         .packed(1, &[2])
         .int(2, INT64)
-        .text(8, "side")
+        .bytes(8, "side")
         .bytes(9, &shape);
     let nothing = initializer("nothing", &[], &0_f32.to_le_bytes());
 
@@ -124,68 +123,50 @@ fn adder_of(amount: &Message) -> Vec<u8> {
 
 /// `ModelProto`: IR version 8, opset 17, `x[batch,4]` to `y[batch,4]`.
 fn model(nodes: &[Message], initializers: &[Message]) -> Vec<u8> {
-    let mut graph = Message::default();
-    for node in nodes {
-        graph.message(1, node);
-    }
-    graph.text(2, "test");
-    for initializer in initializers {
-        graph.message(5, initializer);
-    }
-    graph.message(11, &value("x")).message(12, &value("y"));
-    let mut opset = Message::default();
-    opset.text(1, "").int(2, 17);
-    let mut model = Message::default();
-    model
+    let graph = Message::new()
+        .messages(1, nodes)
+        .bytes(2, "test")
+        .messages(5, initializers)
+        .message(11, &value("x"))
+        .message(12, &value("y"));
+    let opset = Message::new().bytes(1, "").int(2, 17);
+    Message::new()
         .int(1, 8)
-        .text(2, "wharf-e2e")
+        .bytes(2, "wharf-e2e")
         .message(7, &graph)
-        .message(8, &opset);
-    model.into_bytes()
+        .message(8, &opset)
+        .into_bytes()
 }
 
 /// `NodeProto`.
 fn node(operator: &str, inputs: &[&str], output: &str, attributes: &[Message]) -> Message {
-    let mut node = Message::default();
-    for input in inputs {
-        node.text(1, input);
-    }
-    node.text(2, output).text(4, operator);
-    for attribute in attributes {
-        node.message(5, attribute);
-    }
-    node
+    inputs
+        .iter()
+        .fold(Message::new(), |node, input| node.bytes(1, input))
+        .bytes(2, output)
+        .bytes(4, operator)
+        .messages(5, attributes)
 }
 
 /// `AttributeProto` of the type INT.
 fn attribute_int(name: &str, number: i64) -> Message {
-    let mut attribute = Message::default();
-    attribute.text(1, name).int(3, number).int(20, 2);
-    attribute
+    Message::new().bytes(1, name).int(3, number).int(20, 2)
 }
 
 /// `TensorProto` of floats.
 fn initializer(name: &str, dims: &[i64], data: &[u8]) -> Message {
-    let mut tensor = Message::default();
-    tensor
+    Message::new()
         .packed(1, dims)
         .int(2, FLOAT)
-        .text(8, name)
-        .bytes(9, data);
-    tensor
+        .bytes(8, name)
+        .bytes(9, data)
 }
 
 /// `ValueInfoProto` of `FP32[batch,4]`.
 fn value(name: &str) -> Message {
-    let (mut batch, mut four, mut shape) =
-        (Message::default(), Message::default(), Message::default());
-    batch.text(2, "batch");
-    four.int(1, 4);
-    shape.message(1, &batch).message(1, &four);
-    let (mut tensor, mut kind, mut value) =
-        (Message::default(), Message::default(), Message::default());
-    tensor.int(1, FLOAT).message(2, &shape);
-    kind.message(1, &tensor);
-    value.text(1, name).message(2, &kind);
-    value
+    let (batch, four) = (Message::new().bytes(2, "batch"), Message::new().int(1, 4));
+    let shape = Message::new().messages(1, &[batch, four]);
+    let tensor = Message::new().int(1, FLOAT).message(2, &shape);
+    let kind = Message::new().message(1, &tensor);
+    Message::new().bytes(1, name).message(2, &kind)
 }

@@ -5,7 +5,8 @@
 
 mod tensor;
 mod walk;
-mod wire;
+
+use wharf_protobuf::Malformed;
 
 pub(crate) use walk::{Inspection, inspect};
 
@@ -13,7 +14,7 @@ pub(crate) use walk::{Inspection, inspect};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OnnxError {
     #[error("not an ONNX model, or cut short: {0}")]
-    Malformed(&'static str),
+    Malformed(#[from] Malformed),
     #[error("the graph nests deeper than {limit} messages", limit = walk::MAX_DEPTH)]
     TooDeep,
     #[error("{0}")]

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
-use wharf_core::{Error, ErrorKind};
+use wharf_core::{Error, ErrorKind, InvalidName, Name};
 use wharf_serving::Serving;
 
 use crate::budget::BodyBudget;
@@ -122,6 +122,21 @@ impl App {
             record_answer(span, response.status());
         }
         response
+    }
+
+    /// Why nothing of a kind has a name. The name is checked only here: one that is none cannot be one of theirs.
+    pub(crate) fn unknown(&self, kind: &'static str, name: &str, hint: &str) -> Error {
+        match Name::new(name) {
+            Err(InvalidName) => Error::invalid(kind, InvalidName.to_string()),
+            Ok(_) if !self.serving.ready() => Error::new(
+                ErrorKind::Unavailable,
+                "the server is still loading; try again soon",
+            ),
+            Ok(name) => {
+                let message = format!("there is no {kind} {name}; {hint}");
+                Error::new(ErrorKind::NotFound, message).with_field(kind)
+            }
+        }
     }
 
     /// Refuses what only those may do who run the server.

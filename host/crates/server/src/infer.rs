@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
-use wharf_core::{Body, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext};
+use wharf_core::{Body, Error, ErrorKind, Headers, Payload, RequestContext};
 use wharf_serving::{Outcome, Route, RouteInput};
 
 use crate::app::{AnswerBody, App, Sent};
@@ -32,7 +32,9 @@ pub(crate) async fn infer(
     // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
     let Some(route) = snapshot.route(name) else {
-        return Err(unknown_route(app, name).into());
+        return Err(app
+            .unknown("route", name, "GET /v1/routes lists them")
+            .into());
     };
     let route = Arc::clone(route);
 
@@ -124,21 +126,5 @@ pub(crate) fn blocking<T: Send + 'static>(
     async {
         task.await
             .unwrap_or_else(|error| Err(Error::internal(error)))
-    }
-}
-
-/// Why there is no such route. The name is checked only here: a name that is none cannot be one of the routes.
-fn unknown_route(app: &App, name: &str) -> Error {
-    match Name::new(name) {
-        Err(InvalidName) => Error::invalid("route", InvalidName.to_string()),
-        Ok(_) if !app.serving.ready() => Error::new(
-            ErrorKind::Unavailable,
-            "the server is still loading; try again soon",
-        ),
-        Ok(name) => Error::new(
-            ErrorKind::NotFound,
-            format!("there is no route {name}; GET /v1/routes lists them"),
-        )
-        .with_field("route"),
     }
 }

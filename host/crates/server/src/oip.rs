@@ -124,16 +124,9 @@ fn explain(app: &App, name: &str, version: Option<&str>, missing: Missing) -> Er
             let message = "a version is a number, or a label like stable";
             Error::invalid("version", message)
         }
-        (Err(InvalidName), _) => Error::invalid("model", InvalidName.to_string()),
-        (Ok(_), Missing::Name) if !app.serving.ready() => Error::new(
-            ErrorKind::Unavailable,
-            "the server is still loading; try again soon",
-        ),
-        (Ok(name), Missing::Name) => Error::new(
-            ErrorKind::NotFound,
-            format!("there is no model {name}; the repository index lists them"),
-        )
-        .with_field("model"),
+        (Err(InvalidName), _) | (Ok(_), Missing::Name) => {
+            app.unknown("model", name, "the repository index lists them")
+        }
         (Ok(name), Missing::Version(there)) => Error::new(
             ErrorKind::NotFound,
             format!("model {name} has no such version, but {}", there.join(", ")),

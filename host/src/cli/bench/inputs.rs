@@ -5,10 +5,14 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use fastrand::Rng;
 use wharf_core::Datatype;
 
 /// The most bytes that one input may have.
 const MOST_BYTES: usize = 1 << 30;
+
+/// The same numbers in every run, so that runs compare.
+const SEED: u64 = 0x5eed;
 
 /// How many letters an element of `BYTES` has.
 const WORD: usize = 8;
@@ -120,8 +124,7 @@ pub(super) fn make(inputs: &[InputMetadata], specs: &[InputSpec]) -> Result<Vec<
             names(inputs)
         );
     }
-    // The same numbers in every run, so that runs compare.
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Rng::with_seed(SEED);
     inputs
         .iter()
         .map(|input| {
@@ -143,7 +146,7 @@ fn names(inputs: &[InputMetadata]) -> String {
 fn tensor<'a>(
     input: &InputMetadata,
     wishes: impl Iterator<Item = &'a Wish>,
-    random: &mut Random,
+    random: &mut Rng,
 ) -> Result<InputTensor> {
     let free_as_one = |&dimension: &i64| u64::try_from(dimension).unwrap_or(1);
     let mut shape: Vec<u64> = input.shape.iter().map(free_as_one).collect();
@@ -178,7 +181,7 @@ fn tensor<'a>(
         })
         .with_context(|| format!("the shape {shape:?} has more than 1 GiB"))?;
     let data = match content {
-        Content::Random => random.fill(input.datatype, count).into(),
+        Content::Random => fill(random, input.datatype, count).into(),
         Content::Zeros => zeros(input.datatype, count).into(),
         Content::File(path) => file(&path, input.datatype, count)?,
     };
@@ -223,59 +226,37 @@ fn file(path: &PathBuf, datatype: Datatype, count: usize) -> Result<Bytes> {
     }
 }
 
-/// Steele's `SplitMix64`: random enough for tensors.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// At least 0 and below 1, exact as a float.
-    fn fraction(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / 16_777_216.0
-    }
-
-    /// Small, because whole numbers are often indices.
-    fn index(&mut self) -> u8 {
-        (self.next() >> 32) as u8 % 10
-    }
-
-    fn fill(&mut self, datatype: Datatype, count: usize) -> Vec<u8> {
-        let mut data = Vec::with_capacity(count * datatype.size().unwrap_or(4 + WORD));
-        for _ in 0..count {
-            match datatype {
-                Datatype::Bool => data.push(self.index() % 2),
-                Datatype::Uint8 | Datatype::Int8 => data.push(self.index()),
-                Datatype::Uint16 | Datatype::Int16 => {
-                    data.extend(u16::from(self.index()).to_le_bytes());
-                }
-                Datatype::Uint32 | Datatype::Int32 => {
-                    data.extend(u32::from(self.index()).to_le_bytes());
-                }
-                Datatype::Uint64 | Datatype::Int64 => {
-                    data.extend(u64::from(self.index()).to_le_bytes());
-                }
-                Datatype::Fp16 => {
-                    data.extend(half::f16::from_f32(self.fraction()).to_le_bytes());
-                }
-                Datatype::Bf16 => {
-                    data.extend(half::bf16::from_f32(self.fraction()).to_le_bytes());
-                }
-                Datatype::Fp32 => data.extend(self.fraction().to_le_bytes()),
-                Datatype::Fp64 => data.extend(f64::from(self.fraction()).to_le_bytes()),
-                Datatype::Bytes => {
-                    data.extend((WORD as u32).to_le_bytes());
-                    data.extend((0..WORD).map(|_| b'a' + self.index()));
-                }
+/// Fractions from 0 to 1, and whole numbers below 10, because these are often indices.
+fn fill(random: &mut Rng, datatype: Datatype, count: usize) -> Vec<u8> {
+    let mut data = Vec::with_capacity(count * datatype.size().unwrap_or(4 + WORD));
+    for _ in 0..count {
+        match datatype {
+            Datatype::Bool => data.push(random.u8(..2)),
+            Datatype::Uint8 | Datatype::Int8 => data.push(random.u8(..10)),
+            Datatype::Uint16 | Datatype::Int16 => {
+                data.extend(u16::from(random.u8(..10)).to_le_bytes());
+            }
+            Datatype::Uint32 | Datatype::Int32 => {
+                data.extend(u32::from(random.u8(..10)).to_le_bytes());
+            }
+            Datatype::Uint64 | Datatype::Int64 => {
+                data.extend(u64::from(random.u8(..10)).to_le_bytes());
+            }
+            Datatype::Fp16 => {
+                data.extend(half::f16::from_f32(random.f32()).to_le_bytes());
+            }
+            Datatype::Bf16 => {
+                data.extend(half::bf16::from_f32(random.f32()).to_le_bytes());
+            }
+            Datatype::Fp32 => data.extend(random.f32().to_le_bytes()),
+            Datatype::Fp64 => data.extend(f64::from(random.f32()).to_le_bytes()),
+            Datatype::Bytes => {
+                data.extend((WORD as u32).to_le_bytes());
+                data.extend((0..WORD).map(|_| b'a' + random.u8(..10)));
             }
         }
-        data
     }
+    data
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use wharf_protobuf::Message;
 
 use super::Ground;
 use super::generator::{self, Generator};
 use super::load;
-use super::models::{BenchModel, Message};
+use super::models::BenchModel;
 use super::process::{Bare, Wharf};
 use super::report::{Report, Target};
 use super::site::ModelSite;
@@ -114,11 +115,11 @@ fn infer_request() -> Vec<u8> {
         .iter()
         .flat_map(|number| number.to_le_bytes())
         .collect();
-    let input = Message::default()
-        .text(1, "x")
-        .text(2, "FP32")
+    let input = Message::new()
+        .bytes(1, "x")
+        .bytes(2, "FP32")
         .packed(3, &[1, 4]);
-    let request = Message::default().text(1, "tiny").message(5, &input);
+    let request = Message::new().bytes(1, "tiny").message(5, &input);
     request.bytes(7, &numbers).into_bytes()
 }
 

@@ -1,7 +1,6 @@
 //! The models that are served under load, made here without Python and kept in the target folder.
 
 mod graph;
-mod wire;
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +9,6 @@ use anyhow::{Context, Result};
 
 use crate::paths::Paths;
 use graph::{Filter, Graph, window};
-pub(super) use wire::Message;
 
 /// Goes up with every change of a model, so that no old file is measured.
 const GENERATION: u32 = 2;

@@ -1,5 +1,6 @@
 //! Things that are made once and kept for every checkout, in the user's cache folder.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +37,28 @@ pub(super) fn in_scratch(parent: &Path, make: impl FnOnce(&Path) -> Result<()>) 
     // What is left in it is not needed any more; a folder that stays behind does no harm.
     drop(std::fs::remove_dir_all(&scratch));
     made
+}
+
+/// A pip that takes no source packages, for a command of its own: `download`, `install`.
+pub(super) fn pip(python: &str, command: &str) -> Command {
+    let mut pip = Command::new(python);
+    pip.args([
+        "-m",
+        "pip",
+        command,
+        "--quiet",
+        "--disable-pip-version-check",
+    ])
+    .arg("--only-binary=:all:");
+    pip
+}
+
+/// The same, to install into a folder.
+pub(super) fn pip_install(python: &str, folder: impl AsRef<OsStr>) -> Command {
+    let mut pip = pip(python, "install");
+    pip.args(["--root-user-action=ignore", "--target"])
+        .arg(folder);
+    pip
 }
 
 /// A Python that has pip.

@@ -37,18 +37,8 @@ pub(crate) fn library() -> Result<PathBuf> {
 fn fetch(scratch: &Path, library: &Path) -> Result<()> {
     let python = cache::python().context("ONNX Runtime is fetched with pip")?;
     let wheel = format!("onnxruntime=={VERSION}");
-    let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ])
-    .args(["--only-binary=:all:", "--dest"])
-    .arg(scratch)
-    .arg(&wheel);
+    let mut pip = cache::pip(python, "download");
+    pip.args(["--no-deps", "--dest"]).arg(scratch).arg(&wheel);
     execute(&mut pip).with_context(|| {
         format!("pip cannot fetch {wheel}: see its message above. A library of your own serves as well: name it in WHARF_ONNXRUNTIME")
     })?;

@@ -57,19 +57,8 @@ fn has_all(known: &str) -> bool {
 
 fn fetch(folder: &Path, system: bool) -> Result<()> {
     let python = cache::python().context("ONNX Runtime is fetched with pip")?;
-    let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--root-user-action=ignore",
-        "--only-binary=:all:",
-        "--no-compile",
-        "--target",
-    ])
-    .arg(folder);
+    let mut pip = cache::pip_install(python, folder);
+    pip.arg("--no-compile");
     if system {
         pip.arg("--no-deps")
             .arg(format!("onnxruntime-gpu=={VERSION}"));

@@ -66,20 +66,8 @@ fn make(python: &str, requirements: &Path, folder: &Path) -> Result<()> {
     let inside = folder.join("bin/python");
     let packages = answer_of(Command::new(&inside).args(["-c", PACKAGES_FOLDER]))
         .with_context(|| format!("{} does not start", inside.display()))?;
-    let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--root-user-action=ignore",
-        "--only-binary=:all:",
-        "--target",
-        &packages,
-        "--requirement",
-    ]);
-    execute(pip.arg(requirements))
+    let mut pip = cache::pip_install(python, packages);
+    execute(pip.arg("--requirement").arg(requirements))
         .with_context(|| format!("pip cannot fetch {REQUIREMENTS}: see its message above"))
 }
 

@@ -28,12 +28,16 @@ const HEAVY: &[(&str, &[&str])] = &[
 /// everything, and the tools and the end-to-end tests stand outside.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("wharf-core", &[]),
+    ("wharf-protobuf", &[]),
     ("wharf-plugin-sdk", &[]),
     ("wharf-testkit", &["wharf-core"]),
     ("wharf-sandbox", &["wharf-core"]),
-    ("wharf-engine", &["wharf-core"]),
+    ("wharf-engine", &["wharf-core", "wharf-protobuf"]),
     ("wharf-serving", &["wharf-core"]),
-    ("wharf-server", &["wharf-core", "wharf-serving"]),
+    (
+        "wharf-server",
+        &["wharf-core", "wharf-protobuf", "wharf-serving"],
+    ),
 ];
 
 const TESTKIT: &str = "wharf-testkit";

@@ -1,7 +1,8 @@
 //! `TensorProto`: where a tensor's data lie.
 
+use wharf_protobuf::{Field, Fields, varint};
+
 use super::OnnxError;
-use super::wire::{Fields, Value, text};
 
 /// A tensor whose data lie in another file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +20,14 @@ pub(crate) struct ExternalTensor<'a> {
 /// Reads a `TensorProto`; none where its data are in the model's file.
 pub(super) fn external(tensor: &[u8]) -> Result<Option<ExternalTensor<'_>>, OnnxError> {
     let mut facts = Facts::default();
-    for field in Fields::new(tensor) {
-        let field = field?;
-        match (field.number, field.value) {
-            (1, Value::Varint(dimension)) => facts.multiply(dimension)?,
-            (1, Value::Bytes(packed)) => facts.multiply_packed(packed)?,
-            (2, Value::Varint(data_type)) => facts.data_type = data_type,
-            (8, Value::Bytes(name)) => facts.name = text(name)?,
-            (13, Value::Bytes(entry)) => facts.entry(entry)?,
-            (14, Value::Varint(location)) => facts.external |= location != 0,
+    for field in Fields::of(tensor) {
+        match field? {
+            (1, Field::Varint(dimension)) => facts.multiply(dimension)?,
+            (1, Field::Bytes(packed)) => facts.multiply_packed(packed)?,
+            (2, Field::Varint(data_type)) => facts.data_type = data_type,
+            (8, name @ Field::Bytes(_)) => facts.name = name.text()?,
+            (13, Field::Bytes(entry)) => facts.entry(entry)?,
+            (14, Field::Varint(location)) => facts.external |= location != 0,
             _ => {}
         }
     }
@@ -75,26 +75,9 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    fn multiply_packed(&mut self, packed: &[u8]) -> Result<(), OnnxError> {
-        let mut rest = packed;
-        while !rest.is_empty() {
-            let end = rest
-                .iter()
-                .position(|byte| byte & 0x80 == 0)
-                .filter(|end| *end < 10)
-                .ok_or(OnnxError::Malformed("a number does not end"))?;
-            let (number, after) = rest.split_at(end + 1);
-            let dimension = number
-                .iter()
-                .enumerate()
-                .fold(0_u64, |value, (index, byte)| {
-                    value
-                        | u64::from(byte & 0x7f)
-                            .checked_shl(7 * index as u32)
-                            .unwrap_or(0)
-                });
-            self.multiply(dimension)?;
-            rest = after;
+    fn multiply_packed(&mut self, mut packed: &[u8]) -> Result<(), OnnxError> {
+        while !packed.is_empty() {
+            self.multiply(varint(&mut packed)?)?;
         }
         Ok(())
     }
@@ -103,11 +86,10 @@ impl<'a> Facts<'a> {
     fn entry(&mut self, entry: &'a [u8]) -> Result<(), OnnxError> {
         self.external = true;
         let (mut key, mut value) = ("", "");
-        for field in Fields::new(entry) {
-            let field = field?;
-            match (field.number, field.value) {
-                (1, Value::Bytes(bytes)) => key = text(bytes)?,
-                (2, Value::Bytes(bytes)) => value = text(bytes)?,
+        for field in Fields::of(entry) {
+            match field? {
+                (1, text @ Field::Bytes(_)) => key = text.text()?,
+                (2, text @ Field::Bytes(_)) => value = text.text()?,
                 _ => {}
             }
         }

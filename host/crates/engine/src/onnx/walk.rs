@@ -2,7 +2,7 @@
 
 use super::OnnxError;
 use super::tensor::{ExternalTensor, external};
-use super::wire::{Fields, Value, text};
+use wharf_protobuf::{Field, Fields, Malformed};
 
 /// The deepest nesting of messages. Protobuf's own parsers stop at the same depth.
 pub(super) const MAX_DEPTH: u32 = 100;
@@ -44,7 +44,7 @@ pub(crate) fn inspect(model: &[u8]) -> Result<Inspection<'_>, OnnxError> {
         1 => Ok(Inspection {
             external: walk.external,
         }),
-        0 => Err(OnnxError::Malformed("there is no graph")),
+        0 => Err(Malformed("there is no graph").into()),
         _ => Err(OnnxError::Refused("there are two graphs".to_owned())),
     }
 }
@@ -84,15 +84,14 @@ impl<'a> Walk<'a> {
         &mut self,
         message: &'a [u8],
         depth: u32,
-        mut visit: impl FnMut(&mut Self, u32, &'a [u8]) -> Result<(), OnnxError>,
+        mut visit: impl FnMut(&mut Self, u64, &'a [u8]) -> Result<(), OnnxError>,
     ) -> Result<(), OnnxError> {
         if depth > MAX_DEPTH {
             return Err(OnnxError::TooDeep);
         }
-        for field in Fields::new(message) {
-            let field = field?;
-            if let Value::Bytes(bytes) = field.value {
-                visit(self, field.number, bytes)?;
+        for field in Fields::of(message) {
+            if let (number, Field::Bytes(bytes)) = field? {
+                visit(self, number, bytes)?;
             }
         }
         Ok(())
@@ -179,7 +178,10 @@ impl<'a> Walk<'a> {
     fn outlet(&mut self, value_info: &'a [u8], depth: u32) -> Result<(), OnnxError> {
         let mut name = "";
         self.each(value_info, depth, |walk, number, bytes| match number {
-            1 => text(bytes).map(|text| name = text),
+            1 => {
+                name = Field::Bytes(bytes).text()?;
+                Ok(())
+            }
             2 => walk.each(bytes, depth + 1, |_, number, _| match number {
                 4 | 5 | 7 | 8 | 9 => Err(OnnxError::Refused(
                     "an input or output is a sequence, a map, a sparse tensor or optional; only tensors are served"

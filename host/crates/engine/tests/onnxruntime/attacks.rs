@@ -28,7 +28,7 @@ fn with_initializer(tensor: Message) -> Vec<u8> {
         &outputs,
         &[tensor],
     ))
-    .0
+    .into_bytes()
 }
 
 /// The places where a model may have a tensor, and each with that tensor in it.
@@ -75,7 +75,7 @@ fn places(tensor: &Message) -> Vec<(&'static str, Vec<u8>)> {
             &outputs,
             std::slice::from_ref(&yes),
         ))
-        .0
+        .into_bytes()
     };
     let function = Message::new()
         .bytes(1, "f")
@@ -90,11 +90,11 @@ fn places(tensor: &Message) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         (
             "an attribute",
-            of(&[constant(attribute("value", 5, tensor, 4)), add.clone()]).0,
+            of(&[constant(attribute("value", 5, tensor, 4)), add.clone()]).into_bytes(),
         ),
         (
             "a list of tensors",
-            of(&[constant(attribute("value", 10, tensor, 9)), add.clone()]).0,
+            of(&[constant(attribute("value", 10, tensor, 9)), add.clone()]).into_bytes(),
         ),
         (
             "a sparse attribute",
@@ -102,12 +102,12 @@ fn places(tensor: &Message) -> Vec<(&'static str, Vec<u8>)> {
                 constant(attribute("sparse_value", 22, &sparse, 11)),
                 add.clone(),
             ])
-            .0,
+            .into_bytes(),
         ),
         ("a sparse initializer", {
             let graph =
                 graph(std::slice::from_ref(&add), &inputs, &outputs, &[]).message(15, &sparse);
-            model(&graph).0
+            model(&graph).into_bytes()
         }),
         ("a subgraph", branching(&branch)),
         ("an attribute in a subgraph", branching(&deep)),
@@ -116,13 +116,13 @@ fn places(tensor: &Message) -> Vec<(&'static str, Vec<u8>)> {
             of(&[calling])
                 .message(25, &function)
                 .message(8, &Message::new().bytes(1, "own").varint(2, 1))
-                .0,
+                .into_bytes(),
         ),
         (
             "training information",
             of(&[node("Identity", &["x"], &["y"], &[])])
                 .message(20, &training)
-                .0,
+                .into_bytes(),
         ),
     ]
 }
@@ -303,11 +303,11 @@ fn deep_nesting_is_refused() {
             .message(6, &inner)
             .varint(20, 5);
         inner = graph(&[node("If", &["x"], &["y"], &[attribute])], &[], &[], &[]);
-        if inner.0.len() > 1 << 20 {
+        if inner.as_ref().len() > 1 << 20 {
             break;
         }
     }
-    let error = site.refusal(&model(&inner).0, "");
+    let error = site.refusal(&model(&inner).into_bytes(), "");
     assert!(error.message.contains("nests deeper"), "{error}");
 }
 
@@ -315,7 +315,7 @@ fn deep_nesting_is_refused() {
 fn what_cannot_be_served_says_why() {
     let site = Site::new();
     let (inputs, outputs) = io();
-    let of = |nodes: &[Message]| model(&graph(nodes, &inputs, &outputs, &[])).0;
+    let of = |nodes: &[Message]| model(&graph(nodes, &inputs, &outputs, &[])).into_bytes();
     let error = site.refusal(&of(&[node("Frobnicate", &["x"], &["y"], &[])]), "");
     assert!(error.message.contains("Frobnicate"), "{error}");
 
@@ -333,7 +333,7 @@ fn what_cannot_be_served_says_why() {
         &[sequence],
         &[],
     ))
-    .0;
+    .into_bytes();
     let error = site.refusal(&bytes, "");
     assert!(error.message.contains("only tensors"), "{error}");
 
@@ -369,7 +369,7 @@ fn a_version_that_fails_its_warm_up_is_refused() {
         &[value("y", FLOAT, &[-1, 1])],
         &[onnx::tensor_f32("w", &[3, 1], &[1.0; 3])],
     ))
-    .0;
+    .into_bytes();
     let error = site.refusal(&bytes, "");
     assert!(error.message.contains("warm-up"), "{error}");
     site.serve(&bytes, "[warmup]\nshapes.x = [2, 3]");

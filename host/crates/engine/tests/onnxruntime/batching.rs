@@ -110,7 +110,7 @@ async fn one_bad_request_does_not_fail_its_batch() {
     );
     let site = Site::new();
     let settings = "[instances]\ncount = 1\n[batching]\nmax_rows = 3\ndelay_ms = 10000";
-    let model = site.serve(&onnx::model(&graph).0, settings);
+    let model = site.serve(&onnx::model(&graph).into_bytes(), settings);
     // The batch runs when it is full, long before its delay is over.
     let index = |value: i64| vec![Tensor::from_vec("x", [1, 1], vec![value]).unwrap()];
     let (one, bad, two) = tokio::join!(
@@ -138,7 +138,7 @@ async fn outputs_without_the_rows_of_the_inputs_end_joining() {
     );
     let site = Site::new();
     let model = site.serve(
-        &onnx::model(&graph).0,
+        &onnx::model(&graph).into_bytes(),
         "[instances]\ncount = 1\n[batching]\nmax_rows = 2\ndelay_ms = 10000",
     );
     let row = |value: f32| vec![floats("x", &[1, 2], &[value, value])];
@@ -228,7 +228,7 @@ async fn requests_that_are_ready_together_are_one_batch() {
         }
         rows
     };
-    // An instance's thread that begins, or comes back from a run, at that very moment takes what is there already.
+    // A thread that the system holds up for longer than requests wait for each other splits what should be one batch.
     let mut rows = Vec::new();
     for _ in 0..20 {
         rows = together().await;

@@ -72,7 +72,7 @@ async fn an_output_that_is_an_input_outlives_it() {
         &[],
     );
     let site = Site::new();
-    let model = site.serve(&onnx::model(&graph).0, "");
+    let model = site.serve(&onnx::model(&graph).into_bytes(), "");
     let values: Vec<f32> = (0..1000_u16).map(f32::from).collect();
     let outputs = infer(&model, vec![floats("x", &[1000], &values)])
         .await
@@ -103,7 +103,7 @@ async fn several_inputs_and_outputs_keep_the_models_order() {
         &[],
     );
     let site = Site::new();
-    let model = site.serve(&onnx::model(&graph).0, "");
+    let model = site.serve(&onnx::model(&graph).into_bytes(), "");
     let inputs = vec![
         floats("b", &[2], &[1.0, 2.0]),
         floats("a", &[2], &[5.0, 5.0]),
@@ -145,7 +145,7 @@ async fn what_only_the_model_can_see_is_unprocessable() {
         &[],
     );
     let site = Site::new();
-    let model = site.serve(&onnx::model(&graph).0, "");
+    let model = site.serve(&onnx::model(&graph).into_bytes(), "");
     let error = infer(
         &model,
         vec![floats("a", &[2], &[0.0; 2]), floats("b", &[3], &[0.0; 3])],

@@ -50,7 +50,7 @@ fn adder() -> Vec<u8> {
         ],
         &[onnx::tensor_f32("table", &[3], &[10.0, 20.0, 30.0])],
     );
-    onnx::model(&graph).0
+    onnx::model(&graph).into_bytes()
 }
 
 fn of(id: u64, start: bool, end: bool) -> RequestContext {

@@ -18,7 +18,7 @@ fn wide(step: f32) -> Vec<u8> {
         &[onnx::value("y", onnx::FLOAT, &[-1, SIDE as i64])],
         &[onnx::tensor_f32("w", &[SIDE as u64, SIDE as u64], &weights)],
     );
-    onnx::model(&graph).0
+    onnx::model(&graph).into_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

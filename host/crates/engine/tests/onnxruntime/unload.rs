@@ -11,7 +11,7 @@ fn heavy(step: f32) -> Vec<u8> {
         &[onnx::value("y", onnx::FLOAT, &[1 << 20])],
         &[onnx::tensor_f32("w", &[1 << 20], &vec![step; 1 << 20])],
     );
-    onnx::model(&graph).0
+    onnx::model(&graph).into_bytes()
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ fn with_weights(location: &str) -> Vec<u8> {
             &[("location", location), ("offset", "0"), ("length", "8")],
         )],
     );
-    onnx::model(&graph).0
+    onnx::model(&graph).into_bytes()
 }
 
 #[test]

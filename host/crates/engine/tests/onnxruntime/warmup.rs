@@ -20,7 +20,7 @@ fn scaled(ir_version: u64) -> Vec<u8> {
         .varint(1, ir_version)
         .message(7, &graph)
         .message(8, &opset)
-        .0
+        .into_bytes()
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ fn five_columns() -> Vec<u8> {
         &[onnx::value("y", onnx::FLOAT, &[-1, -1])],
         &[onnx::tensor_f32("w", &[1, 5], &[1.0; 5])],
     );
-    onnx::model(&graph).0
+    onnx::model(&graph).into_bytes()
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use wharf_core::{Datatype, Element, Error, Result, Tensor, TensorError};
+use wharf_protobuf::{Field, Fields, Malformed, varint};
 
-use super::wire::{Field, Fields, Malformed, varint};
 use crate::oip::inputs::{Slot, field};
 
 /// Makes a tensor of raw contents: they are shared where they are aligned, and copied once where not.
@@ -118,7 +118,7 @@ impl<'a> Lists<'a> {
                 (1, Field::Varint(value)) => elements.put_u8(u8::from(value != 0)),
                 (4, Field::Fixed32(bits)) => elements.put_u32_le(bits),
                 (8, Field::Fixed64(bits)) => elements.put_u64_le(bits),
-                _ => return Err(self.malformed(Malformed)),
+                _ => return Err(self.malformed(Malformed::OTHER_TYPE)),
             }
         }
         self.tensor(elements.len() / size, |_| raw(self.slot, elements.freeze()))
@@ -154,7 +154,7 @@ impl<'a> Lists<'a> {
                         push(varint(&mut bytes).map_err(|error| self.malformed(error))?)?;
                     }
                 }
-                _ => return Err(self.malformed(Malformed)),
+                _ => return Err(self.malformed(Malformed::OTHER_TYPE)),
             }
         }
         self.tensor(elements.len() + surplus, |slot| {
@@ -208,7 +208,7 @@ impl<'a> Lists<'a> {
         Error::invalid(field(&self.slot.name), message)
     }
 
-    fn malformed(&self, Malformed: Malformed) -> Error {
+    fn malformed(&self, _: Malformed) -> Error {
         self.wrong("its contents are not in the encoding of protobuf".to_owned())
     }
 }

@@ -1,12 +1,16 @@
 //! A `ModelInferRequest` in its encoding, to a request for inference.
+//!
+//! Reading it into what prost generates costs a string or a list for every field, and a message that is nothing but empty
+//! inputs would take some two hundred times its size. So it is read in place: a field is a slice of the message, and nothing
+//! is allocated for it.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use wharf_core::{Error, ErrorKind, Result, Scheduling, Shape};
+use wharf_protobuf::{Field, Fields, Malformed, varint};
 use wharf_serving::RouteInput;
 
 use super::contents;
-use super::wire::{Field, Fields, Malformed};
 use crate::json::shorten;
 use crate::oip::inputs::{Inputs, field};
 use crate::oip::parameters::{InputParameters, OutputParameters, RequestParameters, Value};
@@ -184,10 +188,10 @@ impl<'a> Input<'a> {
                 (3, Field::Varint(size)) => shape.push(size as i64),
                 (3, Field::Bytes(mut sizes)) => {
                     while !sizes.is_empty() && shape.len() <= MAX_DIMENSIONS {
-                        shape.push(super::wire::varint(&mut sizes).map_err(malformed)? as i64);
+                        shape.push(varint(&mut sizes).map_err(malformed)? as i64);
                     }
                 }
-                (3, _) => return Err(malformed(Malformed)),
+                (3, _) => return Err(malformed(Malformed::OTHER_TYPE)),
                 (4, _) => has_parameters = true,
                 (5, contents) => {
                     let contents = contents.bytes().map_err(malformed)?;
@@ -279,7 +283,7 @@ fn parameter(entry: &[u8]) -> Result<(&str, Option<Value<'_>>), Malformed> {
                         (2, field) => Some(Value::Int(field.varint()? as i64)),
                         (3, field) => Some(Value::Text(field.text()?)),
                         (4, Field::Fixed64(bits)) => Some(Value::Double(f64::from_bits(bits))),
-                        (4, _) => return Err(Malformed),
+                        (4, _) => return Err(Malformed::OTHER_TYPE),
                         (5, field) => Some(Value::Uint(field.varint()?)),
                         _ => value,
                     };
@@ -291,7 +295,7 @@ fn parameter(entry: &[u8]) -> Result<(&str, Option<Value<'_>>), Malformed> {
     Ok((name, value))
 }
 
-fn malformed(Malformed: Malformed) -> Error {
+fn malformed(_: Malformed) -> Error {
     let message = "is not a ModelInferRequest in the encoding of protobuf";
     Error::invalid("request", message)
 }

@@ -1,6 +1,7 @@
 //! A graph of ONNX with random weights, the same in every run.
 
-use super::wire::Message;
+use fastrand::Rng;
+use wharf_protobuf::Message;
 
 const FLOAT: i64 = 1;
 const INTS: i64 = 7;
@@ -12,7 +13,7 @@ const OPSET: i64 = 17;
 pub(super) struct Graph {
     nodes: Vec<Message>,
     weights: Vec<Message>,
-    random: Random,
+    random: Rng,
     made: usize,
 }
 
@@ -32,7 +33,7 @@ impl Graph {
         Self {
             nodes: Vec::new(),
             weights: Vec::new(),
-            random: Random(seed),
+            random: Rng::with_seed(seed),
             made: 0,
         }
     }
@@ -45,11 +46,11 @@ impl Graph {
         attributes: &[Message],
     ) -> String {
         let output = self.name("t");
-        let mut node = Message::default();
+        let mut node = Message::new();
         for input in inputs {
-            node = node.text(1, input);
+            node = node.bytes(1, input);
         }
-        node = node.text(2, &output).text(4, name);
+        node = node.bytes(2, &output).bytes(4, name);
         for attribute in attributes {
             node = node.message(5, attribute);
         }
@@ -95,26 +96,26 @@ impl Graph {
 
     /// Ends the graph with the name of what is its output, and gives the bytes of the model.
     pub(super) fn finish(mut self, last: &str, input: &[i64], output: &[i64]) -> Vec<u8> {
-        let identity = Message::default()
-            .text(1, last)
-            .text(2, "y")
-            .text(4, "Identity");
+        let identity = Message::new()
+            .bytes(1, last)
+            .bytes(2, "y")
+            .bytes(4, "Identity");
         self.nodes.push(identity);
-        let mut graph = Message::default();
+        let mut graph = Message::new();
         for node in &self.nodes {
             graph = graph.message(1, node);
         }
-        graph = graph.text(2, "bench");
+        graph = graph.bytes(2, "bench");
         for weights in &self.weights {
             graph = graph.message(5, weights);
         }
         graph = graph
             .message(11, &value("x", input))
             .message(12, &value("y", output));
-        let opset = Message::default().text(1, "").int(2, OPSET);
-        let model = Message::default()
+        let opset = Message::new().bytes(1, "").int(2, OPSET);
+        let model = Message::new()
             .int(1, IR_VERSION)
-            .text(2, "wharf-bench")
+            .bytes(2, "wharf-bench")
             .message(7, &graph)
             .message(8, &opset);
         model.into_bytes()
@@ -125,12 +126,12 @@ impl Graph {
         let count = shape.iter().product();
         let mut data = Vec::new();
         for _ in 0..count {
-            data.extend((self.random.normal() * scale).to_le_bytes());
+            data.extend((normal(&mut self.random) * scale).to_le_bytes());
         }
-        let tensor = Message::default()
+        let tensor = Message::new()
             .packed(1, shape)
             .int(2, FLOAT)
-            .text(8, &name)
+            .bytes(8, &name)
             .bytes(9, &data);
         self.weights.push(tensor);
         name
@@ -153,7 +154,7 @@ pub(super) fn window(side: i64, stride: i64) -> [Message; 3] {
 }
 
 fn ints(name: &str, numbers: &[i64]) -> Message {
-    let mut attribute = Message::default().text(1, name);
+    let mut attribute = Message::new().bytes(1, name);
     for &number in numbers {
         attribute = attribute.int(8, number);
     }
@@ -162,35 +163,19 @@ fn ints(name: &str, numbers: &[i64]) -> Message {
 
 /// An input or output of floats with a free first dimension.
 fn value(name: &str, sides: &[i64]) -> Message {
-    let mut shape = Message::default().message(1, &Message::default().text(2, "batch"));
+    let mut shape = Message::new().message(1, &Message::new().bytes(2, "batch"));
     for &side in sides {
-        shape = shape.message(1, &Message::default().int(1, side));
+        shape = shape.message(1, &Message::new().int(1, side));
     }
-    let tensor = Message::default().int(1, FLOAT).message(2, &shape);
-    let kind = Message::default().message(1, &tensor);
-    Message::default().text(1, name).message(2, &kind)
+    let tensor = Message::new().int(1, FLOAT).message(2, &shape);
+    let kind = Message::new().message(1, &tensor);
+    Message::new().bytes(1, name).message(2, &kind)
 }
 
-/// Steele's `SplitMix64`: random enough for weights.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Close to normal: a sum of four even ones, with the variance 1.
-    fn normal(&mut self) -> f32 {
-        let bits = self.next();
-        let sum: f32 = (0..4)
-            .map(|part| ((bits >> (16 * part)) & 0xffff) as f32)
-            .sum();
-        (sum / 65536.0 - 2.0) * 3_f32.sqrt()
-    }
+/// Close to normal: a sum of four even ones, with the variance 1.
+fn normal(random: &mut Rng) -> f32 {
+    let sum: f32 = (0..4).map(|_| random.f32()).sum();
+    (sum - 2.0) * 3_f32.sqrt()
 }
 
 #[cfg(test)]
@@ -199,9 +184,9 @@ mod tests {
 
     #[test]
     fn weights_are_random_and_always_the_same() {
-        let (mut one, mut other) = (Random(7), Random(7));
-        let values: Vec<f32> = (0..10_000).map(|_| one.normal()).collect();
-        assert!(values.iter().all(|value| *value == other.normal()));
+        let (mut one, mut other) = (Rng::with_seed(7), Rng::with_seed(7));
+        let values: Vec<f32> = (0..10_000).map(|_| normal(&mut one)).collect();
+        assert!(values.iter().all(|value| *value == normal(&mut other)));
         let mean = values.iter().sum::<f32>() / 1e4;
         let variance = values.iter().map(|value| value * value).sum::<f32>() / 1e4;
         assert!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use fastrand::Rng;
 use half::{bf16, f16};
 use wharf_core::{AlignedBytes, Datatype, Shape, Tensor, TensorSpec};
 
@@ -45,10 +46,10 @@ pub(super) fn input(
 
 fn random(spec: &TensorSpec, given: Option<&[u64]>) -> Result<Tensor, String> {
     let (shape, len) = room(spec, given)?;
-    let mut numbers = Numbers(SEED);
+    let mut numbers = Rng::with_seed(SEED);
     if spec.datatype == Datatype::Bytes {
         let words: Vec<String> = (0..len / 4)
-            .map(|_| format!("word{}", numbers.next() % 100))
+            .map(|_| format!("word{}", numbers.u8(..100)))
             .collect();
         return Tensor::from_elements(spec.name.clone(), shape, &words)
             .map_err(|error| error.to_string());
@@ -56,7 +57,7 @@ fn random(spec: &TensorSpec, given: Option<&[u64]>) -> Result<Tensor, String> {
     let mut data = AlignedBytes::zeroed(len);
     let size = spec.datatype.size().unwrap_or(1);
     for element in data.as_mut().chunks_exact_mut(size) {
-        numbers.write(spec.datatype, element);
+        write(&mut numbers, spec.datatype, element);
     }
     tensor(spec, shape, data.into())
 }
@@ -99,48 +100,31 @@ fn room(spec: &TensorSpec, given: Option<&[u64]>) -> Result<(Shape, usize), Stri
     Ok((shape, len))
 }
 
-/// `SplitMix64`: numbers that look random, the same ones every time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Writes an element: fractions from 0 to 1, small whole numbers that are an index in most tables, any byte.
-    fn write(&mut self, datatype: Datatype, element: &mut [u8]) {
-        let number = self.next();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "24 bits fit the mantissa of every float that is made of it"
-        )]
-        let fraction = (number >> 40) as f32 / (1_u32 << 24) as f32;
-        let small = number % 10;
-        match datatype {
-            Datatype::Bool => element.copy_from_slice(&[(number & 1) as u8]),
-            Datatype::Uint8 | Datatype::Int8 => element.copy_from_slice(&[number as u8]),
-            Datatype::Uint16 | Datatype::Int16 => {
-                element.copy_from_slice(&(small as u16).to_le_bytes());
-            }
-            Datatype::Uint32 | Datatype::Int32 => {
-                element.copy_from_slice(&(small as u32).to_le_bytes());
-            }
-            Datatype::Uint64 | Datatype::Int64 => element.copy_from_slice(&small.to_le_bytes()),
-            Datatype::Fp16 => {
-                element.copy_from_slice(&f16::from_f32(fraction).to_le_bytes());
-            }
-            Datatype::Bf16 => {
-                element.copy_from_slice(&bf16::from_f32(fraction).to_le_bytes());
-            }
-            Datatype::Fp32 => element.copy_from_slice(&fraction.to_le_bytes()),
-            Datatype::Fp64 => element.copy_from_slice(&f64::from(fraction).to_le_bytes()),
-            // It has no elements of one size.
-            Datatype::Bytes => {}
+/// Writes an element: fractions from 0 to 1, small whole numbers that are an index in most tables, any byte.
+fn write(random: &mut Rng, datatype: Datatype, element: &mut [u8]) {
+    let (fraction, small) = (random.f32(), random.u8(..10));
+    match datatype {
+        Datatype::Bool => element.copy_from_slice(&[small % 2]),
+        Datatype::Uint8 | Datatype::Int8 => element.copy_from_slice(&[random.u8(..)]),
+        Datatype::Uint16 | Datatype::Int16 => {
+            element.copy_from_slice(&u16::from(small).to_le_bytes());
         }
+        Datatype::Uint32 | Datatype::Int32 => {
+            element.copy_from_slice(&u32::from(small).to_le_bytes());
+        }
+        Datatype::Uint64 | Datatype::Int64 => {
+            element.copy_from_slice(&u64::from(small).to_le_bytes());
+        }
+        Datatype::Fp16 => {
+            element.copy_from_slice(&f16::from_f32(fraction).to_le_bytes());
+        }
+        Datatype::Bf16 => {
+            element.copy_from_slice(&bf16::from_f32(fraction).to_le_bytes());
+        }
+        Datatype::Fp32 => element.copy_from_slice(&fraction.to_le_bytes()),
+        Datatype::Fp64 => element.copy_from_slice(&f64::from(fraction).to_le_bytes()),
+        // It has no elements of one size.
+        Datatype::Bytes => {}
     }
 }
 

@@ -1,51 +1,12 @@
-//! Makes ONNX files: a small encoder of the protobuf messages that they are made of.
+//! Makes ONNX files of the messages that they are made of.
+
+pub(crate) use wharf_protobuf::Message;
 
 /// `TensorProto.DataType`.
 pub(crate) const FLOAT: u64 = 1;
 pub(crate) const INT64: u64 = 7;
 pub(crate) const STRING: u64 = 8;
 pub(crate) const BOOL: u64 = 9;
-
-/// A message that is being written.
-#[derive(Clone, Default)]
-pub(crate) struct Message(pub(crate) Vec<u8>);
-
-impl Message {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    fn raw_varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    pub(crate) fn varint(mut self, field: u32, value: u64) -> Self {
-        self.raw_varint(u64::from(field) << 3);
-        self.raw_varint(value);
-        self
-    }
-
-    pub(crate) fn bytes(mut self, field: u32, bytes: impl AsRef<[u8]>) -> Self {
-        self.raw_varint(u64::from(field) << 3 | 2);
-        self.raw_varint(bytes.as_ref().len() as u64);
-        self.0.extend_from_slice(bytes.as_ref());
-        self
-    }
-
-    pub(crate) fn message(self, field: u32, message: &Message) -> Self {
-        self.bytes(field, &message.0)
-    }
-
-    pub(crate) fn messages(self, field: u32, messages: &[Message]) -> Self {
-        messages
-            .iter()
-            .fold(self, |this, message| this.message(field, message))
-    }
-}
 
 /// A `ValueInfoProto`: a tensor whose dimensions are free where negative.
 pub(crate) fn value(name: &str, element: u64, shape: &[i64]) -> Message {
@@ -142,7 +103,7 @@ pub(crate) fn identity(element: u64, shape: &[i64]) -> Vec<u8> {
         &[value("y", element, shape)],
         &[],
     ))
-    .0
+    .into_bytes()
 }
 
 /// `y = x + step`, rows of two floats.
@@ -153,7 +114,7 @@ pub(crate) fn add(step: f32) -> Vec<u8> {
         &[value("y", FLOAT, &[-1, 2])],
         &[tensor_f32("step", &[1], &[step])],
     ))
-    .0
+    .into_bytes()
 }
 
 /// `y = x` after as many turns of a loop as the input `turns` says: a model that takes as long as a test wants. Each
@@ -189,7 +150,7 @@ pub(crate) fn slow() -> Vec<u8> {
         &[value("y", FLOAT, &[-1, 64])],
         &[tensor_f32("weights", &[64, 64], &weights)],
     ))
-    .0
+    .into_bytes()
 }
 
 /// The same, a fixed number of turns for a batch of rows, so that requests can be joined.
@@ -217,5 +178,5 @@ pub(crate) fn slow_rows(turns: i64) -> Vec<u8> {
         &[value("y", FLOAT, &[-1, -1])],
         &[tensor("turns", INT64, &[], &turns.to_le_bytes())],
     ))
-    .0
+    .into_bytes()
 }
