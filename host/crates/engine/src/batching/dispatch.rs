@@ -40,7 +40,10 @@ impl Scheduler {
                 return None;
             }
             let now = Instant::now();
-            let turn = queue.next(&self.forming, now, &mut expired);
+            let turn = match self.gathers_until(&queue, now) {
+                Some(until) => Turn::WaitUntil(until),
+                None => queue.next(&self.forming, now, &mut expired),
+            };
             if !expired.is_empty() {
                 self.metrics.queue_changed(-count(expired.len()));
                 for job in expired.drain(..) {

@@ -6,22 +6,31 @@
 //! look at the network.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
+use super::queue::Queue;
 use super::scheduler::Scheduler;
+
+/// No request waits longer for others to come back, where more give way all the time.
+const PATIENCE: Duration = Duration::from_micros(500);
 
 /// Counts the requests that have given way and not come back.
 #[derive(Default)]
 pub(super) struct Gathering(AtomicUsize);
 
-impl Gathering {
-    /// Whether nobody is to be waited for. Read under the queue's lock: whoever comes back last takes it after leaving, and
-    /// so either sees what was put there before, or is seen to have left.
-    pub(super) fn is_over(&self) -> bool {
-        self.0.load(Relaxed) == 0
-    }
-}
-
 impl Scheduler {
+    /// Until when the requests in the queue wait for others that give way; none where they do not. Read under the queue's
+    /// lock: whoever comes back last takes it after leaving, and so either sees what was put there before, or is seen to have
+    /// left.
+    pub(super) fn gathers_until(&self, queue: &Queue, now: Instant) -> Option<Instant> {
+        let full = u64::from(self.depths().0) >= self.limits.max_rows;
+        if full || self.gathering.0.load(Relaxed) == 0 {
+            return None;
+        }
+        let until = queue.oldest()? + PATIENCE;
+        (until > now).then_some(until)
+    }
+
     /// Gives way once, and says whether that brought a crowd.
     pub(super) async fn meet(&self) -> bool {
         self.gathering.0.fetch_add(1, Relaxed);

@@ -133,6 +133,12 @@ impl<I> Queue<I> {
         self.lines.iter().all(VecDeque::is_empty)
     }
 
+    /// When the request came that has waited longest.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let first = self.lines.iter().filter_map(VecDeque::front);
+        first.map(|job| job.enqueued).min()
+    }
+
     pub(super) fn idle(&self) -> &[I] {
         &self.idle
     }

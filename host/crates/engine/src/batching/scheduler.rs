@@ -238,8 +238,7 @@ impl Scheduler {
                 reply,
                 run: Arc::clone(&run),
             });
-            let complete = self.gathering.is_over() || u64::from(self.depths().0) >= full;
-            wanted = complete && !queue.idle().is_empty();
+            wanted = !queue.idle().is_empty() && self.gathers_until(&queue, now).is_none();
         }
         drop(queue);
         self.refuse(shed);
