@@ -151,13 +151,8 @@ fn http(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
             .isolated
             .push(ground.load().run(&wharf.url("/v1/infer/isolated"))?);
     }
-    for sample in rates.all() {
-        ensure!(
-            sample.failed == 0,
-            "{} requests failed under load",
-            sample.failed
-        );
-    }
+    let failed = load::failed(rates.all());
+    ensure!(failed == 0, "{failed} requests failed under load");
     let [bare, plain, kept, isolated] = [&rates.bare, &rates.plain, &rates.kept, &rates.isolated]
         .map(|samples| load::median_rate(samples));
     report.rate("bare hyper", bare);
@@ -211,7 +206,7 @@ fn reload_under_load(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
         churn.stop()?;
     }
     let reloads = wharf.generation()? - before;
-    let failed: u64 = reloading.iter().map(|sample| sample.failed).sum();
+    let failed = load::failed(&reloading);
     report.count(
         "reloads under load",
         reloads,

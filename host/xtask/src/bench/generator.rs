@@ -24,15 +24,10 @@ pub(super) struct Outcome {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Latency {
-    p50: f64,
     p99: f64,
 }
 
 impl Outcome {
-    pub(super) fn p50(&self) -> Result<Duration> {
-        Ok(millis(self.latency()?.p50))
-    }
-
     pub(super) fn p99(&self) -> Result<Duration> {
         Ok(millis(self.latency()?.p99))
     }
@@ -179,7 +174,7 @@ mod tests {
         let line = br#"{"throughput":99.5,"requests":101,"succeeded":100,"refused":1,"failed":0,"unsent":0,
             "latency_ms":{"p50":1.5,"p99":2,"max":3},"refused_latency_ms":null,"model":"m"}"#;
         let outcome = outcome(line).unwrap();
-        assert_eq!(outcome.p50().unwrap(), Duration::from_micros(1500));
+        assert_eq!(outcome.p99().unwrap(), Duration::from_micros(2000));
         assert_eq!(outcome.refused_p99(), None);
         assert!(outcome.all_succeeded().is_err());
     }

@@ -1,6 +1,7 @@
 //! Loads and unloads over the API, under a trickle of traffic: what they leave in memory, and what an unload gives back.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,18 @@ use super::site::ModelSite;
 
 /// Requests a second to a model that stays, while others come and go.
 const TRICKLE: [&str; 6] = ["--rate", "50", "--warmup", "0", "--duration", "1h"];
+
+/// A little of everything that the CNN needs memory for.
+const CNN_LOAD: [&str; 8] = [
+    "--data",
+    "binary",
+    "--connections",
+    "4",
+    "--duration",
+    "1s",
+    "--warmup",
+    "0",
+];
 
 /// Loads and unloads before the start is measured: what the process keeps for itself is made by the first ones.
 const WARM_UP: u32 = 20;
@@ -65,27 +78,19 @@ fn cycle(wharf: &Wharf, times: u32) -> Result<()> {
     Ok(())
 }
 
-/// The resident memory with the CNN in use, and after its unload.
+/// The resident memory with the CNN in use, and after its unload. A first round makes what the process keeps for itself.
 fn unload_of_the_cnn(ground: &Ground<'_>, wharf: &Wharf, report: &mut Report) -> Result<()> {
     let change = |what: &str| wharf.post(&format!("/v2/repository/models/cnn/{what}"), "{}");
-    change("unload")?;
-    let without = wharf.resident_bytes()?;
-    change("load")?;
-    Generator::new(&ground.binaries, &wharf.url(""), "cnn")
-        .run(&[
-            "--data",
-            "binary",
-            "--connections",
-            "4",
-            "--duration",
-            "1s",
-            "--warmup",
-            "0",
-        ])?
-        .all_succeeded()?;
-    let with = wharf.resident_bytes()?;
-    change("unload")?;
-    let again = wharf.resident_bytes()?;
+    let generator = Generator::new(&ground.binaries, &wharf.url(""), "cnn");
+    let round = || -> Result<(u64, u64)> {
+        change("load")?;
+        generator.run(&CNN_LOAD)?.all_succeeded()?;
+        let with = wharf.resident_bytes()?;
+        change("unload")?;
+        Ok((with, at_rest(wharf)?))
+    };
+    let (_, without) = round()?;
+    let (with, again) = round()?;
     report.bytes("resident without the CNN", without);
     report.bytes("resident with the CNN in use", with);
     report.bytes("resident after its unload", again);
@@ -95,4 +100,17 @@ fn unload_of_the_cnn(ground: &Ground<'_>, wharf: &Wharf, report: &mut Report) ->
         gave as f64 / took as f64,
     );
     Ok(())
+}
+
+/// The resident memory once it falls no more: an unload answers before the last request's memory is free.
+fn at_rest(wharf: &Wharf) -> Result<u64> {
+    let mut least = wharf.resident_bytes()?;
+    let mut still = 0;
+    while still < 5 {
+        std::thread::park_timeout(Duration::from_millis(100));
+        let now = wharf.resident_bytes()?;
+        still = if now < least { 0 } else { still + 1 };
+        least = least.min(now);
+    }
+    Ok(least)
 }

@@ -15,10 +15,19 @@ pub(super) struct Load {
     pub(super) duration: Duration,
 }
 
+/// The body of a request, as Lua writes it between quotes.
+struct Body {
+    content_type: &'static str,
+    /// Where binary tensors begin.
+    tensors_at: Option<usize>,
+    text: String,
+}
+
 /// What one load measured.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sample {
     pub(super) requests_per_second: f64,
+    pub(super) p50: Duration,
     pub(super) p99: Duration,
     pub(super) failed: u64,
 }
@@ -37,16 +46,31 @@ impl Load {
         self.post(url, BODY)
     }
 
-    /// Posts a JSON document without quotes of Lua to a URL, over and over.
+    /// Posts a JSON document to a URL, over and over.
     pub(super) fn post(&self, url: &str, body: &str) -> Result<Sample> {
+        self.send(url, &Body::new("application/json", None, body.as_bytes()))
+    }
+
+    /// Posts a JSON document with binary tensors behind it to a URL, over and over.
+    pub(super) fn post_binary(&self, url: &str, json: &str, tensors: &[u8]) -> Result<Sample> {
+        let bytes = [json.as_bytes(), tensors].concat();
+        let body = Body::new("application/octet-stream", Some(json.len()), &bytes);
+        self.send(url, &body)
+    }
+
+    fn send(&self, url: &str, body: &Body) -> Result<Sample> {
         let mut script = tempfile::Builder::new().suffix(".lua").tempfile()?;
+        let tensors_at = body.tensors_at.map_or_else(String::new, |length| {
+            format!("wrk.headers['inference-header-content-length'] = '{length}'\n")
+        });
         write!(
             script,
-            "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = '{body}'\n\
+            "wrk.method = 'POST'\nwrk.headers['content-type'] = '{}'\n{tensors_at}wrk.body = '{}'\n\
              done = function(summary, latency)\n\
              local e = summary.errors\n\
-             io.write(string.format('WHARF %d %d %d %d\\n', summary.requests, summary.duration,\n\
-             latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))\nend\n"
+             io.write(string.format('WHARF %d %d %d %d %d\\n', summary.requests, summary.duration,\n\
+             latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.timeout + e.status))\nend\n",
+            body.content_type, body.text
         )?;
         let output = Command::new("wrk")
             .args([
@@ -69,15 +93,27 @@ impl Load {
     }
 }
 
-/// Reads the line that the script writes: requests, microseconds, p99 in microseconds, failures.
+impl Body {
+    fn new(content_type: &'static str, tensors_at: Option<usize>, bytes: &[u8]) -> Self {
+        Self {
+            content_type,
+            tensors_at,
+            text: bytes.iter().map(|byte| format!("\\{byte:03}")).collect(),
+        }
+    }
+}
+
+/// Reads the line that the script writes: requests, and in microseconds the time, p50 and p99; failures.
 fn parse(text: &str) -> Option<Sample> {
     let line = text.lines().find_map(|line| line.strip_prefix("WHARF "))?;
     let mut numbers = line.split(' ').map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
-    let (requests, micros, p99, failed) = (next()?, next()?, next()?, next()?);
+    let (requests, micros) = (next()?, next()?);
+    let (p50, p99, failed) = (next()?, next()?, next()?);
     let requests_per_second = requests as f64 / (micros as f64 / 1e6);
     Some(Sample {
         requests_per_second,
+        p50: Duration::from_micros(p50),
         p99: Duration::from_micros(p99),
         failed,
     })
@@ -95,11 +131,25 @@ pub(super) fn median(figures: impl Iterator<Item = f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The median of the 50th percentiles.
+pub(super) fn median_p50(samples: &[Sample]) -> Duration {
+    median_time(samples, |sample| sample.p50)
+}
+
 /// The median of the 99th percentiles.
 pub(super) fn median_p99(samples: &[Sample]) -> Duration {
-    let mut times: Vec<Duration> = samples.iter().map(|sample| sample.p99).collect();
+    median_time(samples, |sample| sample.p99)
+}
+
+fn median_time(samples: &[Sample], of: impl Fn(&Sample) -> Duration) -> Duration {
+    let mut times: Vec<Duration> = samples.iter().map(of).collect();
     times.sort();
     times[times.len() / 2]
+}
+
+/// Requests that failed, in all samples.
+pub(super) fn failed<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> u64 {
+    samples.into_iter().map(|sample| sample.failed).sum()
 }
 
 #[cfg(test)]
@@ -108,11 +158,12 @@ mod tests {
 
     #[test]
     fn the_line_of_the_script_is_read() {
-        let sample = parse("Running 4s test\nWHARF 8000 4000000 950 2\n").unwrap();
+        let sample = parse("Running 4s test\nWHARF 8000 4000000 400 950 2\n").unwrap();
         assert_eq!(
             sample,
             Sample {
                 requests_per_second: 2000.0,
+                p50: Duration::from_micros(400),
                 p99: Duration::from_micros(950),
                 failed: 2
             }

@@ -102,6 +102,11 @@ impl Backlog {
         Counted::add(&self.running, u32::try_from(requests).unwrap_or(u32::MAX))
     }
 
+    /// All the work that waits.
+    pub(super) fn units(&self) -> u64 {
+        self.units_before(self.units.len() - 1)
+    }
+
     /// The work that goes before a request of this level, in units.
     fn units_before(&self, level: usize) -> u64 {
         self.units[..=level]

@@ -220,6 +220,19 @@ impl<I> Queue<I> {
         Turn::Ready(picked)
     }
 
+    /// The most rows of the next batch. Where several instances are idle, they divide between them what waits: one that took
+    /// all of it would let the others look on.
+    fn fair_rows(&self, forming: &Forming) -> u64 {
+        if !forming.preferred_rows.is_empty() || !forming.delay.is_zero() {
+            return forming.max_rows;
+        }
+        let idle = self.idle.len().max(1) as u64;
+        self.backlog
+            .units()
+            .div_ceil(idle)
+            .clamp(1, forming.max_rows)
+    }
+
     /// Gathers what fits the first request: with it, when the oldest of them came, and the largest preferred batch on the way
     /// as its requests and rows.
     fn pick(
@@ -229,6 +242,7 @@ impl<I> Queue<I> {
         now: Instant,
     ) -> (Picked, Instant, Option<(usize, u64)>) {
         let max_rows = forming.max_rows;
+        let most = self.fair_rows(forming);
         let is_preferred = |rows: u64| forming.preferred_rows.binary_search(&rows).is_ok();
         let head = &self.lines[first.0][first.1];
         let mut picked = Picked {
@@ -246,12 +260,12 @@ impl<I> Queue<I> {
             .skip_while(|place| *place <= first);
         if head.rows.is_some() {
             for place in jobs {
-                if picked.rows >= max_rows {
+                if picked.rows >= most {
                     break;
                 }
                 let job = &self.lines[place.0][place.1];
                 let Some(rows) = job.rows else { continue };
-                if picked.rows.saturating_add(rows) <= max_rows
+                if picked.rows.saturating_add(rows) <= most
                     && !job.patience.is_over(now)
                     && join::fit(&head.inputs, &job.inputs)
                 {

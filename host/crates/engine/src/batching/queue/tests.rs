@@ -114,6 +114,39 @@ fn the_largest_preferred_batch_is_closed_at_once_and_others_wait() {
 }
 
 #[test]
+fn idle_instances_divide_what_waits() {
+    let (mut queue, _) = queue(1);
+    queue.give_idle(());
+    let now = Instant::now();
+    let later = now + 500 * MS;
+    let at_once = forming(16, &[], Duration::ZERO);
+    for rows in [2, 3, 1, 1] {
+        push(&mut queue, (0, rows), now, later);
+    }
+    // Half of seven rows is four; three more would be too many.
+    assert_eq!(
+        batch(&mut queue, &at_once, now),
+        Ok((vec![(0, 2), (0, 1), (0, 1)], Closing::Idle))
+    );
+    // The other instance is busy now: one takes all that is left.
+    queue.take_idle(0);
+    push(&mut queue, (0, 4), now, later);
+    assert_eq!(
+        batch(&mut queue, &at_once, now),
+        Ok((vec![(0, 3), (0, 4)], Closing::Idle))
+    );
+    // Who asks for sizes, or for time to fill a batch, gets them.
+    queue.give_idle(());
+    for _ in 0..8 {
+        push(&mut queue, (0, 1), now, later);
+    }
+    assert_eq!(
+        batch(&mut queue, &forming(16, &[8], Duration::ZERO), now),
+        Ok((vec![(0, 1); 8], Closing::Preferred))
+    );
+}
+
+#[test]
 fn what_waited_too_long_is_in_no_batch() {
     let (mut queue, backlog) = queue(1);
     let now = Instant::now();
