@@ -376,6 +376,31 @@ def a_model_is_loaded_with_files(protocol):
 
 
 @check
+def the_names_of_classes_come_with_a_load(protocol):
+    name, client = f"named-{protocol.key}", protocol.client
+    scores = np.array([[0.5, 0.25, 0.75]], dtype=np.float32)
+
+    def load(labels, path="1/labels.txt"):
+        config = {"output": [{"name": "scores", "label_filename": path}]}
+        files = {"file:1/model.onnx": models.scores(), "file:1/labels.txt": labels}
+        client.load_model(name, config=json.dumps(config), files=files)
+
+    def best():
+        result = protocol.infer(name, {"x": scores}, outputs=protocol.outputs("scores", class_count=2))
+        return [item.decode().split(":")[1:] for item in result.as_numpy("scores").ravel()]
+
+    load(b"red\ngreen\nblue\n")
+    expect_equal(best(), [["2", "blue"], ["0", "red"]])
+    load(b"uno\ndue\ntre\n")
+    expect_equal(best(), [["2", "tre"], ["0", "uno"]])
+    # What is refused has changed nothing.
+    for labels, path in ((b"", "1/labels.txt"), (b"\xff", "1/labels.txt"), (b"one", "1/missing.txt"), (b"one", "../../wharf.toml")):
+        expect_error(lambda: load(labels, path), (protocol.invalid, protocol.unprocessable))
+        expect_equal(best(), [["2", "tre"], ["0", "uno"]])
+    client.unload_model(name)
+
+
+@check
 def logging_is_read_and_set(protocol):
     def settings(document):
         # gRPC wraps each value in an object that names its type.

@@ -40,6 +40,22 @@ pub fn framed(method: &str, body: Bytes) -> Request {
 /// A call of `ModelInfer` with raw contents.
 #[must_use]
 pub fn infer(model: &str, version: &str, inputs: &[Tensor<'_>]) -> Request {
+    call("ModelInfer", &asking(model, version, inputs).into_bytes())
+}
+
+/// A call of `ModelInfer` that asks for so many classes of an output in place of its elements.
+#[must_use]
+pub fn classify(model: &str, inputs: &[Tensor<'_>], output: &str, count: i64) -> Request {
+    let entry = Message::new()
+        .bytes(1, "classification")
+        .message(2, &Message::new().int(2, count));
+    let output = Message::new().bytes(1, output).message(2, &entry);
+    let request = asking(model, "", inputs).message(6, &output);
+    call("ModelInfer", &request.into_bytes())
+}
+
+/// `ModelInferRequest`.
+fn asking(model: &str, version: &str, inputs: &[Tensor<'_>]) -> Message {
     let mut request = Message::new().bytes(1, model).bytes(2, version);
     for input in inputs {
         let tensor = Message::new()
@@ -51,7 +67,7 @@ pub fn infer(model: &str, version: &str, inputs: &[Tensor<'_>]) -> Request {
     for input in inputs {
         request = request.bytes(7, input.data);
     }
-    call("ModelInfer", &request.into_bytes())
+    request
 }
 
 /// The status of a call and its message: 0 where it succeeded.
@@ -82,12 +98,32 @@ pub fn status(response: &Response) -> Result<(u32, String)> {
 /// # Errors
 /// Where it failed, or has no raw output.
 pub fn floats(response: &Response) -> Result<Vec<f32>> {
+    let element = |bytes: &[u8]| Ok(f32::from_le_bytes(bytes.try_into()?));
+    raw_output(response)?.chunks(4).map(element).collect()
+}
+
+/// The elements of the first output of a `ModelInfer` that succeeded, which are BYTES that are texts.
+///
+/// # Errors
+/// Where it failed, or has no raw output of texts.
+pub fn texts(response: &Response) -> Result<Vec<String>> {
+    let mut rest = raw_output(response)?;
+    let mut texts = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*length))?;
+        let (text, after) = after.split_at_checked(length).context("cut short")?;
+        texts.push(std::str::from_utf8(text)?.to_owned());
+        rest = after;
+    }
+    ensure!(rest.is_empty(), "{} bytes are left", rest.len());
+    Ok(texts)
+}
+
+fn raw_output(response: &Response) -> Result<&[u8]> {
     let (code, text) = status(response)?;
     ensure!(code == 0, "status {code}: {text}");
     let message = response.body.get(5..).context("no message")?;
     let fields: Vec<(u64, Field<'_>)> = Fields::of(message).collect::<Result<_, _>>()?;
     let raw = fields.iter().find(|(number, _)| *number == 6);
-    let raw = raw.context("no raw output")?.1.bytes()?;
-    let element = |bytes: &[u8]| Ok(f32::from_le_bytes(bytes.try_into()?));
-    raw.chunks(4).map(element).collect()
+    Ok(raw.context("no raw output")?.1.bytes()?)
 }

@@ -103,6 +103,7 @@ async fn infer(model: &Arc<dyn Model>, inputs: &[Tensor]) -> wharf_core::Result<
         headers: Headers::default(),
         deadline: Instant::now() + Duration::from_secs(60),
         scheduling: Scheduling::default(),
+        depth: 0,
     };
     Ok(model.infer(&request, inputs.to_vec()).await?.outputs)
 }

@@ -26,5 +26,5 @@ pub use config::Config;
 pub use devices::{CudaProbe, DeviceMemory, DeviceProbe};
 pub use engine::{OnnxEngine, OpenError};
 pub use settings::{
-    Batching, Device, Instances, Memory, Policy, Settings, Threads, Versions, Warmup,
+    Batching, Device, Instances, Memory, Millis, Policy, Settings, Threads, Versions, Warmup,
 };

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use tracing::Instrument;
 use wharf_core::{
-    BoxFuture, Inference, Model, ModelInfo, ModelLoad, RequestContext, Result, SPAN_TARGET, Tensor,
+    BoxFuture, Inference, Model, ModelInfo, ModelLoad, RequestContext, Result, Tensor, stage_span,
 };
 
 use crate::batching::Scheduler;
@@ -91,7 +91,7 @@ impl Model for OnnxModel {
         request: &'a RequestContext,
         inputs: Vec<Tensor>,
     ) -> BoxFuture<'a, Result<Inference>> {
-        let span = tracing::info_span!(target: SPAN_TARGET, "inference.predict", model = %self.info.name, version = self.info.version, otel.status_code = tracing::field::Empty);
+        let span = stage_span!("inference.predict", model = %self.info.name, version = self.info.version, otel.status_code = tracing::field::Empty);
         let work = self.answer(request, inputs);
         if span.is_disabled() {
             Box::pin(work)

@@ -3,6 +3,7 @@
 
 mod check;
 mod device;
+mod millis;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use wharf_core::{LoadError, Queueing, VersionPolicy};
 
 pub use device::Device;
+pub use millis::Millis;
 
 /// The settings of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -95,8 +97,8 @@ pub struct Batching {
     pub max_rows: Option<NonZeroU32>,
     /// A batch of one of these rows is run at once; what has other rows waits for `delay_ms` to become one.
     pub preferred_rows: Vec<u64>,
-    /// How long an idle instance waits for a batch to fill, in milliseconds; 0 by default.
-    pub delay_ms: u64,
+    /// How long an idle instance waits for a batch to fill, in milliseconds, to the microsecond (0.1); 0 by default.
+    pub delay_ms: Millis,
     /// Requests that may wait.
     pub queue_capacity: Option<NonZeroU32>,
     /// A request that is likely to wait longer, in milliseconds, is refused at once; four requests for each instance may
@@ -285,7 +287,7 @@ impl Settings {
         } = &self.batching;
         Queueing {
             preferred_rows: preferred_rows.clone(),
-            delay: Duration::from_millis(*delay_ms),
+            delay: delay_ms.duration(),
             capacity: queue_capacity.map_or(0, NonZeroU32::get),
             timeout: queue_timeout_ms.map(Duration::from_millis),
             priority_levels: *priority_levels,

@@ -46,7 +46,6 @@ use crate::app::AnswerBody;
 use crate::endpoint::Surface;
 use crate::oip::Caller;
 use crate::request_id;
-use crate::trace::{call_span, record_call};
 pub(crate) use answer::GrpcBody;
 use answer::{Task, unary};
 use call::Call;
@@ -80,27 +79,16 @@ pub(crate) async fn handle(
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     let method = Method::of(head.uri.path());
-    let call = Call::begin(connected, Arc::clone(&id), method);
-    let span = app
-        .tracing
-        .sample(None)
-        .then(|| call_span(&head, method, &id));
+    let mut call = Call::begin(connected, Arc::clone(&id), method);
+    call.trace_header(&head.headers);
 
     // A panic would take the other calls of the connection with it.
     let answering = AssertUnwindSafe(answer(call, head, body)).catch_unwind();
-    let answer = match &span {
-        // Boxed, so that the future stays small where no spans are exported.
-        Some(span) => Box::pin(answering.instrument(span.clone())).await,
-        None => answering.await,
-    };
-    let mut answer = answer.unwrap_or_else(|_| {
+    let mut answer = answering.await.unwrap_or_else(|_| {
         let refusal = Error::internal("a handler panicked").into();
         answer::refuse(&refusal, &id)
     });
     request_id::name(&mut answer, &id);
-    if let Some(span) = &span {
-        record_call(span, code_of(&answer));
-    }
     answer
 }
 
@@ -129,8 +117,11 @@ async fn answer(mut call: Call, head: Head, body: Incoming) -> Response<AnswerBo
         Ok((method @ (Method::Reflection | Method::ReflectionAlpha), _)) => {
             Box::pin(reflecting(&call, Request::from_parts(head, body), method)).await
         }
-        Ok((method, encoding)) => one(&call, method, head, (body, encoding)).await,
-        Err(refusal) => Err(refusal),
+        Ok((method, encoding)) => one(&mut call, method, head, (body, encoding)).await,
+        Err(refusal) => {
+            call.trace_message(&head.headers, None);
+            Err(refusal)
+        }
     };
     match result {
         Ok(answer) => {
@@ -156,18 +147,20 @@ fn open(call: &mut Call, head: &Head) -> Result<(Method, Encoding), Refusal> {
 
 /// Answers a call of one message and one answer.
 async fn one(
-    call: &Call,
+    call: &mut Call,
     method: Method,
     head: Head,
     (body, encoding): (Incoming, Encoding),
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let app = &call.connected.app;
     let answer_encoding = encoding.of_answer(&head.headers);
     let mut messages = Messages::of(body, encoding);
-    let message = call.within(pin!(messages.only(app))).await?;
+    let message = call.within(pin!(messages.only(call.app()))).await;
+    let bytes = message.as_ref().ok().map(|message| &message.bytes);
+    call.trace_message(&head.headers, bytes);
+    let (call, message) = (&*call, message?);
     let parts = if method == Method::ModelInfer {
         let asking = Asking {
-            app,
+            app: &call.connected.app,
             caller: Caller {
                 id: &call.id,
                 headers: Headers::new(head.headers),
@@ -176,7 +169,12 @@ async fn one(
             encoding: answer_encoding,
             envelope: Envelope::Call,
         };
-        infer::infer(asking, message).await?
+        let inferring = infer::infer(asking, message);
+        match call.span() {
+            // Boxed, so that the future stays small where no spans are exported.
+            Some(span) => Box::pin(inferring.instrument(span.clone())).await?,
+            None => inferring.await?,
+        }
     } else {
         let mut managing = Box::pin(managed(call, method, message.bytes));
         let parts = call.within(managing.as_mut()).await?;
@@ -205,7 +203,7 @@ fn streaming(call: Call, head: Head, body: Incoming, encoding: Encoding) -> Resp
         encoding: answer_encoding,
         limit: call.remaining(),
     };
-    let task = Task::spawn(stream::run(streaming, sender).in_current_span());
+    let task = Task::spawn(stream::run(streaming, sender));
     answer::respond(GrpcBody::stream(sent, call, task), answer_encoding)
 }
 

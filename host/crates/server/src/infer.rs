@@ -64,6 +64,7 @@ pub(crate) async fn infer(
         headers: Headers::new(headers),
         deadline: Instant::now() + route.timeout(),
         scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
     });
     let (input, batch) = match media_type {
         Some(media_type) => {

@@ -166,6 +166,7 @@ pub(crate) async fn infer(
         headers: caller.headers,
         deadline: Instant::now() + time,
         scheduling: request.scheduling,
+        depth: 0,
     });
     let outcome = route.run(&context, request.input).await?;
     let model_version = outcome.version;

@@ -5,7 +5,7 @@ use http::request::Parts;
 use opentelemetry::propagation::Extractor;
 use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use wharf_core::{ErrorKind, SPAN_TARGET};
+use wharf_core::{ErrorKind, Headers, SPAN_TARGET};
 
 use crate::endpoint::Endpoint;
 use crate::grpc::Method;
@@ -29,14 +29,13 @@ pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span 
         "otel.name",
         format!("{} {}", parts.method, endpoint.template).trim_end(),
     );
-    with_parent(&span, parts);
+    with_parent(&span, &Fields(&parts.headers));
     span
 }
 
-fn with_parent(span: &Span, parts: &Parts) {
-    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.extract(&Fields(&parts.headers))
-    });
+fn with_parent(span: &Span, fields: &impl Extractor) {
+    let parent =
+        opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(fields));
     // It fails where no subscriber exports spans, or the span is filtered out: then nothing needs a parent.
     let _ = span.set_parent(parent);
 }
@@ -49,8 +48,8 @@ pub(crate) fn record_answer(span: &Span, status: StatusCode) {
     }
 }
 
-/// Makes the span of a gRPC call, by the semantic conventions of OpenTelemetry for RPC.
-pub(crate) fn call_span(parts: &Parts, method: Option<Method>, id: &str) -> Span {
+/// Makes the span of a gRPC call, or of a request in a stream, by the semantic conventions of OpenTelemetry for RPC.
+pub(crate) fn call_span(fields: &impl Extractor, method: Option<Method>, id: &str) -> Span {
     let method = method.map_or("_OTHER", Method::name);
     let span = tracing::info_span!(
         target: SPAN_TARGET,
@@ -63,7 +62,7 @@ pub(crate) fn call_span(parts: &Parts, method: Option<Method>, id: &str) -> Span
         otel.status_code = field::Empty,
         request_id = id,
     );
-    with_parent(&span, parts);
+    with_parent(&span, fields);
     span
 }
 
@@ -80,7 +79,7 @@ pub(crate) fn record_call(span: &Span, code: u8) {
 }
 
 /// The header fields as the propagator reads them.
-struct Fields<'a>(&'a http::HeaderMap);
+pub(crate) struct Fields<'a>(pub(crate) &'a http::HeaderMap);
 
 impl Extractor for Fields<'_> {
     fn get(&self, key: &str) -> Option<&str> {
@@ -89,5 +88,18 @@ impl Extractor for Fields<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+/// The same of those that stages see.
+pub(crate) struct Kept<'a>(pub(crate) &'a Headers);
+
+impl Extractor for Kept<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name).collect()
     }
 }

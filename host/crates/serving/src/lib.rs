@@ -34,8 +34,8 @@ pub use check::check;
 pub use config::{Config, ModelControl};
 pub use events::{Event, EventKind, FileError};
 pub use lifecycle::{
-    BatchStatistics, IndexEntry, ModelChange, ModelFile, ModelState, ModelStatistics, SettingEdit,
-    SettingValue, Tally,
+    BatchStatistics, IndexEntry, ModelChange, ModelCheck, ModelFile, ModelState, ModelStatistics,
+    SettingEdit, SettingValue, Tally,
 };
 pub use pipeline::Outcome;
 pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteOutput, RouteSpec, StageSpec};

@@ -15,7 +15,7 @@ use wharf_core::{Name, Result};
 use crate::serving::Serving;
 use crate::watcher::Ask;
 
-pub use change::{ModelChange, ModelFile, SettingEdit, SettingValue};
+pub use change::{ModelChange, ModelCheck, ModelFile, SettingEdit, SettingValue};
 pub use index::{IndexEntry, ModelState};
 pub use statistics::{BatchStatistics, ModelStatistics, Tally};
 
@@ -24,14 +24,15 @@ pub(crate) use staging::{STAGING, Staged};
 
 impl Serving {
     /// Loads a model of the site, and says when it is in force; where it is, loads it anew if its content changed. What is
-    /// to change is tried before it lands in the site: where it cannot be loaded, nothing has changed.
+    /// to change is tried before it lands in the site: where it cannot be loaded, or is not what the client says, nothing
+    /// has changed.
     ///
     /// # Errors
     /// `NotFound` where the site has no such model, and no files are given; `InvalidArgument` with the parameter as the
-    /// field where files or settings are wrong; `Unprocessable` where the model cannot be loaded; `Unavailable` where the
+    /// field where files or settings are wrong, a setting as `config.KEY`; what the check says; `Unprocessable` where the model cannot be loaded; `Unavailable` where the
     /// server is still loading or ends, or the site cannot be written.
     pub async fn load_model(&self, name: &Name, change: ModelChange) -> Result<()> {
-        change.check()?;
+        change.validate()?;
         self.ask(|answer| Ask::Load(name.clone(), change, answer))
             .await
     }

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use tokio::time::timeout_at;
 use tracing::field::Empty;
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, Span};
 use wharf_core::{
-    Candidate, Error, ErrorKind, Name, Payload, Plugin, RequestContext, Result, SPAN_TARGET,
-    Stage as StageKind, Tensor,
+    Candidate, Error, ErrorKind, Name, Payload, Plugin, RequestContext, Result, Stage as StageKind,
+    Tensor, stage_span,
 };
 
 use crate::metrics::{Accounting, Choosing, Refused};
@@ -76,7 +76,7 @@ impl Route {
     ) -> Result<Outcome> {
         // What the client sent becomes the tensors that the model takes.
         for stage in &self.pre {
-            let span = info_span!(target: SPAN_TARGET, "preprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
+            let span = stage_span!("preprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
             let call = self.call(stage, StageKind::Preprocess, request, payload);
             payload = within(span, call).await?;
         }
@@ -94,7 +94,7 @@ impl Route {
         // The model's tensors become what the client gets.
         let mut payload = Payload::Tensors(inference.outputs);
         for stage in &self.post {
-            let span = info_span!(target: SPAN_TARGET, "postprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
+            let span = stage_span!("postprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
             let call = self.call(stage, StageKind::Postprocess, request, payload);
             payload = within(span, call).await?;
         }
@@ -112,7 +112,8 @@ impl Route {
             return self.targets.first().ok_or_else(no_target);
         };
         let candidates: Vec<Candidate> = self.targets.iter().map(Target::candidate).collect();
-        let span = info_span!(target: SPAN_TARGET, "route", plugin = %router.plugin.info().name, otel.status_code = Empty);
+        let span =
+            stage_span!("route", plugin = %router.plugin.info().name, otel.status_code = Empty);
         let choice = async {
             let error = match router.plugin.route(request, &candidates).await {
                 Ok(index) => return Ok(index),

@@ -9,7 +9,7 @@ use wharf_e2e::onnx::{External, adder, external_adder, heavy_adder, slow, unknow
 use wharf_e2e::{Load, Protocol, Request, Response, Site, Wharf};
 
 use crate::expect_recovered;
-use crate::management::{load, load_with, state_of, unload};
+use crate::management::{load, load_configured, load_with, state_of, unload};
 
 const ONE_TO_FOUR: [f32; 4] = [1.0, 2.0, 3.0, 4.0];
 
@@ -252,6 +252,73 @@ async fn what_cannot_be_loaded_changes_nothing() -> Result<()> {
     ];
     load_with(&mut client, "adder", &files).await?.accepted()?;
     expect_sum(&client.send(&infer("adder", "")).await?, 5.0)?;
+    expect_recovered(&mut wharf, "adder").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_not_so_leaves_the_model_that_serves() -> Result<()> {
+    let site = Site::empty()?;
+    site.adder("adder", 1, 1.0)?;
+    let mut wharf = Wharf::serve(&site).await?;
+    let loads = Loads::start(&wharf, "adder", "");
+    loads.wait_for(1.0).await?;
+    let mut client = wharf.client();
+    let new = adder(2.0);
+    let new: [(&str, &[u8]); 1] = [("file:2/model.onnx", &new)];
+    for (config, field) in [
+        (
+            json!({"max_batch_size": 4, "output": [{"name": "y", "dims": [5]}]}),
+            "output[0].dims",
+        ),
+        (
+            json!({"input": [{"name": "x", "data_type": "TYPE_INT64"}]}),
+            "input[0].data_type",
+        ),
+        (json!({"platform": "tensorrt_plan"}), "platform"),
+        (
+            json!({"max_batch_size": 4, "dynamic_batching": {"max_queue_delay_microseconds": 20_000_000}}),
+            "dynamic_batching",
+        ),
+        (
+            json!({"dynamic_batching": {"max_queue_delay_microseconds": 100}}),
+            "dynamic_batching",
+        ),
+    ] {
+        for files in [&new[..], &[]] {
+            let answer = load_configured(&mut client, "adder", Some(&config), files).await?;
+            let problem = answer.problem(400)?;
+            ensure!(
+                problem["field"] == format!("parameters.config.{field}"),
+                "{config}: {problem}"
+            );
+            let entries = std::fs::read_dir(site.path().join("models/adder"))?.count();
+            ensure!(
+                entries == 1,
+                "{config}: {entries} entries in the model's folder"
+            );
+            ensure!(!site.path().join(".staging").exists(), "{config}");
+            ensure!(state_of(&mut client, "adder", 1).await? == "READY");
+        }
+    }
+    loads.wait_for(1.0).await?;
+
+    let config = json!({
+        "backend": "onnxruntime",
+        "max_batch_size": 4,
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}],
+        "dynamic_batching": {"max_queue_delay_microseconds": 100},
+    });
+    load_configured(&mut client, "adder", Some(&config), &new)
+        .await?
+        .accepted()?;
+    loads.wait_for(2.0).await?;
+    loads.without_failure().await?;
+    let settings = std::fs::read_to_string(site.path().join("models/adder/model.toml"))?;
+    ensure!(settings.contains("delay_ms = 0.1\n"), "{settings}");
+    let asked = Request::get("/v2/models/adder/config");
+    let told = client.send(&asked).await?.ok()?;
+    let batching = &told["dynamic_batching"];
+    ensure!(batching["max_queue_delay_microseconds"] == 100, "{told}");
     expect_recovered(&mut wharf, "adder").await
 }
 

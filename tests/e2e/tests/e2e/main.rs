@@ -3,6 +3,7 @@
 mod admin;
 mod catalog;
 mod check;
+mod classes;
 mod clients;
 mod components;
 mod demo;

@@ -17,15 +17,24 @@ pub(crate) async fn load_with(
     model: &str,
     files: &[(&str, &[u8])],
 ) -> Result<Response> {
+    // As Triton has it: files come with a configuration.
+    let config = (!files.is_empty()).then(|| json!({}));
+    load_configured(client, model, config.as_ref(), files).await
+}
+
+/// Loads a model with a configuration in the words of Triton, and with files.
+pub(crate) async fn load_configured(
+    client: &mut Client,
+    model: &str,
+    config: Option<&Value>,
+    files: &[(&str, &[u8])],
+) -> Result<Response> {
     let file = |(name, content): &(&str, &[u8])| {
         let text = BASE64_STANDARD.encode(content);
         ((*name).to_owned(), Value::String(text))
     };
     let mut parameters: Map<String, Value> = files.iter().map(file).collect();
-    if !files.is_empty() {
-        // As Triton has it: files come with a configuration.
-        parameters.insert("config".to_owned(), json!("{}"));
-    }
+    parameters.extend(config.map(|config| ("config".to_owned(), json!(config.to_string()))));
     let path = format!("/v2/repository/models/{model}/load");
     client.post(&path, &json!({"parameters": parameters})).await
 }

@@ -34,6 +34,15 @@ async fn tritonclient_works_over_grpc() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_messages_over_grpc_are_those_of_tritonclient() -> Result<()> {
+    let site = Site::empty()?;
+    let wharf = Wharf::serve(&site).await?;
+    let url = wharf.listen().to_string();
+    let output = python(&format!("{FOLDER}/descriptors.py"), &["--url", &url]).await?;
+    expect_all_checks(&output)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tritonclient_works_against_the_quickstart_site() -> Result<()> {
     let site = quickstart()?;
     let wharf = Wharf::serve(&site).await?;

@@ -133,7 +133,7 @@ impl OnnxEngine {
         Ok(Limits {
             max_rows,
             preferred_rows: batching.preferred_rows.clone(),
-            delay: Duration::from_millis(batching.delay_ms),
+            delay: batching.delay_ms.duration(),
             capacity: capacity.get() as usize,
             wait: batching.queue_wait_ms.map(Duration::from_millis),
             timeout: batching.queue_timeout_ms.map(Duration::from_millis),

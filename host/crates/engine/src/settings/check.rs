@@ -29,7 +29,7 @@ impl Settings {
                 "versions.count",
                 "only policy \"latest\" takes a count; remove it or change the policy",
             ),
-            _ if self.batching.delay_ms > 0 && self.max_rows() == 1 => wrong(
+            _ if !self.batching.delay_ms.is_zero() && self.max_rows() == 1 => wrong(
                 "batching.delay_ms",
                 "a delay is of no use where nothing is joined; set batching.max_rows too",
             ),
@@ -105,9 +105,7 @@ impl Batching {
         let wrong = |key: &str, message: &str| Err(LoadError::new(file, message).with_key(key));
         let max_rows = self.max_rows.map_or(1, |rows| u64::from(rows.get()));
         let levels = self.priority_levels;
-        if self.delay_ms > 10_000 {
-            wrong("batching.delay_ms", "use at most 10000")
-        } else if !self.preferred_rows.is_sorted()
+        if !self.preferred_rows.is_sorted()
             || self
                 .preferred_rows
                 .iter()

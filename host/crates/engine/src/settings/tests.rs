@@ -66,6 +66,11 @@ fn errors_name_the_key() {
         ),
         ("[versions]\nlist = [1]", "versions.list", "only policy"),
         ("[batching]\ndelay_ms = 1", "batching.delay_ms", "max_rows"),
+        (
+            "[batching]\ndelay_ms = 0.1",
+            "batching.delay_ms",
+            "max_rows",
+        ),
         ("turbo = true", "turbo", "unknown field"),
         ("[versions]\nlabels.1 = 2", "versions.labels.1", "no number"),
         (
@@ -115,6 +120,57 @@ fn errors_name_the_key() {
     }
     let error = Settings::parse("models/m/model.toml", "a = = 1").unwrap_err();
     assert!(error.message.contains("not valid TOML"), "{error}");
+}
+
+#[test]
+fn a_delay_may_have_decimals() {
+    let read = |delay: &str| {
+        let text = format!("[batching]\nmax_rows = 2\ndelay_ms = {delay}");
+        Settings::parse("models/m/model.toml", &text)
+    };
+    for (delay, micros) in [
+        ("0", 0),
+        ("-0.0", 0),
+        ("2", 2000),
+        ("2.0", 2000),
+        ("0.1", 100),
+        ("0.001", 1),
+        ("1.001", 1001),
+        ("9999.999", 9_999_999),
+        ("10000", 10_000_000),
+        ("1e1", 10_000),
+    ] {
+        let queueing = read(delay).unwrap().queueing();
+        assert_eq!(queueing.delay, Duration::from_micros(micros), "{delay}");
+    }
+    // As the translation of microseconds writes them.
+    for micros in [1, 7, 99, 100, 333, 1009, 123_457, 4_999_999, 9_999_999] {
+        let delay = format!("{}", micros as f64 / 1000.0);
+        let queueing = read(&delay).unwrap().queueing();
+        assert_eq!(queueing.delay, Duration::from_micros(micros), "{delay}");
+    }
+    for (delay, says) in [
+        ("-1", "-1 is out of range; use milliseconds from 0 to 10000"),
+        ("-0.1", "out of range"),
+        ("nan", "out of range"),
+        ("-nan", "out of range"),
+        ("inf", "out of range"),
+        ("-inf", "out of range"),
+        ("10001", "out of range"),
+        ("10000.001", "out of range"),
+        ("9223372036854775807", "out of range"),
+        ("1e300", "out of range"),
+        ("0.0001", "at most three decimals"),
+        ("1e-300", "at most three decimals"),
+        ("0.0005", "at most three decimals"),
+        ("\"1\"", "milliseconds from 0 to 10000, such as 2 or 0.1"),
+        ("true", "milliseconds from 0 to 10000, such as 2 or 0.1"),
+        ("[1]", "milliseconds from 0 to 10000, such as 2 or 0.1"),
+    ] {
+        let error = read(delay).unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("batching.delay_ms"), "{delay}");
+        assert!(error.message.contains(says), "{delay}: {error}");
+    }
 }
 
 #[test]

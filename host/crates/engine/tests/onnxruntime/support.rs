@@ -120,6 +120,7 @@ pub(crate) fn request(time: Duration) -> RequestContext {
         headers: Headers::default(),
         deadline: Instant::now() + time,
         scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
     }
 }
 

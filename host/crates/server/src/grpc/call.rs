@@ -4,14 +4,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 use wharf_core::{Error, ErrorKind};
 
 use super::method::Method;
 use super::refusal::Refusal;
+use super::request::Request;
 use crate::app::App;
 use crate::connection::Watch;
 use crate::problem::status;
+use crate::trace::{Fields, call_span, record_call};
 
 /// A connection that calls come over.
 pub(crate) struct Connected {
@@ -30,7 +35,17 @@ pub(super) struct Call {
     pub(super) method: Option<Method>,
     /// The client's own, where it has one.
     pub(super) timeout: Option<Duration>,
+    span: CallSpan,
     code: u8,
+}
+
+/// The span of a call.
+enum CallSpan {
+    /// It depends on the model, which stands in the message.
+    Undecided,
+    /// The call is not traced, or each of its requests is by itself.
+    None,
+    Of(Span),
 }
 
 impl Call {
@@ -43,8 +58,46 @@ impl Call {
             started: Instant::now(),
             method,
             timeout: None,
+            span: CallSpan::None,
             // What a call comes to whose client leaves.
             code: status(ErrorKind::Cancelled).grpc,
+        }
+    }
+
+    /// Makes the span, where the call is traced and that can be said by its header.
+    pub(super) fn trace_header(&mut self, fields: &HeaderMap) {
+        let tracing = &self.connected.app.tracing;
+        match self.method {
+            // The requests of a stream are for models of their own, and it may last for days.
+            Some(Method::ModelStreamInfer) => {}
+            Some(Method::ModelInfer) if tracing.depends_on_model() => {
+                self.span = CallSpan::Undecided;
+            }
+            _ if tracing.sample(None) => self.make_span(fields),
+            _ => {}
+        }
+    }
+
+    /// Makes the span, where the call is traced and its message was needed to say that; none where none came.
+    pub(super) fn trace_message(&mut self, fields: &HeaderMap, message: Option<&Bytes>) {
+        if matches!(self.span, CallSpan::Undecided) {
+            self.span = CallSpan::None;
+            let request = message.and_then(|message| Request::of(message).ok());
+            let model = request.as_ref().map(|request| request.model);
+            if self.connected.app.tracing.sample(model) {
+                self.make_span(fields);
+            }
+        }
+    }
+
+    fn make_span(&mut self, fields: &HeaderMap) {
+        self.span = CallSpan::Of(call_span(&Fields(fields), self.method, &self.id));
+    }
+
+    pub(super) fn span(&self) -> Option<&Span> {
+        match &self.span {
+            CallSpan::Of(span) => Some(span),
+            CallSpan::Undecided | CallSpan::None => None,
         }
     }
 
@@ -85,9 +138,15 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let app = &self.connected.app;
+        let code = match std::thread::panicking() {
+            true => status(ErrorKind::Internal).grpc,
+            false => self.code,
+        };
+        if let CallSpan::Of(span) = &self.span {
+            record_call(span, code);
+        }
         app.metrics.leave();
-        app.metrics
-            .call(self.method, self.code, self.started.elapsed());
+        app.metrics.call(self.method, code, self.started.elapsed());
         self.connected.watch.leave();
     }
 }

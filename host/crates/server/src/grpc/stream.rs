@@ -5,20 +5,24 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, StreamExt as _, unfold};
 use futures_util::{FutureExt as _, TryStreamExt as _};
 use http::HeaderMap;
 use tokio::sync::mpsc;
+use tracing::{Instrument as _, Span};
 use wharf_core::{Error, ErrorKind, Headers, SequenceId};
 
 use super::answer::{Parts, Sent};
 use super::call::{Connected, past_deadline};
 use super::frame::{Encoding, Message, Messages, Patience};
 use super::infer::{Asking, infer};
+use super::method::Method;
 use super::refusal::Refusal;
 use super::reply::{self, Envelope};
 use super::request::Request;
 use crate::oip::Caller;
+use crate::trace::{Kept, call_span, record_call};
 
 /// Requests of one stream that are worked on or wait to be sent. Then no more are read.
 const MAX_IN_FLIGHT: usize = 32;
@@ -158,6 +162,7 @@ impl Asker {
         let id: Arc<str> = format!("{}.{count}", self.id).into();
         async move {
             let bytes = message.bytes.clone();
+            let span = span(&connected, (&id, &headers), &bytes);
             let asking = Asking {
                 app: &connected.app,
                 caller: Caller {
@@ -169,9 +174,15 @@ impl Asker {
                 envelope: Envelope::Stream,
             };
             let answering = AssertUnwindSafe(infer(asking, message)).catch_unwind();
-            let answer = answering
-                .await
-                .unwrap_or_else(|_| Err(Error::internal("a handler panicked").into()));
+            let answer = match &span {
+                Some(span) => Box::pin(answering.instrument(span.clone())).await,
+                None => answering.await,
+            };
+            let answer =
+                answer.unwrap_or_else(|_| Err(Error::internal("a handler panicked").into()));
+            if let Some(span) = span {
+                record_call(&span, answer.as_ref().map_or_else(Refusal::code, |_| 0));
+            }
             let parts = match answer {
                 Ok(parts) => parts,
                 Err(refusal) => {
@@ -185,4 +196,16 @@ impl Asker {
             (parts, sequence)
         }
     }
+}
+
+/// The span of a request, where it is traced: each has one of its own, by the settings of its model.
+fn span(connected: &Connected, (id, headers): (&str, &Headers), bytes: &Bytes) -> Option<Span> {
+    let tracing = &connected.app.tracing;
+    let request = match tracing.depends_on_model() {
+        true => Request::of(bytes).ok(),
+        false => None,
+    };
+    tracing
+        .sample(request.as_ref().map(|request| request.model))
+        .then(|| call_span(&Kept(headers), Some(Method::ModelStreamInfer), id))
 }

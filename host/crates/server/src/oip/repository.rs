@@ -9,11 +9,14 @@ mod fields;
 use bytes::Bytes;
 use serde::Serialize;
 use wharf_core::{Error, ErrorKind, Name, Result};
-use wharf_serving::{IndexEntry, ModelChange, ModelFile, ModelState, SettingEdit, SettingValue};
+use wharf_serving::{
+    IndexEntry, ModelChange, ModelCheck, ModelFile, ModelState, SettingEdit, SettingValue,
+};
 
 use super::documents::model_name;
 use crate::app::App;
 use crate::json::shorten;
+use config::Places;
 
 /// How the name of a parameter begins that holds a file.
 pub(crate) const FILE: &str = "file:";
@@ -102,36 +105,31 @@ pub(crate) async fn load(app: &App, name: &str, parameters: LoadParameters) -> R
     if !files.is_empty() && !config.has_version_policy {
         settings.extend(exactly(&files)?);
     }
-    // What is said of tensors must be true of what serves: before, where that stays, so that a wrong claim changes nothing.
-    let check = |name: &Name| {
-        let snapshot = app.serving.snapshot();
-        let model = snapshot.model(name.as_str(), None);
-        model.map_or(Ok(()), |model| config.tensors.check(model.info()))
+    // What is said of the model must be true of what would serve: else nothing changes.
+    let claims = config.claims;
+    let check = (!claims.is_empty()).then(|| ModelCheck::new(move |model| claims.check(model)));
+    let change = ModelChange {
+        settings,
+        files,
+        check,
     };
-    if files.is_empty() {
-        check(&name)?;
-    }
-    let loaded = app
-        .serving
-        .load_model(&name, ModelChange { settings, files });
-    loaded.await.map_err(in_parameters)?;
-    // Of new files it is known only now.
-    check(&name).map_err(|error| {
-        let message = format!("the model is loaded and serves, but: {}", error.message());
-        let field = error.field().unwrap_or_default().to_owned();
-        Error::invalid(field, message)
-    })
+    let loaded = app.serving.load_model(&name, change).await;
+    loaded.map_err(|error| in_parameters(error, &config.places))
 }
 
 /// Names a parameter as the client did.
-fn in_parameters(error: Error) -> Error {
-    match error.field() {
+fn in_parameters(error: Error, places: &Places) -> Error {
+    let field = match error.field() {
         Some(field) if field == "config" || field.starts_with(FILE) => {
-            let field = format!("parameters.{field}");
-            error.with_field(field)
+            format!("parameters.{field}")
         }
-        _ => error,
-    }
+        Some(field) => match field.strip_prefix("config.") {
+            Some(key) => places.of(key),
+            None => return error,
+        },
+        None => return error,
+    };
+    error.with_field(field)
 }
 
 /// Takes a model out of force. A route goes with its file, and depends on its models: `dependents` asks for these.

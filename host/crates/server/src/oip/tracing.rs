@@ -3,8 +3,8 @@
 //! A trace is a span that is exported as OpenTelemetry has it; the settings only choose the requests that get one. Where
 //! nothing is traced, a request pays one load.
 //!
-//! A call of gRPC follows the settings for all requests, also where its model has others: which model it is for stands in its
-//! message, and a span begins with the header.
+//! Which model a call of gRPC is for stands in its message. Where models have settings of their own, its span begins once that
+//! is there, and else with the header.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +28,8 @@ pub(crate) struct Tracing {
     exports: bool,
     /// Whether any request may be traced.
     any: AtomicBool,
+    /// Whether that depends on the model.
+    by_model: AtomicBool,
     scopes: RwLock<Scopes>,
 }
 
@@ -87,6 +89,7 @@ impl Tracing {
         let tracing = Self {
             exports,
             any: AtomicBool::new(false),
+            by_model: AtomicBool::new(false),
             scopes: RwLock::default(),
         };
         tracing.change(|_| {});
@@ -96,6 +99,11 @@ impl Tracing {
     /// Whether spans are exported.
     pub(crate) fn exports(&self) -> bool {
         self.exports
+    }
+
+    /// Whether it depends on the model if a request is traced.
+    pub(crate) fn depends_on_model(&self) -> bool {
+        self.by_model.load(Ordering::Relaxed)
     }
 
     /// Whether the next request is traced; `model` where it is known. Each call counts a request.
@@ -128,6 +136,8 @@ impl Tracing {
         let on = |scope: &Scope| scope.settings.level != Level::Off;
         let any = on(global) || models.values().any(on);
         self.any.store(any, Ordering::Relaxed);
+        self.by_model
+            .store(any && !models.is_empty(), Ordering::Relaxed);
     }
 
     fn settings(&self, model: Option<&str>) -> Settings {

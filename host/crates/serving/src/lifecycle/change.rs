@@ -1,20 +1,32 @@
 //! What a client asks to be changed with a load.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use wharf_core::{Error, Result};
+use wharf_core::{Error, LoadError, ModelInfo, Name, Result};
 
 use super::edit;
+use crate::watcher::unprocessable;
 
-/// What a load is to change before: both land in the site, together or not at all.
+/// What a load is to change before: files and settings land in the site, together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct ModelChange {
     /// Keys of `model.toml` to set; the others stay as they are.
     pub settings: Vec<SettingEdit>,
     /// Files of versions. A version that is given is replaced as a whole.
     pub files: Vec<ModelFile>,
+    /// What must be true of the versions that would serve.
+    pub check: Option<ModelCheck>,
 }
+
+/// Looks at each version that would serve, once it is loaded and warmed up, and before anything has changed. Where it
+/// refuses one, nothing changes.
+#[derive(Clone)]
+pub struct ModelCheck(Arc<Check>);
+
+type Check = dyn Fn(&ModelInfo) -> Result<()> + Send + Sync;
 
 /// A key of `model.toml` and its new value.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +44,8 @@ pub enum SettingValue {
     Bool(bool),
     /// A whole number.
     Integer(i64),
+    /// A number with decimals.
+    Decimal(f64),
     /// Text.
     Text(String),
     /// A list.
@@ -70,7 +84,7 @@ impl ModelChange {
     }
 
     /// Checks what a client wrote, before any path is made of it.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let most = |count: usize, most: usize, what: &'static str| match count > most {
             true => Err(Error::invalid(
                 what,
@@ -102,6 +116,43 @@ impl ModelChange {
             }
         }
         Ok(())
+    }
+
+    /// What a client is told where the change of a model cannot be loaded: that a setting of its own is wrong, or else that
+    /// the model is.
+    pub(crate) fn refused(&self, model: &Name, error: LoadError) -> Error {
+        let is_own = |key: &str| {
+            let part = |edit: &SettingEdit| {
+                let rest = key.strip_prefix(&edit.key);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            };
+            self.settings.iter().find(|edit| part(edit))
+        };
+        let own = error.key.as_deref().and_then(is_own);
+        match own.filter(|_| error.file == format!("models/{model}/model.toml")) {
+            Some(edit) => {
+                Error::invalid(format!("config.{}", edit.key), error.to_string()).with_source(error)
+            }
+            None => unprocessable(error),
+        }
+    }
+}
+
+impl ModelCheck {
+    /// A check by a function that neither blocks nor computes for long.
+    #[must_use]
+    pub fn new(check: impl Fn(&ModelInfo) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub(crate) fn run(&self, model: &ModelInfo) -> Result<()> {
+        (self.0)(model)
+    }
+}
+
+impl fmt::Debug for ModelCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelCheck")
     }
 }
 
@@ -190,9 +241,9 @@ mod tests {
         });
         let change = ModelChange {
             files: files.collect(),
-            settings: Vec::new(),
+            ..ModelChange::default()
         };
-        change.check()
+        change.validate()
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn value_of(value: &SettingValue) -> Option<Value> {
     Some(match value {
         SettingValue::Bool(value) => (*value).into(),
         SettingValue::Integer(value) => (*value).into(),
+        SettingValue::Decimal(value) => (*value).into(),
         SettingValue::Text(value) => value.as_str().into(),
         SettingValue::List(values) => {
             let mut array = Array::new();
@@ -116,11 +117,12 @@ mod tests {
                 SettingValue::List(vec![SettingValue::Text("cpu".to_owned())]),
             ),
             ("cache.enabled", SettingValue::Bool(true)),
+            ("a.b", SettingValue::Decimal(0.1)),
         ];
         assert_eq!(
             change(text, &edits).unwrap(),
             "# about\n[batching]   # joins\nmax_rows = 8  # measured\n\n[versions.labels]\nstable = 2\n\n\
-             [instances]\ndevices = [\"cpu\"]\n\n[cache]\nenabled = true\n"
+             [instances]\ndevices = [\"cpu\"]\n\n[cache]\nenabled = true\n\n[a]\nb = 0.1\n"
         );
     }
 

@@ -11,7 +11,6 @@ use wharf_core::{Engine, Error, ErrorKind, ModelFolder, ModelVersion, Name, Resu
 use super::change::ModelChange;
 use super::commit::{Change, Workspace, not_written};
 use super::edit::edited;
-use crate::watcher::unprocessable;
 
 pub(crate) use super::commit::STAGING;
 
@@ -155,7 +154,10 @@ impl Staged {
             name: name.clone(),
         };
         let staged = folder(self.workspace.site.join(self.workspace.folder()));
-        let list = || engine.versions(&staged).map_err(unprocessable);
+        let list = || {
+            let found = engine.versions(&staged);
+            found.map_err(|error| change.refused(name, error))
+        };
         let mut found = list()?;
         let is_one = |version: u64| {
             let served = found.serve.iter().any(|serve| serve.version == version);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use wharf_core::{Error, ErrorKind, Name, Result};
+use wharf_core::{Error, ErrorKind, ModelVersion, Name, Result};
 
 use super::{Ask, SiteTask};
-use crate::lifecycle::{ModelChange, Staged};
+use crate::lifecycle::{ModelChange, ModelCheck, Staged};
 use crate::reconcile::{load_all, reconcile, retire, versions};
 use crate::serving::MOST_ASKS;
+use crate::site::{Found, Scan};
 use crate::state::{Load, Loaded, Purpose};
 use crate::status::ReloadReport;
 
@@ -51,37 +52,52 @@ impl SiteTask {
 
     async fn load(&mut self, name: &Name, change: ModelChange) -> Result<()> {
         if change.is_empty() {
-            return self.bring(name, Vec::new()).await;
+            return self.load_as_it_is(name, change.check.as_ref()).await;
         }
-        // Two phases: what would serve is loaded from a folder aside, and only then the site is changed. What was loaded is
-        // put in force as it is: its content is what the site has now.
-        let staged = self.stage(name, change).await?;
-        let tried = self.try_out(&staged).await?;
-        match spawn_blocking(move || staged.commit()).await {
-            Ok(Ok(())) => self.bring(name, tried).await,
-            Ok(Err(error)) => {
-                retire(&self.in_force, tried);
-                Err(error)
-            }
+        // Two phases: what would serve is loaded from a folder aside and checked, and only then the site is changed. What was
+        // loaded is put in force as it is: its content is what the site has now.
+        let (staged, change) = self.stage(name, change).await?;
+        let tried = self.try_out(name, &change, &staged).await?;
+        let committed = spawn_blocking(move || staged.commit()).await;
+        let scan = match committed.map_err(Error::internal).flatten() {
+            Ok(()) => self.look(name).await,
+            Err(error) => Err(error),
+        };
+        match scan {
+            Ok(scan) => self.bring(name, scan, tried).await,
             Err(error) => {
                 retire(&self.in_force, tried);
-                Err(Error::internal(error))
+                Err(error)
             }
         }
     }
 
-    /// Puts what the site has of a model in force. What was tried already is not loaded again.
-    async fn bring(&mut self, name: &Name, tried: Vec<Loaded>) -> Result<()> {
+    /// Loads what the site has of a model, where nothing is to change.
+    async fn load_as_it_is(&mut self, name: &Name, check: Option<&ModelCheck>) -> Result<()> {
+        let scan = self.look(name).await?;
+        let mut tried = Vec::new();
+        if let (Some(check), Some(Found::Is(found))) = (check, scan.models.found.get(name)) {
+            tried = self.load_new(&found.serve).await?;
+            if let Err(error) = self.check(&found.serve, &tried, check) {
+                return Err(self.take_back(tried, error));
+            }
+        }
+        // What could not be loaded is noted there.
+        self.bring(name, scan, tried).await
+    }
+
+    /// Reads what the site has of a model.
+    async fn look(&mut self, name: &Name) -> Result<Scan> {
         let (in_force, model) = (Arc::clone(&self.in_force), name.clone());
         let look = self.with_eyes(move |eyes| eyes.scanner.scan_model(in_force.ports(), &model));
-        let Some(scan) = look.await else {
-            retire(&self.in_force, tried);
-            return Err(Error::internal("the site was not read"));
-        };
-        let Some(scan) = scan else {
-            retire(&self.in_force, tried);
-            return Err(no_model(name));
-        };
+        match look.await {
+            Some(scan) => scan.ok_or_else(|| no_model(name)),
+            None => Err(Error::internal("the site was not read")),
+        }
+    }
+
+    /// Puts what the site has of a model in force. What was tried already is not loaded again.
+    async fn bring(&self, name: &Name, scan: Scan, tried: Vec<Loaded>) -> Result<()> {
         reconcile(&self.in_force, scan, &Purpose::Load(name.clone()), tried).await;
         match self.in_force.read(|state| state.models.problem(name)) {
             Some(error) => Err(unprocessable(error)),
@@ -89,24 +105,27 @@ impl SiteTask {
         }
     }
 
-    async fn stage(&self, name: &Name, change: ModelChange) -> Result<Staged> {
+    /// Prepares a change, and gives it back without its files: they are on disk, and loading needs the memory.
+    async fn stage(&self, name: &Name, mut change: ModelChange) -> Result<(Staged, ModelChange)> {
         let (in_force, name) = (Arc::clone(&self.in_force), name.clone());
-        let prepare =
-            move || Staged::prepare(&in_force.site, &name, &change, in_force.ports().engine);
+        let prepare = move || {
+            let engine = in_force.ports().engine;
+            let staged = Staged::prepare(&in_force.site, &name, &change, engine)?;
+            change.files = Vec::new();
+            Ok((staged, change))
+        };
         spawn_blocking(prepare).await.map_err(Error::internal)?
     }
 
-    /// Loads the versions that would serve after the change and do not serve now. Where one cannot be loaded, none is kept.
-    async fn try_out(&self, staged: &Staged) -> Result<Vec<Loaded>> {
-        let loads: Vec<Load> = self.in_force.read(|state| {
-            let needed = staged.serve().iter().filter(|v| !state.models.has(v));
-            needed.cloned().map(Load::Model).collect()
-        });
-        let count = loads.len();
-        let _loading = self.in_force.loading(versions(&loads));
-        let loaded = load_all(&self.in_force, loads).await;
-        // Fewer than were begun: the runtime ends in the middle.
-        let cancelled = (loaded.len() < count).then(|| Error::internal("a load was cancelled"));
+    /// Loads the versions that would serve after the change and do not serve now, and checks all of them. Where one cannot
+    /// be loaded or is refused, none is kept.
+    async fn try_out(
+        &self,
+        name: &Name,
+        change: &ModelChange,
+        staged: &Staged,
+    ) -> Result<Vec<Loaded>> {
+        let loaded = self.load_new(staged.serve()).await?;
         let (mut good, mut refused) = (Vec::new(), None);
         for one in loaded {
             match one {
@@ -114,14 +133,55 @@ impl SiteTask {
                 one => good.push(one),
             }
         }
-        match refused.map(unprocessable).or(cancelled) {
-            None => Ok(good),
-            Some(error) => {
-                tracing::info!(%error, "a change of a model was refused; nothing has changed");
-                retire(&self.in_force, good);
-                Err(error)
-            }
+        let verdict = match (refused, &change.check) {
+            (Some(error), _) => Err(change.refused(name, error)),
+            (None, Some(check)) => self.check(staged.serve(), &good, check),
+            (None, None) => Ok(()),
+        };
+        match verdict {
+            Ok(()) => Ok(good),
+            Err(error) => Err(self.take_back(good, error)),
         }
+    }
+
+    /// Loads the versions that are not in force as they are.
+    async fn load_new(&self, serve: &[ModelVersion]) -> Result<Vec<Loaded>> {
+        let loads: Vec<Load> = self.in_force.read(|state| {
+            let needed = serve.iter().filter(|version| !state.models.has(version));
+            needed.cloned().map(Load::Model).collect()
+        });
+        let count = loads.len();
+        let _loading = self.in_force.loading(versions(&loads));
+        let loaded = load_all(&self.in_force, loads).await;
+        if loaded.len() < count {
+            // The runtime ends in the middle.
+            return Err(self.take_back(loaded, Error::internal("a load was cancelled")));
+        }
+        Ok(loaded)
+    }
+
+    /// Checks every version that would serve: what was loaded for it, and what is in force already.
+    fn check(&self, serve: &[ModelVersion], tried: &[Loaded], check: &ModelCheck) -> Result<()> {
+        let snapshot = self.in_force.snapshot();
+        let mut models = serve.iter().filter_map(|version| {
+            let new = tried.iter().find_map(|one| match one {
+                Loaded::Model(tried, Ok(model)) if tried == version => Some(model),
+                _ => None,
+            });
+            new.or_else(|| {
+                let has = self.in_force.read(|state| state.models.has(version));
+                let model = snapshot.model(version.name.as_str(), Some(version.version));
+                model.filter(|_| has)
+            })
+        });
+        models.try_for_each(|model| check.run(model.info()))
+    }
+
+    /// Lets go of what was loaded for a change that is refused.
+    fn take_back(&self, tried: Vec<Loaded>, error: Error) -> Error {
+        tracing::info!(%error, "a change of a model was refused; nothing has changed");
+        retire(&self.in_force, tried);
+        error
     }
 }
 

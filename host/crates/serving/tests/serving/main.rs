@@ -1,6 +1,7 @@
 //! Serving on the fakes of the testkit, with real folders.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod claims;
 mod failure;
 mod harness;
 mod lifecycle;

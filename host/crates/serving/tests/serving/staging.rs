@@ -24,7 +24,7 @@ fn site() -> Site {
 }
 
 /// Every file of a site with its content.
-fn content(site: &Site) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn content(site: &Site) -> BTreeMap<String, Vec<u8>> {
     fn add(folder: &Path, base: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -170,7 +170,7 @@ async fn a_change_that_cannot_be_served_leaves_everything_as_it_was() {
             files(&[(3, "model.onnx", "cut short")]),
             ErrorKind::Unprocessable,
         ),
-        (settings(&[("broken", 1)]), ErrorKind::Unprocessable),
+        (settings(&[("broken", 1)]), ErrorKind::InvalidArgument),
         (
             files(&[(1, "readme.txt", "no model")]),
             ErrorKind::InvalidArgument,

@@ -22,17 +22,46 @@ pub(super) struct Translated {
     /// Whether it says which versions serve.
     pub(super) has_version_policy: bool,
     /// What it says of the model itself, which must be so.
-    pub(super) tensors: Claims,
+    pub(super) claims: Claims,
+    pub(super) places: Places,
+}
+
+/// Where the settings stand in the configuration: each key with its member.
+#[derive(Default)]
+pub(super) struct Places(Vec<(String, &'static str)>);
+
+impl Places {
+    /// The place of a key, for errors about it.
+    pub(super) fn of(&self, key: &str) -> String {
+        let place = self.0.iter().find(|(known, _)| known == key);
+        place.map_or(PATH.to_owned(), |(_, member)| format!("{PATH}.{member}"))
+    }
 }
 
 /// The changes that a configuration asks for.
 #[derive(Default)]
-struct Edits(Vec<SettingEdit>);
+struct Edits {
+    settings: Vec<SettingEdit>,
+    places: Places,
+    /// The member that is read.
+    member: &'static str,
+}
 
 impl Edits {
     fn set(&mut self, key: &str, value: SettingValue) {
         let key = key.to_owned();
-        self.0.push(SettingEdit { key, value });
+        self.push(SettingEdit { key, value });
+    }
+
+    fn push(&mut self, edit: SettingEdit) {
+        self.places.0.push((edit.key.clone(), self.member));
+        self.settings.push(edit);
+    }
+
+    /// Takes a member. The settings that follow are its own.
+    fn take(&mut self, config: &mut Fields, member: &'static str) -> Option<Field> {
+        self.member = member;
+        config.take(member)
     }
 
     fn number(&mut self, key: &str, number: i64) {
@@ -71,41 +100,42 @@ pub(super) fn translate(config: &str, model: &Name) -> Result<Translated> {
             "is another model's name; leave it out, or name the model of the path",
         )?;
     }
-    let policy = config.take("version_policy");
+    let policy = edits.take(&mut config, "version_policy");
     let has_version_policy = policy.is_some();
     if let Some(policy) = policy {
         version_policy(policy.object()?, &mut edits)?;
     }
-    if let Some(rows) = config.take("max_batch_size") {
+    if let Some(rows) = edits.take(&mut config, "max_batch_size") {
         edits.number("batching.max_rows", rows.number()?.max(1));
     }
-    if let Some(batching) = config.take("dynamic_batching") {
+    if let Some(batching) = edits.take(&mut config, "dynamic_batching") {
         scheduling::dynamic_batching(batching.object()?, &mut edits)?;
     }
-    if let Some(batching) = config.take("sequence_batching") {
+    if let Some(batching) = edits.take(&mut config, "sequence_batching") {
         scheduling::sequence_batching(batching.object()?, &mut edits)?;
     }
-    if let Some(groups) = config.take("instance_group") {
+    if let Some(groups) = edits.take(&mut config, "instance_group") {
         scheduling::instance_group(groups, &mut edits)?;
     }
-    if let Some(cache) = config.take("response_cache") {
+    if let Some(cache) = edits.take(&mut config, "response_cache") {
         let mut cache = cache.object()?;
         let enabled = cache.take("enable").map_or(Ok(false), |on| on.bool())?;
         edits.set("cache.enabled", SettingValue::Bool(enabled));
         cache.finish()?;
     }
-    let mut tensors = Claims::take(&mut config, &mut edits)?;
-    if let Some(samples) = config.take("model_warmup") {
-        warmup::samples(samples, &mut tensors, &mut edits)?;
+    let mut claims = Claims::take(&mut config, &mut edits)?;
+    if let Some(samples) = edits.take(&mut config, "model_warmup") {
+        warmup::samples(samples, &mut claims, &mut edits)?;
     }
-    if let Some(parameters) = config.take("parameters") {
+    if let Some(parameters) = edits.take(&mut config, "parameters") {
         backend_parameters(parameters.object()?, &mut edits)?;
     }
     nothing_else(config)?;
     Ok(Translated {
-        settings: edits.0,
+        settings: edits.settings,
         has_version_policy,
-        tensors,
+        claims,
+        places: edits.places,
     })
 }
 
@@ -161,7 +191,9 @@ fn version_policy(mut fields: Fields, edits: &mut Edits) -> Result<()> {
         }
         _ => return Err(fields.wrong("has one of latest, all and specific")),
     };
-    edits.0.extend(rule);
+    for edit in rule {
+        edits.push(edit);
+    }
     fields.finish()
 }
 

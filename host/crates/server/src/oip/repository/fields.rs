@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 use wharf_core::{Error, Result};
+use wharf_serving::SettingValue;
 
 /// An object, and where it is.
 pub(super) struct Fields {
@@ -146,7 +147,18 @@ impl Field {
         self.list()?.iter().map(Field::number).collect()
     }
 
-    /// A time in microseconds, in the whole milliseconds that `model.toml` has: rounded up, so that none becomes 0.
+    /// A time in microseconds, as the milliseconds of a setting that takes decimals.
+    pub(super) fn exact_ms(&self) -> Result<SettingValue> {
+        let micros = self.number()?;
+        Ok(match micros % 1000 {
+            0 => SettingValue::Integer(micros / 1000),
+            // Exact where the setting takes it; what is larger is refused there.
+            _ => SettingValue::Decimal(micros as f64 / 1000.0),
+        })
+    }
+
+    /// A time in microseconds, as the whole milliseconds of a setting that takes no others: rounded up, so that none
+    /// becomes 0.
     pub(super) fn whole_ms(&self) -> Result<i64> {
         let micros = self.number()?;
         Ok(micros / 1000 + i64::from(micros % 1000 > 0))

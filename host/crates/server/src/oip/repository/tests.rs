@@ -20,6 +20,10 @@ fn integer(key: &str, number: i64) -> (String, SettingValue) {
     (key.to_owned(), SettingValue::Integer(number))
 }
 
+fn decimal(key: &str, number: f64) -> (String, SettingValue) {
+    (key.to_owned(), SettingValue::Decimal(number))
+}
+
 fn text(value: &str) -> SettingValue {
     SettingValue::Text(value.to_owned())
 }
@@ -49,7 +53,7 @@ fn scheduling_becomes_settings() {
                 "batching.preferred_rows".to_owned(),
                 SettingValue::List(integers)
             ),
-            integer("batching.delay_ms", 2),
+            decimal("batching.delay_ms", 1.001),
             integer("batching.priority_levels", 3),
             ("batching.queue_capacity".to_owned(), SettingValue::Default),
             integer("instances.count", 2),
@@ -103,12 +107,24 @@ fn sequences_and_warm_up_become_settings() {
 }
 
 #[test]
-fn times_are_rounded_up_to_milliseconds() {
-    for (micros, ms) in [(0, 0), (1, 1), (1000, 1), (i64::MAX, i64::MAX / 1000 + 1)] {
+fn a_delay_is_exact_and_other_times_are_rounded_up_to_milliseconds() {
+    let delay = "batching.delay_ms";
+    for (micros, setting) in [
+        (0, integer(delay, 0)),
+        (1, decimal(delay, 0.001)),
+        (100, decimal(delay, 0.1)),
+        (1000, integer(delay, 1)),
+        (9_999_999, decimal(delay, 9999.999)),
+    ] {
         let edits = translate(&json!({
             "dynamic_batching": {"max_queue_delay_microseconds": micros},
         }));
-        assert_eq!(edits.unwrap(), [integer("batching.delay_ms", ms)]);
+        assert_eq!(edits.unwrap(), [setting]);
+    }
+    for (micros, ms) in [(1, 1), (1000, 1), (i64::MAX, i64::MAX / 1000 + 1)] {
+        let policy = json!({"default_timeout_microseconds": micros});
+        let edits = translate(&json!({"dynamic_batching": {"default_queue_policy": policy}}));
+        assert_eq!(edits.unwrap(), [integer("batching.queue_timeout_ms", ms)]);
     }
 }
 
@@ -259,4 +275,45 @@ fn the_versions_of_files_are_listed_once() {
     let list = [1, 3].map(SettingValue::Integer).to_vec();
     assert_eq!(edits[1].value, SettingValue::List(list));
     assert!(exactly(&[file(u64::MAX)]).is_err());
+}
+
+#[test]
+fn a_setting_that_is_refused_is_named_where_it_stands() {
+    let config = json!({
+        "max_batch_size": 8,
+        "dynamic_batching": {"max_queue_delay_microseconds": 100},
+        "instance_group": [{"count": 2}],
+        "output": [{"name": "y.z", "label_filename": "labels.txt"}],
+        "version_policy": {"specific": {"versions": [2]}},
+    });
+    let name = Name::new("m").unwrap();
+    let places = config::translate(&config.to_string(), &name)
+        .unwrap()
+        .places;
+    for (field, named) in [
+        (
+            "config.batching.max_rows",
+            "parameters.config.max_batch_size",
+        ),
+        (
+            "config.batching.delay_ms",
+            "parameters.config.dynamic_batching",
+        ),
+        ("config.instances.count", "parameters.config.instance_group"),
+        ("config.outputs.\"y.z\".classes", "parameters.config.output"),
+        ("config.versions.list", "parameters.config.version_policy"),
+        ("config.cache.enabled", "parameters.config"),
+        ("config", "parameters.config"),
+        ("file:1/x", "parameters.file:1/x"),
+        (
+            "parameters.config.input[0].dims",
+            "parameters.config.input[0].dims",
+        ),
+        ("model", "model"),
+    ] {
+        let error = in_parameters(Error::invalid(field, "wrong"), &places);
+        assert_eq!(error.field(), Some(named));
+    }
+    let unnamed = Error::new(ErrorKind::Unavailable, "later");
+    assert_eq!(in_parameters(unnamed, &places).field(), None);
 }

@@ -42,7 +42,9 @@ fn a_model_has_its_own_settings_until_they_are_cleared() {
         change("trace_level", &["TIMESTAMPS"]),
         change("trace_rate", &["2"]),
     ];
+    assert!(!tracing.depends_on_model());
     apply(&tracing, Some("a"), &own).unwrap();
+    assert!(tracing.depends_on_model());
     assert_eq!(traced(&tracing, Some("a"), 10), 5);
     assert_eq!(traced(&tracing, Some("b"), 10), 0);
     assert_eq!(traced(&tracing, None, 10), 0);
@@ -56,6 +58,7 @@ fn a_model_has_its_own_settings_until_they_are_cleared() {
     apply(&tracing, Some("a"), &cleared).unwrap();
     assert_eq!(traced(&tracing, Some("a"), 10), 0);
     assert!(!tracing.any.load(Ordering::Relaxed));
+    assert!(!tracing.depends_on_model());
 }
 
 #[test]

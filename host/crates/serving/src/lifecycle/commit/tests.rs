@@ -34,6 +34,7 @@ fn change() -> ModelChange {
             value: SettingValue::Bool(true),
         }],
         files: vec![file(2), file(3)],
+        check: None,
     }
 }
 

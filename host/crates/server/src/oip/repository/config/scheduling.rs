@@ -12,7 +12,7 @@ pub(super) fn dynamic_batching(mut fields: Fields, edits: &mut Edits) -> Result<
         edits.numbers("batching.preferred_rows", rows.numbers()?);
     }
     if let Some(delay) = fields.take("max_queue_delay_microseconds") {
-        edits.number("batching.delay_ms", delay.whole_ms()?);
+        edits.set("batching.delay_ms", delay.exact_ms()?);
     }
     if let Some(levels) = fields.take("priority_levels") {
         edits.number("batching.priority_levels", levels.number()?);
@@ -50,7 +50,7 @@ fn queue_policy(mut fields: Fields, edits: &mut Edits) -> Result<()> {
 }
 
 pub(super) fn sequence_batching(mut fields: Fields, edits: &mut Edits) -> Result<()> {
-    let before = edits.0.len();
+    let before = edits.settings.len();
     if let Some(idle) = fields.take("max_sequence_idle_microseconds") {
         edits.number("sequences.idle_ms", idle.whole_ms()?);
     }
@@ -94,7 +94,7 @@ pub(super) fn sequence_batching(mut fields: Fields, edits: &mut Edits) -> Result
         "one request has one run; leave it out",
     )?;
     // The table alone switches sequences on, with its defaults.
-    if edits.0.len() == before {
+    if edits.settings.len() == before {
         edits.set("sequences.idle_ms", SettingValue::Integer(60_000));
     }
     fields.finish()

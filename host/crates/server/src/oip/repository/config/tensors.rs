@@ -44,7 +44,8 @@ impl Claims {
             tensors: Vec::new(),
         };
         for (member, side) in [("input", Side::Input), ("output", Side::Output)] {
-            for tensor in config.take(member).map_or(Ok(Vec::new()), Field::list)? {
+            let tensors = edits.take(config, member);
+            for tensor in tensors.map_or(Ok(Vec::new()), Field::list)? {
                 claims.tensors.push(claim(tensor, side, edits)?);
             }
         }
@@ -53,6 +54,11 @@ impl Claims {
 
     pub(super) fn add(&mut self, claim: Claim) {
         self.tensors.push(claim);
+    }
+
+    /// Whether nothing is said.
+    pub(in crate::oip::repository) fn is_empty(&self) -> bool {
+        self.platform.is_none() && self.backend.is_none() && self.tensors.is_empty()
     }
 
     /// Compares with a model.
