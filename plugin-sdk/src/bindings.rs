@@ -14,14 +14,14 @@
 pub mod imports {
     wit_bindgen::generate!({
         path: "../wit/v1",
-        world: "imports",
+        world: "abilities",
         with: {
-            "wharf:plugin/types@1.0.0/error": crate::Error,
-            "wharf:plugin/types@1.0.0/invalid-input": crate::InvalidInput,
+            "wharf:plugin/types@1.1.0/error": crate::Error,
+            "wharf:plugin/types@1.1.0/invalid-input": crate::InvalidInput,
         },
         generate_unused_types: true,
     });
-    pub use wharf::plugin::{log, metrics, settings};
+    pub use wharf::plugin::{codec, http, log, metrics, model, secret, settings, state};
 }
 
 /// The types of the contract. Errors are the SDK's own: they have the same cases.
@@ -37,10 +37,10 @@ macro_rules! stage {
                 path: "../wit/v1",
                 world: $world,
                 with: {
-                    "wharf:plugin/types@1.0.0": crate::bindings::types,
-                    "wharf:plugin/log@1.0.0": crate::bindings::imports::log,
-                    "wharf:plugin/metrics@1.0.0": crate::bindings::imports::metrics,
-                    "wharf:plugin/settings@1.0.0": crate::bindings::imports::settings,
+                    "wharf:plugin/types@1.1.0": crate::bindings::types,
+                    "wharf:plugin/log@1.1.0": crate::bindings::imports::log,
+                    "wharf:plugin/metrics@1.1.0": crate::bindings::imports::metrics,
+                    "wharf:plugin/settings@1.1.0": crate::bindings::imports::settings,
                 },
                 generate_unused_types: true,
                 pub_export_macro: true,

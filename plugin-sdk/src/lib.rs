@@ -64,6 +64,7 @@
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
+pub mod codec;
 mod datatype;
 mod error;
 mod export;
@@ -74,14 +75,18 @@ pub mod glue;
 mod heap;
 #[cfg(target_arch = "wasm32")]
 mod host;
+pub mod http;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory;
 pub mod metrics;
+pub mod model;
 mod payload;
 mod request;
+pub mod secret;
 mod settings;
 mod stage;
+pub mod state;
 mod tensor;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

@@ -53,6 +53,21 @@ impl Body {
     pub fn parse_json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         Ok(serde_json::from_slice(&self.bytes())?)
     }
+
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn from_raw(raw: raw::Body) -> Self {
+        Self(raw)
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn into_raw(self) -> raw::Body {
+        self.0
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn raw(&self) -> &raw::Body {
+        &self.0
+    }
 }
 
 /// What enters or leaves a stage.

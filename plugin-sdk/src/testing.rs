@@ -4,6 +4,8 @@
 
 use std::cell::RefCell;
 
+pub use crate::secret::memory::set_secret;
+pub use crate::state::memory::{clear_state, pass_time};
 use crate::{Metric, MetricKind, Plugin, Result, log::Level};
 
 /// A line that the plugin wrote.
@@ -28,6 +30,15 @@ thread_local! {
 /// Those of [`Plugin::new`], and `invalid-input` with the setting's name where the JSON is not that of the settings.
 pub fn plugin<P: Plugin>(settings: &str) -> Result<P> {
     P::new(crate::settings::parse(settings)?)
+}
+
+/// Answers the calls of a model or a route ([`crate::model`]) on this thread by a closure. A target that has none is `denied`, as
+/// where the grant does not name it.
+pub fn serve_model(
+    target: &str,
+    answer: impl Fn(crate::model::Call) -> Result<crate::Payload> + 'static,
+) {
+    crate::model::raw::serve(target, answer);
 }
 
 /// Takes the lines that were written on this thread since the last call.

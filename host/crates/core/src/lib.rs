@@ -20,9 +20,10 @@ pub use error::{Error, ErrorKind, LoadError, Result};
 pub use name::{InvalidName, Name};
 pub use payload::{Body, Payload};
 pub use ports::{
-    BoxFuture, CacheLookup, Candidate, Engine, Inference, Isolation, Model, ModelFolder, ModelInfo,
-    ModelLoad, ModelVersion, ModelVersions, Plugin, PluginFile, PluginHealth, PluginHost,
-    PluginInfo, PluginRelease, Queueing, Stage, TensorSpec, Timings, VersionPolicy,
+    BoxFuture, CacheLookup, Candidate, Engine, Inference, Isolation, Model, ModelCalls,
+    ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Plugin, PluginFile,
+    PluginHealth, PluginHost, PluginInfo, PluginRelease, Queueing, SiteFile, Stage, TensorSpec,
+    Timings, Token, TokenFilter, Verdict, VersionPolicy,
 };
 pub use request::{Headers, RequestContext, SPAN_TARGET, Scheduling, Sequence, SequenceId};
 pub use shape::Shape;

@@ -11,8 +11,8 @@ pub use engine::{
     ModelVersions, Queueing, TensorSpec, Timings, VersionPolicy,
 };
 pub use plugins::{
-    Candidate, Isolation, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease,
-    Stage,
+    Candidate, Isolation, ModelCalls, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo,
+    PluginRelease, SiteFile, Stage, Token, TokenFilter, Verdict,
 };
 
 /// A boxed future, as a method of a trait object gives it. Dropping it cancels the work.

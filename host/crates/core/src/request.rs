@@ -10,6 +10,19 @@ use http::HeaderMap;
 /// request by a field, and a span that nobody reads still costs.
 pub const SPAN_TARGET: &str = "wharf::trace";
 
+/// Makes the span of a stage, with a name and fields as `tracing::info_span!` takes them. A request that is not traced has no
+/// span, and then neither have its stages: theirs would be traces of their own. Whoever uses it depends on `tracing`.
+#[macro_export]
+macro_rules! stage_span {
+    ($($span:tt)+) => {
+        if ::tracing::Span::current().is_none() {
+            ::tracing::Span::none()
+        } else {
+            ::tracing::info_span!(target: $crate::SPAN_TARGET, $($span)+)
+        }
+    };
+}
+
 /// What every stage knows of its request. Shared: a stage keeps it as long as it works.
 ///
 /// A request is cancelled by dropping the future that works for it; whoever holds a resource for a request gives it back
@@ -28,6 +41,8 @@ pub struct RequestContext {
     pub deadline: Instant,
     /// What the client says of its place among others.
     pub scheduling: Scheduling,
+    /// How many calls by plugins lie between the client and this request; 0 for the client's own.
+    pub depth: u32,
 }
 
 /// What a client says of a request's place among others.
@@ -69,9 +84,10 @@ impl RequestContext {
     }
 }
 
-/// The header fields of a request that stages may see: credentials are taken out when it is made.
+/// The header fields of a request that stages may see: credentials are taken out when it is made. Cheap to clone: the fields
+/// are shared.
 #[derive(Clone, Debug, Default)]
-pub struct Headers(HeaderMap);
+pub struct Headers(Arc<HeaderMap>);
 
 impl Headers {
     /// Takes the fields, without `authorization`, `proxy-authorization` and `cookie`.
@@ -84,7 +100,7 @@ impl Headers {
         ] {
             fields.remove(credential);
         }
-        Self(fields)
+        Self(Arc::new(fields))
     }
 
     /// The first value of a field, where it is text. The name is matched without regard to case.

@@ -148,6 +148,7 @@ async fn median_call(
         headers: Headers::default(),
         deadline: Instant::now() + Duration::from_secs(600),
         scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
     });
     let mut times = Vec::with_capacity(calls);
     for call in 0..calls + calls / 10 {

@@ -1,24 +1,28 @@
 //! The end of a call: the plugin's own limit or the request's deadline, whichever comes first.
+//!
+//! The limit is on the guest's own time. What it waits for the host to do, such as a call of a model, is not counted there:
+//! how long that takes is no property of the plugin. The deadline counts everything.
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tokio::time::{Sleep, sleep_until};
+
+use crate::host_work::{HostWork, Running};
 use crate::limits::LimitBroken;
 
 /// When a call ends at the latest, and why.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct CallClock {
-    stop_at: Instant,
-    reason: Stop,
-}
-
-#[derive(Clone, Debug)]
-enum Stop {
-    Limit(LimitBroken),
-    Deadline,
+    /// When the guest's own time is over, if it never waits for the host.
+    limit_at: Instant,
+    limit: LimitBroken,
+    /// None where no request is worked for.
+    deadline: Option<Instant>,
+    work: HostWork,
 }
 
 /// The request's deadline passed while the guest worked.
@@ -34,35 +38,45 @@ impl fmt::Display for DeadlinePassed {
 impl std::error::Error for DeadlinePassed {}
 
 impl CallClock {
-    /// The clock of a stage call.
-    pub(crate) fn call(call_ms: u32, now: Instant, deadline: Instant) -> Self {
-        let limit = now + Duration::from_millis(call_ms.into());
-        if deadline < limit {
-            return Self {
-                stop_at: deadline,
-                reason: Stop::Deadline,
-            };
-        }
+    /// The clock of a new instance: of instantiation, `describe`, `init` and `self-test`.
+    pub(crate) fn new(init_ms: u32) -> Self {
         Self {
-            stop_at: limit,
-            reason: Stop::Limit(LimitBroken {
-                what: "the call took too long",
-                setting: "call_ms",
-                value: call_ms,
-            }),
-        }
-    }
-
-    /// The clock of instantiation, `describe`, `init` and `self-test`.
-    pub(crate) fn init(init_ms: u32) -> Self {
-        Self {
-            stop_at: Instant::now() + Duration::from_millis(init_ms.into()),
-            reason: Stop::Limit(LimitBroken {
+            limit_at: Instant::now() + Duration::from_millis(init_ms.into()),
+            limit: LimitBroken {
                 what: "the plugin took too long to start",
                 setting: "init_ms",
                 value: init_ms,
-            }),
+            },
+            deadline: None,
+            work: HostWork::default(),
         }
+    }
+
+    /// Begins anew, for the next step of an instance's start.
+    pub(crate) fn arm_init(&mut self, init_ms: u32) {
+        let work = self.work.clone();
+        work.reset();
+        *self = Self {
+            work,
+            ..Self::new(init_ms)
+        };
+    }
+
+    /// Begins anew, for a stage call.
+    pub(crate) fn arm_call(&mut self, call_ms: u32, now: Instant, deadline: Instant) {
+        self.work.reset();
+        self.limit_at = now + Duration::from_millis(call_ms.into());
+        self.limit = LimitBroken {
+            what: "the call took too long",
+            setting: "call_ms",
+            value: call_ms,
+        };
+        self.deadline = Some(deadline);
+    }
+
+    /// Where the guest leaves what it waits for.
+    pub(crate) fn work(&self) -> &HostWork {
+        &self.work
     }
 
     /// Fails once the time is up. Asked at each tick of the epoch.
@@ -72,37 +86,82 @@ impl CallClock {
 
     /// Fails where the time was up at `now`.
     pub(crate) fn check_at(&self, now: Instant) -> wasmtime::Result<()> {
-        if now < self.stop_at {
+        if now < self.stop_at() {
             Ok(())
         } else {
             Err(self.expired())
         }
     }
 
+    /// When a guest that works must stop.
+    fn stop_at(&self) -> Instant {
+        // While an instance starts, all that it does is its own.
+        let Some(deadline) = self.deadline else {
+            return self.limit_at;
+        };
+        deadline.min(self.limit_at + self.work.waited())
+    }
+
     fn expired(&self) -> wasmtime::Error {
-        match &self.reason {
-            Stop::Limit(limit) => limit.clone().into(),
-            Stop::Deadline => DeadlinePassed.into(),
+        let stop_at = self.stop_at();
+        if self.deadline.is_some_and(|deadline| deadline <= stop_at) {
+            DeadlinePassed.into()
+        } else {
+            self.limit.clone().into()
         }
     }
 
-    /// Waits for a call. Epochs end a guest that computes; this ends one that waits in a host call, such as a WASI sleep.
+    /// Waits for a call, and runs what its guest leaves for the host. Epochs end a guest that computes; this ends one that waits
+    /// in a host call, such as a WASI sleep, and work of the host that outlasts the request.
     pub(crate) async fn bound<T>(
         &self,
         call: impl Future<Output = wasmtime::Result<T>>,
     ) -> wasmtime::Result<T> {
         let mut call = pin!(call);
         // Most calls are done at the first poll, and pay for no timer.
-        let first = poll_fn(|context| match call.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        if let Some(result) = first.await {
-            return result;
-        }
-        match tokio::time::timeout_at(self.stop_at.into(), call).await {
-            Ok(result) => result,
-            Err(_) => Err(self.expired()),
-        }
+        let mut timer = pin!(None);
+        let mut running: Option<Running<'_>> = None;
+        poll_fn(|context| {
+            loop {
+                if let Some(work) = &mut running {
+                    let latest = self.deadline.unwrap_or(self.limit_at);
+                    if work.poll(context).is_pending() {
+                        ready!(wait_until(timer.as_mut(), latest, context));
+                        running = None;
+                        return Poll::Ready(Err(self.expired()));
+                    }
+                    running = None;
+                    // What came too late is of no use to the guest.
+                    if Instant::now() >= latest {
+                        return Poll::Ready(Err(self.expired()));
+                    }
+                }
+                if let Poll::Ready(result) = call.as_mut().poll(context) {
+                    return Poll::Ready(result);
+                }
+                running = self.work.take();
+                if running.is_none() {
+                    ready!(wait_until(timer.as_mut(), self.stop_at(), context));
+                    return Poll::Ready(Err(self.expired()));
+                }
+            }
+        })
+        .await
     }
+}
+
+fn wait_until(
+    mut timer: Pin<&mut Option<Sleep>>,
+    at: Instant,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    let at = at.into();
+    match timer.as_mut().as_pin_mut() {
+        None => timer.set(Some(sleep_until(at))),
+        Some(set) if set.deadline() != at => set.reset(at),
+        Some(_) => {}
+    }
+    timer
+        .as_pin_mut()
+        .map_or(Poll::Pending, |set| set.poll(context))
 }

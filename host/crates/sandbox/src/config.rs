@@ -1,10 +1,12 @@
 //! The sandbox's settings: `[plugins]` of `wharf.toml`. Every key is optional.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use wharf_core::Name;
 
-use crate::{Limits, SandboxError};
+use crate::{Limits, SandboxError, SecretSource, TrustedKey};
 
 /// Settings of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -25,6 +27,12 @@ pub struct Config {
     pub component_functions: u32,
     /// The largest function of a component, in KiB: the compiler's time grows faster than a function does.
     pub function_kb: u32,
+    /// The keys whose signatures of plugins are trusted.
+    pub trusted_keys: Vec<TrustedKey>,
+    /// Whether a plugin without a signature by one of the keys is refused.
+    pub require_signatures: bool,
+    /// Where the secrets come from that plugins may be granted, by name.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// The limits of plugins that set no others.
     pub limits: Limits,
 }
@@ -39,6 +47,9 @@ impl Default for Config {
             component_code_mb: 32,
             component_functions: 100_000,
             function_kb: 1024,
+            trusted_keys: Vec::new(),
+            require_signatures: false,
+            secrets: BTreeMap::new(),
             limits: Limits::default(),
         }
     }
@@ -61,6 +72,21 @@ impl Config {
                 key: "max_instances".to_owned(),
                 message: "must be at least 1".to_owned(),
             });
+        }
+        if self.require_signatures && self.trusted_keys.is_empty() {
+            return Err(SandboxError::Setting {
+                key: "trusted_keys".to_owned(),
+                message: "must have a key, since require_signatures is set".to_owned(),
+            });
+        }
+        for (name, source) in &self.secrets {
+            Name::new(name)
+                .map_err(|error| error.to_string())
+                .and_then(|_| source.check())
+                .map_err(|message| SandboxError::Setting {
+                    key: format!("secrets.{name}"),
+                    message,
+                })?;
         }
         Ok(())
     }

@@ -4,10 +4,13 @@ mod wit;
 
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
-use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, Lower, Resource, types};
+use wasmtime::component::{
+    Component, ComponentNamedList, Lift, Linker, Lower, Resource, ResourceAny, types,
+};
 use wharf_core::RequestContext;
 
-use crate::bindings::v1::exports::{lifecycle, router};
+use crate::abilities::{self, Grants};
+use crate::bindings::v1::exports::{lifecycle, router, token_filter};
 use crate::bindings::v1::types::{Error, Payload};
 use crate::bindings::v1::{self, Version};
 use crate::guest::GuestState;
@@ -27,6 +30,7 @@ const WASI: [&str; 6] = [
 
 type Request = Resource<RequestContext>;
 type Transform = (Result<Payload, Error>,);
+type Filtered = (Result<token_filter::Verdict, Error>,);
 
 /// Checks the imports and exports of a component. Gives the version of the contract that it was built against.
 ///
@@ -35,7 +39,7 @@ type Transform = (Result<Payload, Error>,);
 pub(crate) fn check(
     linker: &Linker<GuestState>,
     component: &Component,
-    grants: &[&str],
+    grants: &Grants,
 ) -> Result<String, String> {
     let mut check = Check {
         engine: linker.engine(),
@@ -71,7 +75,7 @@ pub(crate) fn check(
 struct Check<'a> {
     engine: &'a Engine,
     contract: Contract,
-    grants: &'a [&'a str],
+    grants: &'a Grants,
     differences: Vec<String>,
     version: Option<Version>,
 }
@@ -95,15 +99,21 @@ impl Check<'_> {
         if !self.supported(name, version) {
             return;
         }
-        if !v1::IMPORTS.contains(&interface) {
-            self.differences.push(match grant_of(interface) {
-                Some(grant) => self.ungranted(name, grant),
-                None => format!(
-                    "the component imports {name}, which contract {} does not have; it has {}",
-                    self.contract.version(),
-                    v1::IMPORTS.join(", ")
-                ),
-            });
+        let ability = abilities::NAMES.contains(&interface);
+        if !ability && !v1::IMPORTS.contains(&interface) {
+            self.differences.push(format!(
+                "the component imports {name}, which contract {} does not have; it has {}, {}",
+                self.contract.version(),
+                v1::IMPORTS.join(", "),
+                abilities::NAMES.join(", ")
+            ));
+            return;
+        }
+        if ability && !self.grants.has(interface) {
+            self.differences.push(format!(
+                "the component imports {name}, which needs the grant {interface:?}: \
+                 remove the import, or grant it in [grants] of the plugin's settings"
+            ));
             return;
         }
         let ComponentItem::ComponentInstance(instance) = item else {
@@ -122,20 +132,6 @@ impl Check<'_> {
         }
     }
 
-    /// Why what needs a grant cannot be used.
-    fn ungranted(&self, name: &str, grant: &str) -> String {
-        if self.grants.contains(&grant) {
-            format!(
-                "the component imports {name}; the grant {grant:?} is given, but this host does not offer it yet"
-            )
-        } else {
-            format!(
-                "the component imports {name}, which needs the grant {grant:?}: remove the import, \
-                 or add the grant to the plugin's settings with a host that offers it"
-            )
-        }
-    }
-
     /// Why the import of another package cannot be served.
     fn foreign_import(&self, name: &str) -> Option<String> {
         let wasi = WASI.iter().any(|package| name.starts_with(package));
@@ -146,7 +142,9 @@ impl Check<'_> {
         Some(if wasi {
             format!("the component imports {name}; this host has WASI 0.2")
         } else if name.starts_with("wasi:http/") {
-            self.ungranted(name, "http")
+            format!(
+                "the component imports {name}, which this host does not have: use the interface http of {PACKAGE}"
+            )
         } else {
             format!(
                 "the component imports {name}, which neither the contract nor WASI 0.2 has: remove the import"
@@ -218,6 +216,17 @@ impl Check<'_> {
         self.function::<(Request, Vec<router::Candidate>), (Result<u32, Error>,)>(
             ty, "router", "route",
         );
+        self.function::<(Request,), (Result<ResourceAny, Error>,)>(ty, "token-filter", "open");
+        self.function::<(ResourceAny, Vec<token_filter::Token>), Filtered>(
+            ty,
+            "token-filter",
+            "[method]filter.push",
+        );
+        self.function::<(ResourceAny,), (Result<Vec<token_filter::Token>, Error>,)>(
+            ty,
+            "token-filter",
+            "[method]filter.finish",
+        );
         self.function::<(), (lifecycle::Description,)>(ty, "lifecycle", "describe");
         self.function::<(String,), (Result<(), Error>,)>(ty, "lifecycle", "init");
         self.function::<(), (Result<(), Error>,)>(ty, "lifecycle", "self-test");
@@ -274,15 +283,4 @@ fn split(name: &str) -> Option<(&str, Option<Version>)> {
     let mut number = || numbers.next()?.ok();
     let version = (|| Some((number()?, number()?, number()?)))();
     Some((interface, version))
-}
-
-/// The grant that an interface of a later contract needs.
-fn grant_of(interface: &str) -> Option<&'static str> {
-    match interface {
-        "key-value" | "state" => Some("key-value"),
-        "model" | "models" => Some("model"),
-        "codec" | "image" | "tokenizer" => Some("codec"),
-        "http" | "outbound-http" => Some("http"),
-        _ => None,
-    }
 }

@@ -1,10 +1,13 @@
 //! What becomes of a call that did not end well: a guest's own error and a fault of the guest are different things.
 
+use std::time::Instant;
+
 use wasmtime::component::ResourceTableError;
-use wharf_core::{Error, ErrorKind, Name};
+use wharf_core::{Error, ErrorKind};
 
 use crate::bindings::v1::types;
 use crate::clock::DeadlinePassed;
+use crate::guest::PluginFacts;
 use crate::limits::{LimitBroken, Limits};
 
 /// The longest text of a guest that a client gets, in bytes.
@@ -91,25 +94,41 @@ impl Fault {
         }
     }
 
-    /// Writes the fault to the log, with all that an author needs to find it.
+    /// Writes the fault to the log, with all that an author needs to find it. A client may provoke faults as often as it
+    /// likes, so they have a rate, as the guest's own lines do.
     pub(crate) fn log(&self, place: &Place<'_>, output: &str) {
         let Place {
-            plugin,
-            digest,
+            plugin: facts,
             during,
             request_id,
         } = place;
+        let (plugin, digest) = (&facts.name, &facts.digest);
+        if let Self::Deadline = self {
+            tracing::debug!(%plugin, %digest, during, request_id, "plugin call ended by the request's deadline");
+            return;
+        }
+        let Some(dropped) = facts.faults.admit(Instant::now()) else {
+            facts.metrics.line_dropped();
+            return;
+        };
+        if dropped > 0 {
+            tracing::warn!(
+                %plugin, %digest, dropped,
+                setting = "limits.fault_lines_per_second", value = facts.limits.fault_lines_per_second,
+                "plugin failed more often than is logged"
+            );
+        }
         match self {
-            Self::Deadline => {
-                tracing::debug!(%plugin, %digest, during, request_id, "plugin call ended by the request's deadline");
-            }
+            Self::Deadline => {}
             Self::Limit(limit) => tracing::error!(
                 %plugin, %digest, during, request_id,
                 setting = limit.setting, value = limit.value, reason = %limit, output,
                 "plugin ran into a limit"
             ),
             Self::Trap(error) => {
-                tracing::error!(%plugin, %digest, during, request_id, error = ?error, output, "plugin trapped");
+                let error = format!("{error:?}");
+                let error = facts.abilities.hide(&error, usize::MAX);
+                tracing::error!(%plugin, %digest, during, request_id, error = %error, output, "plugin trapped");
             }
         }
     }
@@ -117,15 +136,14 @@ impl Fault {
 
 /// Where a fault happened.
 pub(crate) struct Place<'a> {
-    pub(crate) plugin: &'a Name,
-    pub(crate) digest: &'a str,
+    pub(crate) plugin: &'a PluginFacts,
     /// The stage, or `load`.
     pub(crate) during: &'static str,
     pub(crate) request_id: &'a str,
 }
 
-/// Makes a guest's own error the request's.
-pub(crate) fn refusal(error: types::Error) -> Error {
+/// Makes a guest's own error the request's: cut to a bearable length, and without secrets.
+pub(crate) fn refusal(error: types::Error, plugin: &PluginFacts) -> Error {
     let (kind, message, field) = match error {
         types::Error::InvalidInput(input) => {
             (ErrorKind::InvalidArgument, input.message, input.field)
@@ -135,9 +153,10 @@ pub(crate) fn refusal(error: types::Error) -> Error {
         types::Error::Denied(message) => (ErrorKind::PermissionDenied, message, None),
         types::Error::Failed(message) => (ErrorKind::PluginFault, message, None),
     };
-    let refusal = Error::new(kind, shortened(message));
+    let shown = |text: String| plugin.abilities.hide(&text, MESSAGE_BYTES).into_owned();
+    let refusal = Error::new(kind, shown(message));
     match field {
-        Some(field) => refusal.with_field(shortened(field)),
+        Some(field) => refusal.with_field(shown(field)),
         None => refusal,
     }
 }

@@ -9,6 +9,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wharf_core::{Body, Name, RequestContext, Tensor};
 
 use crate::Limits;
+use crate::abilities::Abilities;
 use crate::clock::CallClock;
 use crate::held::HeldBytes;
 use crate::limits::LimitBroken;
@@ -26,6 +27,10 @@ pub(crate) struct PluginFacts {
     pub(crate) settings: Arc<str>,
     pub(crate) metrics: GuestMetrics,
     pub(crate) log: LogBudget,
+    /// How many of its faults are logged.
+    pub(crate) faults: LogBudget,
+    /// What it was granted.
+    pub(crate) abilities: Abilities,
 }
 
 /// The data of a store. It works for one request at a time.
@@ -46,7 +51,7 @@ impl GuestState {
         Self {
             table,
             request: None,
-            clock: CallClock::init(plugin.limits.init_ms),
+            clock: CallClock::new(plugin.limits.init_ms),
             growth: Growth::new(&plugin.limits),
             wasi: None,
             plugin,
@@ -72,11 +77,35 @@ impl GuestState {
             .ok_or_else(|| wasmtime::format_err!("there is no request outside of a stage call"))
     }
 
+    /// The request that the guest works for, to be kept; none outside of a stage call.
+    pub(crate) fn shared_request(&self) -> Option<Arc<RequestContext>> {
+        self.request.clone()
+    }
+
+    /// The tenant of the request that the guest works for; none outside of a stage call.
+    pub(crate) fn tenant(&self) -> Option<Arc<str>> {
+        self.request.as_ref()?.tenant.clone()
+    }
+
+    /// Lets the host do something that the guest waits for. It is polled beside the guest and not on its stack, its time is not
+    /// the guest's own, and it is dropped with the guest or at the request's deadline.
+    pub(crate) fn wait<T: Send + 'static, W: Future<Output = T> + Send + 'static>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = wasmtime::Result<T>> + Send + use<T, W> {
+        self.clock.work().leave(work)
+    }
+
     pub(crate) fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<&Tensor> {
         Ok(self.table.get(handle)?)
     }
 
     pub(crate) fn body(&self, handle: &Resource<Body>) -> wasmtime::Result<&Body> {
+        Ok(self.table.get(handle)?)
+    }
+
+    /// What a handle stands for.
+    pub(crate) fn get<T: Any>(&self, handle: &Resource<T>) -> wasmtime::Result<&T> {
         Ok(self.table.get(handle)?)
     }
 
@@ -111,15 +140,23 @@ impl GuestState {
         (wasi, &mut self.table)
     }
 
-    /// What the guest wrote to standard output and error since the last time; empty where it never wrote.
+    /// What the guest wrote to standard output and error since the last time, without secrets; empty where it never wrote.
     pub(crate) fn take_output(&mut self) -> String {
-        self.wasi
-            .as_ref()
-            .map_or_else(String::new, |wasi| wasi.output().take())
+        let Some(wasi) = &self.wasi else {
+            return String::new();
+        };
+        let written = wasi.output().take();
+        let text = match &self.plugin.abilities.secret {
+            Some(secret) if written.is_cut => secret.hide_in_rest(&written.text),
+            Some(secret) => secret.hide(&written.text, usize::MAX).into_owned(),
+            None => written.text,
+        };
+        text.trim().to_owned()
     }
 }
 
 /// Bounds the growth of an instance: wasmtime asks before each.
+#[derive(Clone)]
 pub(crate) struct Growth {
     limits: Limits,
     /// The size of all memories together, in bytes.
@@ -147,6 +184,16 @@ impl Growth {
         let data = self.held.count(data);
         self.check(self.memory)?;
         Ok(data)
+    }
+
+    /// Fails where data of so many bytes could not be held, before it is made.
+    pub(crate) fn admit(&self, bytes: u64) -> wasmtime::Result<()> {
+        self.check(self.memory.saturating_add(bytes))
+    }
+
+    /// How many bytes of data could still be held.
+    pub(crate) fn room(&self) -> u64 {
+        (u64::from(self.limits.memory_mb) << 20).saturating_sub(self.memory + self.held.get())
     }
 
     fn check(&self, memory: u64) -> wasmtime::Result<()> {

@@ -1,7 +1,7 @@
 //! One instance of a plugin: a store, and the stages in it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Store, UpdateDeadline};
@@ -106,10 +106,11 @@ impl GuestInstance {
         now: Instant,
     ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
         let state = self.store.data_mut();
-        let clock = CallClock::call(state.plugin().limits.call_ms, now, request.deadline);
+        let call_ms = state.plugin().limits.call_ms;
+        state.clock.arm_call(call_ms, now, request.deadline);
         // A guest whose time is up before it begins could still work until the next tick.
-        clock.check_at(now)?;
-        state.clock = clock.clone();
+        state.clock.check_at(now)?;
+        let clock = state.clock.clone();
         state.set_request(Some(Arc::clone(request)));
         self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
         let answer = clock.bound(self.stages.call(&mut self.store, job)).await?;
@@ -131,6 +132,11 @@ impl GuestInstance {
         self.store.data_mut().take_output()
     }
 
+    /// How long the guest has waited for work of the host in its last call.
+    pub(crate) fn waited(&self) -> Duration {
+        self.store.data().clock.work().waited()
+    }
+
     /// The memory of the instance, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.store.data().growth.memory_bytes()
@@ -138,7 +144,8 @@ impl GuestInstance {
 
     fn arm_init(&mut self) -> CallClock {
         let state = self.store.data_mut();
-        state.clock = CallClock::init(state.plugin().limits.init_ms);
+        let init_ms = state.plugin().limits.init_ms;
+        state.clock.arm_init(init_ms);
         let clock = state.clock.clone();
         self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
         clock

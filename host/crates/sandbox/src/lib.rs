@@ -5,15 +5,19 @@
 //! instances that `pool` keeps. A guest reaches the host only through `bindings`; it never sees a file, a socket or the
 //! environment, and what one call may take is in `limits`.
 
+mod abilities;
 mod bindings;
 mod cache;
+mod calls;
 mod clock;
 mod config;
 mod contract;
 mod engine;
 mod fault;
+mod filter;
 mod guest;
 mod held;
+mod host_work;
 mod inspect;
 mod instance;
 mod limits;
@@ -23,9 +27,15 @@ mod manifest;
 mod metrics;
 mod plugin;
 mod pool;
+mod signature;
+mod site_file;
+mod summary;
 mod wasi;
 
+pub use abilities::secret::SecretSource;
 pub use config::Config;
 pub use engine::SandboxError;
 pub use limits::Limits;
 pub use loader::Sandbox;
+pub use signature::TrustedKey;
+pub use summary::{Import, Summary};

@@ -24,6 +24,12 @@ macro_rules! limits {
             /// The names of all limits.
             const NAMES: &[&str] = &[$(stringify!($name)),+];
 
+            /// Every limit: its name and its value, in the order of the reference.
+            #[must_use]
+            pub fn list(&self) -> Vec<(&'static str, u32)> {
+                vec![$((stringify!($name), self.$name)),+]
+            }
+
             /// Sets the named limit.
             ///
             /// # Errors
@@ -54,7 +60,8 @@ macro_rules! limits {
 limits! {
     /// The most memory of an instance, in MiB: all its memories, and the data that the host keeps for its handles.
     memory_mb = 256 in 1..=4096;
-    /// The longest call of a stage, in milliseconds. The request's deadline may end it before.
+    /// The longest call of a stage, in milliseconds, without the time in which the guest waits for the host: for models that
+    /// it calls, answers over HTTP, codecs. The request's deadline, which counts everything, may end it before.
     call_ms = 1000 in 1..=600_000;
     /// The longest start of an instance, its `init`, and the longest self-test, in milliseconds.
     init_ms = 10_000 in 1..=600_000;
@@ -80,10 +87,16 @@ limits! {
     handles = 10_000 in 16..=1_000_000;
     /// The most data that one host call takes from the guest, in MiB.
     host_call_mb = 64 in 1..=4096;
-    /// The most data that a stage gives, in MiB.
+    /// The most data that a stage gives, in MiB; of a token filter, over a whole text.
     output_mb = 64 in 1..=4096;
     /// The most log lines a second; lines beyond are dropped and counted.
     log_lines_per_second = 100 in 0..=100_000;
+    /// The most faults that are logged a second; faults beyond are counted with the dropped lines.
+    fault_lines_per_second = 10 in 1..=100_000;
+    /// The most tokens that a token filter takes one after another without giving any.
+    held_tokens = 16_384 in 1..=1_000_000;
+    /// The most text and tokens that it takes so, in KiB.
+    held_kb = 1024 in 1..=1_048_576;
     /// How much of an instance's standard output and error is kept for the log, in KiB.
     output_text_kb = 16 in 1..=1024;
 }

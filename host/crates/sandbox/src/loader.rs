@@ -3,14 +3,17 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use opentelemetry::metrics::Meter;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
-use wharf_core::{Digest, LoadError, Plugin, PluginFile, PluginHost, PluginInfo, PluginRelease};
+use wharf_core::{
+    Digest, LoadError, ModelCalls, Plugin, PluginFile, PluginHost, PluginInfo, PluginRelease,
+};
 
+use crate::abilities::{Abilities, Offered};
 use crate::bindings::v1::exports::lifecycle::Description;
 use crate::bindings::v1::{self, StageExports, types};
 use crate::cache::CompileCache;
@@ -22,9 +25,9 @@ use crate::instance::{InstanceFactory, StartError};
 use crate::logging::LogBudget;
 use crate::manifest::Manifest;
 use crate::metrics::{SandboxMetrics, Shared};
-use crate::plugin::{Health, LoadedPlugin};
+use crate::plugin::LoadedPlugin;
 use crate::pool::Pool;
-use crate::{Config, SandboxError, contract, wasi};
+use crate::{Config, SandboxError, contract, signature, site_file, wasi};
 
 /// The largest `plugins/NAME.toml`, in bytes.
 const SETTINGS_BYTES: u64 = 1 << 20;
@@ -35,6 +38,7 @@ pub struct Sandbox {
     linker: Linker<GuestState>,
     cache: CompileCache,
     metrics: Shared,
+    offered: Offered,
     _ticker: Ticker,
 }
 
@@ -53,8 +57,39 @@ impl Sandbox {
             cache: open_cache(&engine, &config)?,
             _ticker: Ticker::start(&engine)?,
             metrics: Arc::new(SandboxMetrics::new(meter)),
+            offered: Offered::new(&config, meter).map_err(SandboxError::Thread)?,
             linker,
             config,
+        })
+    }
+
+    /// Makes a release of a component and settings that did not come from the site. Other files that the settings name are read from
+    /// the site.
+    ///
+    /// # Errors
+    /// Where the settings are wrong.
+    pub fn release(
+        &self,
+        file: &PluginFile,
+        component: Arc<[u8]>,
+        settings: Arc<str>,
+    ) -> Result<PluginRelease, LoadError> {
+        let manifest = Manifest::parse(&file.name, &settings, &self.config.limits)?;
+        let files = site_file::read_all(&file.site, manifest.grants.files());
+        let mut digest = Sha256::new();
+        digest.update((component.len() as u64).to_le_bytes());
+        digest.update(&component);
+        digest.update(settings.as_bytes());
+        for file in &files {
+            digest.update(file.digest.map_or([0; 32], |digest| *digest.as_bytes()));
+        }
+        Ok(PluginRelease {
+            site: file.site.clone(),
+            name: file.name.clone(),
+            digest: Digest::new(digest.finalize().into()),
+            component,
+            settings,
+            files: files.into(),
         })
     }
 
@@ -76,11 +111,13 @@ impl Sandbox {
         inspect(component, &self.config).map_err(refused)?;
         let (component, compilation) =
             self.cache.component(&content, component).map_err(|error| {
-                refused(format!("the component is not valid: {error:#}")).with_source(Cause(error))
+                refused(format!("the component is not valid: {error:#}"))
+                    .with_source(Cause(format!("{error:#}")))
             })?;
         self.metrics.compiled(compilation);
         let contract =
             contract::check(&self.linker, &component, &manifest.grants).map_err(refused)?;
+        let abilities = Abilities::open(manifest.grants, &self.offered, release)?;
         let component = self
             .linker
             .instantiate_pre(&component)
@@ -91,7 +128,9 @@ impl Sandbox {
             settings: manifest.settings,
             metrics: self.metrics.guest(&release.name),
             log: LogBudget::new(manifest.limits.log_lines_per_second),
+            faults: LogBudget::new(manifest.limits.fault_lines_per_second),
             limits: manifest.limits,
+            abilities,
         });
         let factory = factory(component, Arc::clone(&plugin));
         let stages = factory.exports.list();
@@ -109,21 +148,16 @@ impl Sandbox {
             .iter()
             .map(|stage| (*stage, self.metrics.stage(&release.name, *stage)))
             .collect();
-        Ok(LoadedPlugin {
-            info: PluginInfo {
-                name: release.name.clone(),
-                digest: release.digest,
-                version: description.version,
-                summary: description.summary,
-                contract,
-                stages,
-                isolation: manifest.isolation,
-            },
-            stages: instruments,
-            health: Health::default(),
-            facts: plugin,
-            pool,
-        })
+        let info = PluginInfo {
+            name: release.name.clone(),
+            digest: release.digest,
+            version: description.version,
+            summary: description.summary,
+            contract,
+            stages,
+            isolation: manifest.isolation,
+        };
+        Ok(LoadedPlugin::new(info, plugin, pool, instruments))
     }
 
     /// Describes, initialises and self-tests an instance, which then goes. Gives the memory that it took.
@@ -186,6 +220,7 @@ impl PluginHost for Sandbox {
             };
             LoadError::new(&wasm, message).with_source(error)
         })?;
+        signature::verify(&self.config, file, &component)?;
         let settings = match read_file(&file.site.join(&toml), SETTINGS_BYTES) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
                 LoadError::new(&toml, "the settings are not UTF-8").with_source(error)
@@ -198,18 +233,7 @@ impl PluginHost for Sandbox {
                 );
             }
         };
-        Manifest::parse(&file.name, &settings, &self.config.limits)?;
-        let mut digest = Sha256::new();
-        digest.update((component.len() as u64).to_le_bytes());
-        digest.update(&component);
-        digest.update(&settings);
-        Ok(PluginRelease {
-            site: file.site.clone(),
-            name: file.name.clone(),
-            digest: Digest::new(digest.finalize().into()),
-            component: component.into(),
-            settings: settings.into(),
-        })
+        self.release(file, component.into(), settings.into())
     }
 
     fn load(&self, release: &PluginRelease) -> Result<Arc<dyn Plugin>, LoadError> {
@@ -232,6 +256,10 @@ impl PluginHost for Sandbox {
                     .with_source(error),
             ),
         }
+    }
+
+    fn connect(&self, models: Weak<dyn ModelCalls>) {
+        self.offered.model.connect(models);
     }
 }
 
@@ -271,7 +299,7 @@ fn open_cache(engine: &Engine, config: &Config) -> Result<CompileCache, SandboxE
     }
 }
 
-fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
@@ -292,24 +320,25 @@ fn start_error(
     error: StartError,
 ) -> LoadError {
     let plugin = &factory.plugin;
+    let hidden = |text: String| plugin.abilities.hide(&text, usize::MAX).into_owned();
     match error {
         StartError::Refused(types::Error::InvalidInput(input)) if during == "init" => {
-            let error = LoadError::new(format!("plugins/{}.toml", plugin.name), input.message);
+            let message = hidden(input.message);
+            let error = LoadError::new(format!("plugins/{}.toml", plugin.name), message);
             match input.field {
                 Some(field) => error.with_key(format!("settings.{field}")),
                 None => error.with_key("settings"),
             }
         }
         StartError::Refused(error) => {
-            let error = crate::fault::refusal(error);
+            let error = crate::fault::refusal(error, plugin);
             LoadError::new(file, format!("the plugin's {during} refused: {error}"))
         }
         StartError::Fault(error, output) => {
             let fault = Fault::of(error, &plugin.limits);
             fault.log(
                 &Place {
-                    plugin: &plugin.name,
-                    digest: &plugin.digest,
+                    plugin,
                     during,
                     request_id: "",
                 },
@@ -319,11 +348,14 @@ fn start_error(
                 Fault::Limit(limit) => format!("the plugin's {during} failed: {limit}"),
                 Fault::Deadline => format!("the plugin's {during} took too long"),
                 Fault::Trap(error) => {
-                    format!("the plugin's {during} trapped: {}", error.root_cause())
+                    let cause = hidden(error.root_cause().to_string());
+                    format!("the plugin's {during} trapped: {cause}")
                 }
             };
             match fault {
-                Fault::Trap(error) => LoadError::new(file, message).with_source(Cause(error)),
+                Fault::Trap(error) => {
+                    LoadError::new(file, message).with_source(Cause(hidden(format!("{error:#}"))))
+                }
                 _ => LoadError::new(file, message),
             }
         }
@@ -332,11 +364,11 @@ fn start_error(
 
 /// wasmtime's error as a standard one.
 #[derive(Debug)]
-struct Cause(wasmtime::Error);
+struct Cause(String);
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.0)
+        f.write_str(&self.0)
     }
 }
 

@@ -6,9 +6,7 @@ use toml::{Table, Value};
 use wharf_core::{Digest, Isolation, LoadError, Name};
 
 use crate::Limits;
-
-/// What can be granted beyond log, metrics and settings, which every plugin has.
-pub(crate) const GRANTS: [&str; 4] = ["key-value", "model", "codec", "http"];
+use crate::abilities::Grants;
 
 /// The checked settings of a plugin.
 #[derive(Debug)]
@@ -17,7 +15,7 @@ pub(crate) struct Manifest {
     /// The digest that the component must have.
     pub(crate) pin: Option<Digest>,
     /// What the plugin may use beyond log, metrics and settings.
-    pub(crate) grants: Vec<&'static str>,
+    pub(crate) grants: Grants,
     pub(crate) limits: Limits,
     /// The table `[settings]` as one JSON object.
     pub(crate) settings: Arc<str>,
@@ -40,7 +38,7 @@ impl Manifest {
         let mut manifest = Self {
             isolation: Isolation::default(),
             pin: None,
-            grants: Vec::new(),
+            grants: Grants::default(),
             limits: defaults.clone(),
             settings: Arc::from("{}"),
         };
@@ -59,7 +57,7 @@ impl Manifest {
         match key {
             "isolation" => self.isolation = isolation(value).map_err(here)?,
             "sha256" => self.pin = Some(pin(value).map_err(here)?),
-            "grants" => self.grants = grants(value).map_err(here)?,
+            "grants" => self.grants = Grants::parse(value)?,
             "limits" => {
                 let limits = value
                     .as_table()
@@ -108,21 +106,6 @@ fn pin(value: &Value) -> Result<Digest, String> {
         .and_then(|bytes| bytes.try_into().ok())
         .map(Digest::new)
         .ok_or_else(|| "must be the component's SHA-256, 64 hexadecimal digits".to_owned())
-}
-
-fn grants(value: &Value) -> Result<Vec<&'static str>, String> {
-    let names = || format!("must be a list of names out of {}", GRANTS.join(", "));
-    let known = |grant: &Value| {
-        let grant = grant.as_str().ok_or_else(names)?;
-        let known = GRANTS.into_iter().find(|known| *known == grant);
-        known.ok_or_else(|| format!("there is no grant {grant:?}: use {}", GRANTS.join(", ")))
-    };
-    value
-        .as_array()
-        .ok_or_else(names)?
-        .iter()
-        .map(known)
-        .collect()
 }
 
 fn json_object(table: &Table, key: &str) -> Result<serde_json::Value, (String, String)> {
@@ -202,8 +185,16 @@ mod tests {
                 "plugins/top-k.toml [sha256]: must be the component's SHA-256, 64 hexadecimal digits",
             ),
             (
-                "grants = ['files']",
-                "plugins/top-k.toml [grants]: there is no grant \"files\": use key-value, model, codec, http",
+                "[grants]\nfiles = true",
+                "plugins/top-k.toml [grants.files]: there is no such grant: use state, model, codec, http, secret",
+            ),
+            (
+                "grants = ['state']",
+                "plugins/top-k.toml [grants]: must be a table of grants, such as `state = true`, out of state, model, codec, http, secret",
+            ),
+            (
+                "[grants]\ncodec = 3",
+                "plugins/top-k.toml [grants.codec]: must be a table, or `true` for its defaults",
             ),
             (
                 "[settings]\nscale = nan",

@@ -1,5 +1,8 @@
 //! The sandbox's metrics, and those that plugins declare.
 
+mod http;
+mod state;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +18,9 @@ use wharf_core::{Name, Stage};
 
 use crate::bindings::v1::exports::lifecycle::{Metric, MetricKind};
 
+pub(crate) use http::{HttpInstruments, HttpMetrics, HttpOutcome};
+pub(crate) use state::{StateMetrics, StateSize};
+
 /// From a microsecond, as long as a kept instance takes, to ten seconds.
 const DURATION_BOUNDARIES: [f64; 15] = [
     0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005,
@@ -25,7 +31,7 @@ const DURATION_BOUNDARIES: [f64; 15] = [
 const DECLARED: usize = 64;
 
 /// Names that the host itself exports below `plugin_`.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 13] = [
     "call",
     "trap",
     "instances",
@@ -34,6 +40,11 @@ const RESERVED: [&str; 8] = [
     "compile",
     "log_line_dropped",
     "metric_value_dropped",
+    "breaker",
+    "http_request",
+    "state_entries",
+    "state_bytes",
+    "state_refused",
 ];
 
 /// The instruments of the sandbox.
@@ -264,6 +275,11 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the guest came to an end of its own: only then may its instance be used again.
+    pub(crate) const fn is_sound(self) -> bool {
+        matches!(self, Self::Ok | Self::Refused)
+    }
+
     const ALL: [Self; 6] = [
         Self::Ok,
         Self::Refused,

@@ -7,8 +7,9 @@
 mod fresh;
 mod kept;
 
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -29,16 +30,18 @@ const USED: usize = 64;
 
 /// The instances of a plugin.
 pub(crate) struct Pool {
-    inner: Arc<Inner>,
+    instances: Arc<Instances>,
     keeper: Option<JoinHandle<()>>,
 }
 
-struct Inner {
+/// What a pool shares with its thread and with texts, which may outlive it.
+pub(crate) struct Instances {
     factory: InstanceFactory,
     shelf: Shelf,
     used: ArrayQueue<Box<GuestInstance>>,
     in_use: AtomicU32,
     stop: AtomicBool,
+    keeper: OnceLock<Thread>,
     metrics: PoolMetrics,
 }
 
@@ -70,12 +73,13 @@ impl Pool {
             Isolation::Tenant => Shelf::Kept(KeptShelf::by_tenant(limits)),
             Isolation::Shared => Shelf::Kept(KeptShelf::shared(limits)),
         };
-        let inner = Arc::new(Inner {
+        let instances = Arc::new(Instances {
             shelf,
             factory,
             used: ArrayQueue::new(USED),
             in_use: AtomicU32::new(0),
             stop: AtomicBool::new(false),
+            keeper: OnceLock::new(),
             metrics,
         });
         // WASI waits on timers, and the epoch lets guests yield: starting an instance needs a runtime.
@@ -86,54 +90,96 @@ impl Pool {
         let keeper = std::thread::Builder::new()
             .name("wharf-plugin".to_owned())
             .spawn({
-                let inner = Arc::clone(&inner);
-                move || inner.tend(&runtime)
+                let instances = Arc::clone(&instances);
+                move || instances.tend(&runtime)
             })
             .map_err(SandboxError::Thread)?;
+        instances.keeper.get_or_init(|| keeper.thread().clone());
         Ok(Self {
-            inner,
+            instances,
             keeper: Some(keeper),
         })
     }
 
-    /// Takes an instance for a request.
-    pub(crate) async fn take(&self, request: &RequestContext) -> Result<Lease<'_>, TakeError> {
+    /// Takes an instance for a call.
+    pub(crate) async fn take(
+        &self,
+        request: &RequestContext,
+    ) -> Result<Lease<&Instances>, TakeError> {
+        Lease::take(&*self.instances, request).await
+    }
+
+    /// Takes an instance for a text, whose filter does not borrow the plugin.
+    pub(crate) async fn take_for_text(
+        &self,
+        request: &RequestContext,
+    ) -> Result<TextLease, TakeError> {
+        Lease::take(Arc::clone(&self.instances), request).await
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.instances.stop.store(true, Ordering::Release);
+        self.instances.wake();
+        if let Some(keeper) = self.keeper.take()
+            && keeper.join().is_err()
+        {
+            tracing::error!("the thread of a plugin's pool panicked");
+        }
+    }
+}
+
+/// An instance on loan. Dropping it, in whatever state the call is, gives the instance back or throws it away.
+pub(crate) struct Lease<P: Deref<Target = Instances>> {
+    pool: P,
+    instance: Option<Box<GuestInstance>>,
+    tenant: Tenant,
+    healthy: bool,
+}
+
+/// An instance on loan for a text.
+pub(crate) type TextLease = Lease<Arc<Instances>>;
+
+impl<P: Deref<Target = Instances>> Lease<P> {
+    async fn take(pool: P, request: &RequestContext) -> Result<Self, TakeError> {
         // The lease counts the use from here on, so that a request which leaves while an instance starts is counted out.
-        let mut lease = self.lease()?;
-        let inner = &*self.inner;
-        let found = match &inner.shelf {
+        let mut lease = Self::count(pool)?;
+        let pool = &*lease.pool;
+        let found = match &pool.shelf {
             Shelf::Fresh(shelf) => {
                 let found = shelf.take();
-                inner.metrics.ready(-i64::from(found.is_some()));
                 if shelf.is_low() {
-                    self.wake();
+                    pool.wake();
                 }
                 found
             }
             Shelf::Kept(shelf) => {
-                lease.tenant = shelf.tenant(request);
-                let found = shelf.take(&lease.tenant);
-                inner.metrics.ready(-i64::from(found.is_some()));
+                let tenant = shelf.tenant(request);
+                let found = shelf.take(&tenant);
+                lease.tenant = tenant;
                 found
             }
         };
-        lease.instance = Some(match found {
+        let pool = &*lease.pool;
+        pool.metrics.ready(-i64::from(found.is_some()));
+        let instance = match found {
             Some(instance) => instance,
             None => {
-                inner.metrics.missed();
-                inner.factory.start().await.map_err(TakeError::Start)?
+                pool.metrics.missed();
+                pool.factory.start().await.map_err(TakeError::Start)?
             }
-        });
+        };
+        lease.instance = Some(instance);
         Ok(lease)
     }
 
-    fn lease(&self) -> Result<Lease<'_>, TakeError> {
-        let inner = &*self.inner;
-        let limit = inner.factory.plugin.limits.instances;
-        let before = inner.in_use.fetch_add(1, Ordering::AcqRel);
-        inner.metrics.taken();
-        let lease = Lease {
-            pool: self,
+    fn count(pool: P) -> Result<Self, TakeError> {
+        let limit = pool.factory.plugin.limits.instances;
+        let before = pool.in_use.fetch_add(1, Ordering::AcqRel);
+        pool.metrics.taken();
+        let lease = Self {
+            pool,
             instance: None,
             tenant: None,
             healthy: false,
@@ -146,41 +192,6 @@ impl Pool {
         }
     }
 
-    fn wake(&self) {
-        if let Some(keeper) = &self.keeper {
-            let keeper: &Thread = keeper.thread();
-            keeper.unpark();
-        }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.inner.stop.store(true, Ordering::Release);
-        self.wake();
-        if let Some(keeper) = self.keeper.take()
-            && keeper.join().is_err()
-        {
-            tracing::error!("the thread of a plugin's pool panicked");
-        }
-        let Inner { shelf, metrics, .. } = &*self.inner;
-        let left = match shelf {
-            Shelf::Fresh(shelf) => shelf.len(),
-            Shelf::Kept(shelf) => shelf.len(),
-        };
-        metrics.ready(-(left as i64));
-    }
-}
-
-/// An instance on loan. Dropping it, in whatever state the call is, gives the instance back or throws it away.
-pub(crate) struct Lease<'a> {
-    pool: &'a Pool,
-    instance: Option<Box<GuestInstance>>,
-    tenant: Tenant,
-    healthy: bool,
-}
-
-impl Lease<'_> {
     /// The instance.
     pub(crate) fn instance(&mut self) -> &mut GuestInstance {
         self.instance
@@ -188,37 +199,54 @@ impl Lease<'_> {
             .expect("a lease that was given out has an instance")
     }
 
-    /// The call came to an end of its own, so the instance may serve again where its isolation allows.
+    /// The work came to an end of its own, so the instance may serve again where its isolation allows.
     pub(crate) fn ended(&mut self) {
         self.healthy = true;
     }
 }
 
-impl Drop for Lease<'_> {
+impl<P: Deref<Target = Instances>> Drop for Lease<P> {
     fn drop(&mut self) {
-        let inner = &*self.pool.inner;
+        let pool = &*self.pool;
         if let Some(instance) = self.instance.take() {
             // Where the queue is full an instance is dropped here.
-            match &inner.shelf {
+            match &pool.shelf {
                 Shelf::Kept(shelf) if self.healthy => {
                     let dropped = shelf.put(self.tenant.take(), instance);
-                    inner.metrics.ready(1 - dropped.len() as i64);
+                    pool.metrics.ready(1 - dropped.len() as i64);
                     for instance in dropped {
-                        let _ = inner.used.push(instance);
+                        let _ = pool.used.push(instance);
                     }
                 }
-                _ => drop(inner.used.push(instance)),
+                _ => drop(pool.used.push(instance)),
             }
-            if inner.used.len() >= USED / 2 {
-                self.pool.wake();
+            if pool.used.len() >= USED / 2 {
+                pool.wake();
             }
         }
-        inner.in_use.fetch_sub(1, Ordering::AcqRel);
-        inner.metrics.given_back();
+        pool.in_use.fetch_sub(1, Ordering::AcqRel);
+        pool.metrics.given_back();
     }
 }
 
-impl Inner {
+/// The last that is left of a pool: a text may have put its instance back after the pool was given up.
+impl Drop for Instances {
+    fn drop(&mut self) {
+        let left = match &self.shelf {
+            Shelf::Fresh(shelf) => shelf.len(),
+            Shelf::Kept(shelf) => shelf.len(),
+        };
+        self.metrics.ready(-(left as i64));
+    }
+}
+
+impl Instances {
+    fn wake(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.unpark();
+        }
+    }
+
     /// The work of the pool's thread: drops used instances, makes new ones, gives idle ones up.
     fn tend(&self, runtime: &tokio::runtime::Runtime) {
         while !self.stop.load(Ordering::Acquire) {
@@ -252,7 +280,9 @@ impl Inner {
                 }
                 Err(error) => {
                     // The requests that then make an instance of their own report it.
-                    tracing::debug!(plugin = %self.factory.plugin.name, ?error, "cannot make a plugin instance ahead of time");
+                    let error = format!("{error:?}");
+                    let error = self.factory.plugin.abilities.hide(&error, usize::MAX);
+                    tracing::debug!(plugin = %self.factory.plugin.name, %error, "cannot make a plugin instance ahead of time");
                     break;
                 }
             }

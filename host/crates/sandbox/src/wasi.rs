@@ -63,8 +63,22 @@ impl WasiView for GuestState {
 /// The end of what a guest wrote to standard output and error.
 #[derive(Clone)]
 pub(crate) struct OutputText {
-    kept: Arc<Mutex<Vec<u8>>>,
+    kept: Arc<Mutex<Kept>>,
     capacity: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+/// What was kept of the output.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) text: String,
+    /// Whether its beginning is lost.
+    pub(crate) is_cut: bool,
 }
 
 impl OutputText {
@@ -75,19 +89,23 @@ impl OutputText {
         }
     }
 
-    /// Takes the text, without white space around it.
-    pub(crate) fn take(&self) -> String {
+    /// Takes the text.
+    pub(crate) fn take(&self) -> Written {
         let kept = std::mem::take(&mut *self.kept.lock());
-        String::from_utf8_lossy(&kept).trim().to_owned()
+        Written {
+            text: String::from_utf8_lossy(&kept.bytes).into_owned(),
+            is_cut: kept.is_cut,
+        }
     }
 
     /// Keeps the last bytes, since the end of the output says why a guest failed.
     fn append(&self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(self.capacity)..];
+        let end = &bytes[bytes.len().saturating_sub(self.capacity)..];
         let mut kept = self.kept.lock();
-        let excess = (kept.len() + bytes.len()).saturating_sub(self.capacity);
-        kept.drain(..excess);
-        kept.extend_from_slice(bytes);
+        let excess = (kept.bytes.len() + end.len()).saturating_sub(self.capacity);
+        kept.is_cut |= excess > 0 || end.len() < bytes.len();
+        kept.bytes.drain(..excess);
+        kept.bytes.extend_from_slice(end);
     }
 }
 
@@ -155,9 +173,15 @@ mod tests {
         let output = OutputText::new(8);
         output.append(b"0123456");
         output.append(b"789");
-        assert_eq!(output.take(), "23456789");
+        let written = |text: &str, is_cut| Written {
+            text: text.to_owned(),
+            is_cut,
+        };
+        assert_eq!(output.take(), written("23456789", true));
         output.append(b"a very long line indeed\n");
-        assert_eq!(output.take(), "indeed");
-        assert_eq!(output.take(), "");
+        assert_eq!(output.take(), written(" indeed\n", true));
+        output.append(b"short");
+        assert_eq!(output.take(), written("short", false));
+        assert_eq!(output.take(), written("", false));
     }
 }

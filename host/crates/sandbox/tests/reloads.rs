@@ -59,6 +59,7 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
             digest: Digest::new(digest),
             component: Arc::clone(component),
             settings: "".into(),
+            files: Arc::from([]),
         })
         .unwrap();
     let request = Arc::new(RequestContext {
@@ -68,6 +69,7 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
         headers: Headers::default(),
         deadline: Instant::now() + Duration::from_secs(60),
         scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
     });
     let body = Payload::Body(Body {
         media_type: "text/plain".into(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use wharf_core::{LoadError, Name};
 
+use crate::breaker::BreakerSettings;
+
 /// How routes are served and how a site is watched. Every key is optional.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,10 +25,17 @@ pub struct Config {
     pub rescan_ms: u64,
     /// The most plugins and models that are loaded at the same time.
     pub max_parallel_loads: usize,
-    /// The faults in a row after which a new plugin is replaced by the release before it. 0 switches roll-back off.
+    /// The calls in a row that a new plugin fails at and the release before it does not, after which that release replaces it.
+    /// 0 switches roll-back off.
     pub rollback_after_faults: u64,
     /// How long after a swap a plugin may be rolled back, in milliseconds. The release before it is kept loaded so long.
     pub rollback_probation_ms: u64,
+    /// The faults among the last 32 calls of a plugin after which it is not called for a while. 0 switches that off.
+    pub breaker_faults: u32,
+    /// How long it is not called at first, in milliseconds. Each time that the call after a pause fails too, twice as long.
+    pub breaker_pause_ms: u64,
+    /// How long it is not called at most, in milliseconds.
+    pub breaker_longest_pause_ms: u64,
     /// How long `shutdown` waits for a load that runs, and unloading a model for requests that use it, in milliseconds.
     pub drain_timeout_ms: u64,
     /// Which models are loaded, and when. Takes effect at the next start.
@@ -57,6 +66,9 @@ impl Default for Config {
             max_parallel_loads: 2,
             rollback_after_faults: 5,
             rollback_probation_ms: 300_000,
+            breaker_faults: 24,
+            breaker_pause_ms: 1000,
+            breaker_longest_pause_ms: 60_000,
             drain_timeout_ms: 10_000,
             model_control: ModelControl::Watched,
             load_models: Vec::new(),
@@ -87,6 +99,13 @@ impl Config {
                 "rollback_probation_ms",
                 self.rollback_probation_ms,
                 0..=24 * MAX_MS,
+            ),
+            ("breaker_faults", u64::from(self.breaker_faults), 0..=32),
+            ("breaker_pause_ms", self.breaker_pause_ms, 10..=MAX_MS),
+            (
+                "breaker_longest_pause_ms",
+                self.breaker_longest_pause_ms,
+                self.breaker_pause_ms..=MAX_MS,
             ),
             ("drain_timeout_ms", self.drain_timeout_ms, 0..=MAX_MS),
         ];
@@ -137,6 +156,14 @@ impl Config {
 
     pub(crate) fn probation(&self) -> Duration {
         Duration::from_millis(self.rollback_probation_ms)
+    }
+
+    pub(crate) fn breaker(&self) -> BreakerSettings {
+        BreakerSettings {
+            faults: self.breaker_faults,
+            pause: Duration::from_millis(self.breaker_pause_ms),
+            longest: Duration::from_millis(self.breaker_longest_pause_ms),
+        }
     }
 
     pub(crate) fn drain_timeout(&self) -> Duration {

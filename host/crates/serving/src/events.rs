@@ -38,6 +38,10 @@ pub enum EventKind {
     Refused,
     /// It kept failing, and the release before it is in force again.
     RolledBack,
+    /// Most of its calls failed, and it is not called for a while.
+    Paused,
+    /// It is called again.
+    Resumed,
 }
 
 impl EventKind {
@@ -49,6 +53,8 @@ impl EventKind {
             Self::Removed => "removed",
             Self::Refused => "refused",
             Self::RolledBack => "rolled-back",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
         }
     }
 }
@@ -67,6 +73,7 @@ pub struct FileError {
 }
 
 /// Keeps events and present errors, and tells the log and the metrics of each.
+#[derive(Default)]
 pub(crate) struct Journal {
     metrics: Arc<Metrics>,
     entries: Mutex<Entries>,
@@ -88,12 +95,17 @@ impl Journal {
 
     /// Notes an event other than a refusal.
     pub(crate) fn note(&self, kind: EventKind, file: String, message: String) {
-        if kind == EventKind::RolledBack {
-            tracing::error!(file, reason = message, "plugin rolled back");
-        } else {
-            tracing::info!(file, detail = message, "site: {}", kind.name());
+        match kind {
+            EventKind::RolledBack => {
+                tracing::error!(file, reason = message, "plugin rolled back");
+            }
+            EventKind::Paused => tracing::error!(file, reason = message, "plugin paused"),
+            _ => tracing::info!(file, detail = message, "site: {}", kind.name()),
         }
-        self.metrics.reload(kind_of(&file), kind);
+        // A pause is no change of the site, and has metrics of its own.
+        if !matches!(kind, EventKind::Paused | EventKind::Resumed) {
+            self.metrics.reload(kind_of(&file), kind);
+        }
         self.entries.lock().push(Event {
             at: SystemTime::now(),
             kind,

@@ -10,6 +10,7 @@ use wharf_core::{Engine, Name, PluginHost};
 
 use crate::config::Config;
 use crate::events::Journal;
+use crate::guarded::Guards;
 use crate::lifecycle::IndexEntry;
 use crate::metrics::{Gauges, Metrics};
 use crate::reaper::{Reaper, Retired};
@@ -23,10 +24,11 @@ pub(crate) struct InForce {
     pub(crate) site: PathBuf,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) plugins: Arc<dyn PluginHost>,
-    pub(crate) config: ArcSwap<Config>,
-    pub(crate) journal: Journal,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) reaper: Reaper,
     pub(crate) faults: Arc<Notify>,
+    pub(crate) guards: Arc<Guards>,
     /// Whether the first load is done.
     pub(crate) ready: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -44,15 +46,25 @@ impl InForce {
         plugins: Arc<dyn PluginHost>,
     ) -> std::io::Result<Self> {
         let metrics = Arc::<Metrics>::default();
-        let state = Mutex::new(State::new(&config));
+        let faults = Arc::<Notify>::default();
+        let journal = Arc::new(Journal::new(Arc::clone(&metrics)));
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        let guards = Arc::new(Guards::new(
+            Arc::clone(&config),
+            Arc::clone(&journal),
+            Arc::clone(&metrics),
+            Arc::clone(&faults),
+        ));
+        let state = Mutex::new(State::new(&config.load(), &guards));
         Ok(Self {
             site,
             engine,
             plugins,
-            config: ArcSwap::from_pointee(config),
-            journal: Journal::new(Arc::clone(&metrics)),
+            config,
+            journal,
             reaper: Reaper::start()?,
-            faults: Arc::default(),
+            faults,
+            guards,
             ready: watch::Sender::new(false),
             metrics,
             current: ArcSwap::default(),

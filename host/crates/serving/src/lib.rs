@@ -13,7 +13,12 @@ mod snapshot;
 mod route;
 
 mod admission;
+mod breaker;
+mod filters;
+mod guarded;
 mod pipeline;
+
+mod calls;
 
 mod site;
 
@@ -33,6 +38,7 @@ mod watcher;
 pub use check::check;
 pub use config::{Config, ModelControl};
 pub use events::{Event, EventKind, FileError};
+pub use filters::FilterChain;
 pub use lifecycle::{
     BatchStatistics, IndexEntry, ModelChange, ModelCheck, ModelFile, ModelState, ModelStatistics,
     SettingEdit, SettingValue, Tally,

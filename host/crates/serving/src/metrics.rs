@@ -1,6 +1,7 @@
 //! The metrics of serving. Requests count in plain atomics that are made when a route is linked; the meter reads them when
 //! it is asked. So counting costs one addition, and a name that a client made up can never become a series.
 
+mod breakers;
 mod refusals;
 mod requests;
 
@@ -14,6 +15,7 @@ use wharf_core::Name;
 
 use crate::events::EventKind;
 
+pub(crate) use breakers::BreakerCounters;
 pub(crate) use refusals::{Choosing, Refused, RefusedCounters};
 pub(crate) use requests::{Accounting, ModelCounters};
 
@@ -29,6 +31,8 @@ pub(crate) struct Metrics {
     models: DashMap<(Name, Name, u64), Arc<ModelCounters>>,
     /// By route.
     refused: DashMap<Name, Arc<RefusedCounters>>,
+    /// By plugin.
+    breakers: DashMap<Name, Arc<BreakerCounters>>,
     /// By kind and outcome.
     reloads: DashMap<(&'static str, &'static str), u64>,
 }
@@ -61,6 +65,19 @@ impl Metrics {
         Arc::clone(&counters)
     }
 
+    /// The counters of a plugin's breakers: the same ones for every release.
+    pub(crate) fn breaker(&self, plugin: &Name) -> Arc<BreakerCounters> {
+        if self.breakers.len() >= MOST_MODELS {
+            self.breakers
+                .retain(|_, counters| Arc::strong_count(counters) > 1);
+        }
+        let counters = self
+            .breakers
+            .entry(plugin.clone())
+            .or_insert_with(|| Arc::new(BreakerCounters::new(plugin)));
+        Arc::clone(&counters)
+    }
+
     /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `site`.
     pub(crate) fn reload(&self, kind: &'static str, outcome: EventKind) {
         *self.reloads.entry((kind, outcome.name())).or_default() += 1;
@@ -89,6 +106,7 @@ impl Metrics {
                 }
             })
             .build();
+        self.register_breakers(meter);
         let metrics = Arc::clone(self);
         meter
             .u64_observable_counter("reload")

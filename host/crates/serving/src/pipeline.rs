@@ -7,10 +7,11 @@ use tokio::time::timeout_at;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use wharf_core::{
-    Candidate, Error, ErrorKind, Name, Payload, Plugin, RequestContext, Result, Stage as StageKind,
-    Tensor, stage_span,
+    Candidate, Error, ErrorKind, Name, Payload, RequestContext, Result, Stage as StageKind, Tensor,
+    stage_span,
 };
 
+use crate::guarded::Guarded;
 use crate::metrics::{Accounting, Choosing, Refused};
 use crate::route::{OnFailure, Route, Stage, Target};
 
@@ -143,13 +144,14 @@ impl Route {
             Ok(payload) => return Ok(payload),
             Err(error) => self.failed(error, request)?,
         };
+        // The fault itself was logged where it happened, at its rate; a line for each request would be the clients' to write.
         match (stage.on_failure, kept, &stage.previous) {
             (OnFailure::Skip, Some(input), _) => {
-                tracing::warn!(request_id = %request.id, plugin = %stage.plugin.info().name, %error, "stage skipped");
+                tracing::debug!(request_id = %request.id, plugin = %stage.plugin.info().name, %error, "stage skipped");
                 Ok(input)
             }
             (OnFailure::Previous, Some(input), Some(previous)) => {
-                tracing::warn!(request_id = %request.id, plugin = %stage.plugin.info().name, %error, "previous release called");
+                tracing::debug!(request_id = %request.id, plugin = %stage.plugin.info().name, %error, "previous release called");
                 stage_of(previous, kind, request, input).await
             }
             _ => Err(error),
@@ -217,7 +219,7 @@ impl Target {
 }
 
 /// Works in a span, which says where the work failed. A span that is disabled costs nothing.
-async fn within<T>(span: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn within<T>(span: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
     let result = work.instrument(span.clone()).await;
     if result.is_err() {
         span.record("otel.status_code", "ERROR");
@@ -226,7 +228,7 @@ async fn within<T>(span: Span, work: impl Future<Output = Result<T>>) -> Result<
 }
 
 async fn stage_of(
-    plugin: &Arc<dyn Plugin>,
+    plugin: &Guarded,
     kind: StageKind,
     request: &Arc<RequestContext>,
     payload: Payload,

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use wharf_core::{LoadError, Model, ModelInfo, Name, Plugin, Result, TensorSpec};
 
 use crate::admission::{self, Admission};
+use crate::guarded::Guarded;
 use crate::lifecycle::ModelStatistics;
 use crate::metrics::{ModelCounters, Refused, RefusedCounters};
 
@@ -124,9 +125,9 @@ pub struct Route {
 /// A plugin in its place in a route in force.
 #[derive(Clone)]
 pub(crate) struct Stage {
-    pub(crate) plugin: Arc<dyn Plugin>,
+    pub(crate) plugin: Arc<Guarded>,
     /// The release before, where the policy asks for it.
-    pub(crate) previous: Option<Arc<dyn Plugin>>,
+    pub(crate) previous: Option<Arc<Guarded>>,
     pub(crate) on_failure: OnFailure,
 }
 
@@ -273,6 +274,7 @@ impl Route {
             .chain(&self.pre)
             .chain(&self.post)
             .flat_map(|stage| std::iter::once(&stage.plugin).chain(&stage.previous))
+            .map(|guarded| guarded.plugin())
     }
 }
 

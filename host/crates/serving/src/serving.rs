@@ -1,7 +1,7 @@
 //! The handle to a site that is served.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wharf_core::{Engine, Error, ErrorKind, LoadError, PluginHost, Result};
+use wharf_core::{Engine, Error, ErrorKind, LoadError, ModelCalls, PluginHost, Result};
 
 use crate::config::Config;
 use crate::in_force::InForce;
@@ -67,6 +67,9 @@ impl Serving {
             LoadError::new(".", "no thread can be started for the reaper").with_source(error)
         })?;
         let in_force = Arc::new(in_force);
+        // Weak, since what is in force owns the plugins that call it.
+        let models: Weak<dyn ModelCalls> = Arc::<InForce>::downgrade(&in_force);
+        in_force.plugins.connect(models);
         in_force.metrics().register(meter, &in_force);
         let (asks, asked) = mpsc::channel(MOST_ASKS);
         let (config_sender, site_config) = watch::channel(Arc::from(""));

@@ -83,13 +83,20 @@ pub(crate) struct Ports<'a> {
 /// Looks at a site, and remembers what it saw.
 pub(crate) struct Scanner {
     site: PathBuf,
-    plugins: BTreeMap<Name, Seen<Digest>>,
+    plugins: BTreeMap<Name, Seen<ReadPlugin>>,
     models: BTreeMap<Name, Seen<ModelVersions>>,
 }
 
 struct Seen<T> {
     fingerprint: Fingerprint,
     result: Result<T, Arc<LoadError>>,
+}
+
+/// What a plugin was when it was read.
+struct ReadPlugin {
+    digest: Digest,
+    /// The files beside its own that are part of it.
+    files: Vec<PathBuf>,
 }
 
 impl Scanner {
@@ -138,21 +145,18 @@ impl Scanner {
         let names = list(&self.site, Kind::Plugins, &mut scan.errors);
         scan.plugins.complete = names.is_some();
         for name in names.into_iter().flatten() {
-            let folder = self.site.join("plugins");
-            let fingerprint = Fingerprint::of(&[
-                folder.join(format!("{name}.wasm")),
-                folder.join(format!("{name}.toml")),
-            ]);
             let file = PluginFile {
                 site: self.site.clone(),
                 name: name.clone(),
             };
             let seen = self.plugins.get(&name);
+            let files = seen.and_then(|seen| seen.result.as_ref().ok());
+            let fingerprint = self.look_at_plugin(&name, files.map_or(&[], |read| &read.files));
             let found = if let Some(seen) = unchanged(seen, &fingerprint, look) {
                 match &seen.result {
-                    Ok(digest) => Found::Is(PluginFound {
+                    Ok(read) => Found::Is(PluginFound {
                         file,
-                        digest: *digest,
+                        digest: read.digest,
                         release: None,
                     }),
                     Err(error) => Found::Refused(Arc::clone(error)),
@@ -161,32 +165,60 @@ impl Scanner {
                 scan.unsettled = true;
                 Found::Held
             } else {
-                let read = ports.plugins.read(&file).map_err(Arc::new);
-                let result = match &read {
-                    Ok(release) => Ok(release.digest),
-                    Err(error) => Err(Arc::clone(error)),
-                };
-                self.plugins.insert(
-                    name.clone(),
-                    Seen {
-                        fingerprint,
-                        result,
-                    },
-                );
-                match read {
-                    Ok(release) => Found::Is(PluginFound {
-                        file,
-                        digest: release.digest,
-                        release: Some(release),
-                    }),
-                    Err(error) => Found::Refused(error),
-                }
+                self.read_plugin(ports, file, fingerprint)
             };
             scan.plugins.found.insert(name, found);
         }
         if scan.plugins.complete {
             self.plugins
                 .retain(|name, _| scan.plugins.found.contains_key(name));
+        }
+    }
+
+    /// Looks at a plugin's own files, and at those that were part of it when it was read.
+    fn look_at_plugin(&self, name: &Name, files: &[PathBuf]) -> Fingerprint {
+        let folder = self.site.join("plugins");
+        let own =
+            ["wasm", "toml", "wasm.sig"].map(|ending| folder.join(format!("{name}.{ending}")));
+        Fingerprint::of(&[&own, files].concat())
+    }
+
+    fn read_plugin(
+        &mut self,
+        ports: Ports<'_>,
+        file: PluginFile,
+        before: Fingerprint,
+    ) -> Found<PluginFound> {
+        let read = ports.plugins.read(&file).map_err(Arc::new);
+        let (fingerprint, result) = match &read {
+            Ok(release) => {
+                let files: Vec<PathBuf> = (release.files.iter())
+                    .map(|file| self.site.join(&*file.path))
+                    .collect();
+                // Which files are part of it is known only now. What was written meanwhile is too young to count as unchanged at the next
+                // look.
+                let fingerprint = if files.is_empty() {
+                    before
+                } else {
+                    self.look_at_plugin(&file.name, &files)
+                };
+                let digest = release.digest;
+                (fingerprint, Ok(ReadPlugin { digest, files }))
+            }
+            Err(error) => (before, Err(Arc::clone(error))),
+        };
+        let seen = Seen {
+            fingerprint,
+            result,
+        };
+        self.plugins.insert(file.name.clone(), seen);
+        match read {
+            Ok(release) => Found::Is(PluginFound {
+                file,
+                digest: release.digest,
+                release: Some(release),
+            }),
+            Err(error) => Found::Refused(error),
         }
     }
 

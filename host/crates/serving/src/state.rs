@@ -17,6 +17,7 @@ use wharf_core::{Digest, LoadError, Model, ModelVersion, Name, Plugin, PluginFil
 
 use crate::config::Config;
 use crate::events::EventKind;
+use crate::guarded::Guards;
 use crate::lifecycle::IndexEntry;
 use crate::metrics::Metrics;
 use crate::reaper::Retired;
@@ -48,8 +49,6 @@ pub(crate) struct Release<T: ?Sized> {
     pub(crate) digest: Digest,
     pub(crate) loaded_at: SystemTime,
     pub(crate) in_force_since: Instant,
-    /// For a plugin, its faults when it came into force: what was before is not held against it.
-    pub(crate) faults_before: u64,
 }
 
 /// A content that could not be loaded. The same content is tried again by order, and by itself after a while: what was
@@ -107,8 +106,9 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl State {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, guards: &Arc<Guards>) -> Self {
         Self {
+            plugins: Plugins::new(guards),
             models: Models::new(Demand::new(config)),
             ..Self::default()
         }
@@ -227,7 +227,6 @@ impl<T: ?Sized> Release<T> {
             digest,
             loaded_at: SystemTime::now(),
             in_force_since: Instant::now(),
-            faults_before: 0,
         }
     }
 }

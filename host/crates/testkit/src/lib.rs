@@ -7,8 +7,10 @@
 //!
 //! Helpers panic where a test is wrong.
 
+mod calls;
 mod engine;
 mod gate;
+mod generator;
 mod plugins;
 mod reference;
 mod request;
@@ -16,8 +18,10 @@ mod script;
 mod site;
 mod wait;
 
+pub use calls::{FakeModelCalls, MadeCall};
 pub use engine::{FakeEngine, FakeModel};
 pub use gate::{Gate, Gates};
+pub use generator::{FakeFilter, FakeGenerator, token};
 pub use plugins::{FakePlugin, FakePluginHost};
 pub use reference::{Reference, known_keys};
 pub use request::{body, request, request_with, tensor, text, values};

@@ -1,18 +1,20 @@
 //! A fake of the plugin host.
 
 use std::fs;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use wharf_core::{
-    Body, BoxFuture, Candidate, Error, ErrorKind, Isolation, LoadError, Name, Payload, Plugin,
-    PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, RequestContext, Result, Stage,
-    Tensor,
+    Body, BoxFuture, Candidate, Error, ErrorKind, Isolation, LoadError, ModelCalls, Name, Payload,
+    Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, RequestContext,
+    Result, SiteFile, Stage, Tensor, TokenFilter,
 };
 
 use crate::gate::Gates;
+use crate::generator::FakeFilter;
 use crate::script::{END, Script, digest};
 
 /// A host whose plugins are scripts. The preprocess stage makes `input` of a body of numbers, the postprocess stage makes a
@@ -24,14 +26,38 @@ use crate::script::{END, Script, digest};
 /// - `tag TEXT`: adds a word to the body that its postprocess stage makes;
 /// - `pick LABEL`: takes the candidate of this label;
 /// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
-/// - `trap`: fails each call; `refuse KIND`: answers each call with an error of this kind;
+/// - `call TARGET`: its preprocess stage gives what this route or model makes of its tensors, of the version after a second
+///   word;
+/// - `trap`: fails each call; `trap-on X`: fails those with the number X; `refuse KIND`: answers each call with an error of this kind;
+/// - `upper`, `hold N`, `stop-at TEXT`: what its token filter does: makes letters large, keeps the last N tokens back,
+///   stops before a token;
 /// - `keep-body`: its preprocess stage gives the body back;
+/// - `file PATH`: this file of the site is part of it;
 /// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
 #[derive(Clone, Default)]
 pub struct FakePluginHost {
     /// Where its plugins wait.
     pub gates: Gates,
     counts: Arc<Counts>,
+    models: Models,
+}
+
+/// What its plugins call models through.
+type Models = Arc<Mutex<Option<Weak<dyn ModelCalls>>>>;
+
+/// The file that a script names.
+fn site_files(site: &Path, component: &[u8]) -> Vec<SiteFile> {
+    let script = std::str::from_utf8(component).ok().and_then(Script::parse);
+    let path = script.as_ref().and_then(|script| script.get("file"));
+    let file = path.map(|path| {
+        let content = fs::read(site.join(path)).map_err(|error| error.to_string().into());
+        SiteFile {
+            path: path.into(),
+            digest: content.as_ref().ok().map(|content| digest(&[content])),
+            content: content.map(Into::into),
+        }
+    });
+    file.into_iter().collect()
 }
 
 #[derive(Default)]
@@ -39,6 +65,7 @@ struct Counts {
     loads: AtomicUsize,
     reads: AtomicUsize,
     live: AtomicUsize,
+    calls: AtomicUsize,
 }
 
 impl FakePluginHost {
@@ -52,6 +79,12 @@ impl FakePluginHost {
     #[must_use]
     pub fn reads(&self) -> usize {
         self.counts.reads.load(Ordering::SeqCst)
+    }
+
+    /// How often a stage of a plugin was called.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.counts.calls.load(Ordering::SeqCst)
     }
 
     /// How many plugins are loaded now.
@@ -75,12 +108,15 @@ impl PluginHost for FakePluginHost {
             LoadError::new(format!("plugins/{}.wasm", file.name), "it cannot be read")
                 .with_source(error)
         })?;
+        let files = site_files(&file.site, &component);
+        let content = files.first().and_then(|file| file.content.as_deref().ok());
         Ok(PluginRelease {
             site: file.site.clone(),
             name: file.name.clone(),
-            digest: digest(&[&component, settings.as_bytes()]),
+            digest: digest(&[&component, settings.as_bytes(), content.unwrap_or_default()]),
             component: component.into(),
             settings: settings.into(),
+            files: files.into(),
         })
     }
 
@@ -101,9 +137,14 @@ impl PluginHost for FakePluginHost {
         let mut plugin = FakePlugin::of(script, &release.name);
         plugin.info.digest = release.digest;
         plugin.gates = self.gates.clone();
+        plugin.models = Arc::clone(&self.models);
         self.counts.live.fetch_add(1, Ordering::SeqCst);
         plugin.counts = Some(Arc::clone(&self.counts));
         Ok(Arc::new(plugin))
+    }
+
+    fn connect(&self, models: Weak<dyn ModelCalls>) {
+        *self.models.lock() = Some(models);
     }
 }
 
@@ -112,6 +153,7 @@ pub struct FakePlugin {
     info: PluginInfo,
     script: Script,
     gates: Gates,
+    models: Models,
     health: Mutex<PluginHealth>,
     counts: Option<Arc<Counts>>,
 }
@@ -149,25 +191,61 @@ impl FakePlugin {
             },
             script,
             gates: Gates::default(),
+            models: Models::default(),
             health: Mutex::default(),
             counts: None,
         }
     }
 
     /// What every call does first: waits, fails or refuses by script, and counts.
-    async fn call(&self) -> Result<()> {
+    async fn call(&self, input: Option<&Payload>) -> Result<()> {
         if let Some(gate) = self.script.get("gate") {
             self.gates.get(gate).pass().await;
         }
+        if let Some(counts) = &self.counts {
+            counts.calls.fetch_add(1, Ordering::SeqCst);
+        }
         let mut health = self.health.lock();
         health.calls += 1;
-        if self.script.has("trap") {
+        if self.script.has("trap") || input.is_some_and(|input| self.traps_on(input)) {
             health.faults += 1;
             health.consecutive_faults += 1;
             return Err(Error::new(ErrorKind::PluginFault, "the plugin failed"));
         }
         health.consecutive_faults = 0;
         self.script.refusal().map_or(Ok(()), Err)
+    }
+
+    /// What the target of the line `call` makes of a tensor; without the line, the tensor.
+    async fn called(&self, request: &Arc<RequestContext>, tensor: Tensor) -> Result<Payload> {
+        let input = Payload::Tensors(vec![tensor]);
+        let Some(call) = self.script.get("call") else {
+            return Ok(input);
+        };
+        let mut words = call.split_whitespace();
+        let target = words.next().expect("call names its target");
+        let models = self.models.lock().as_ref().and_then(Weak::upgrade);
+        let models = models.expect("the host is connected");
+        let given = models.call(request, target, words.next(), input).await?;
+        let Payload::Tensors(tensors) = given else {
+            return Ok(given);
+        };
+        Ok(Payload::Tensors(
+            tensors
+                .iter()
+                .map(|tensor| tensor.with_name("input"))
+                .collect(),
+        ))
+    }
+
+    fn traps_on(&self, input: &Payload) -> bool {
+        let Some(number) = self.script.number::<f32>("trap-on") else {
+            return false;
+        };
+        match input {
+            Payload::Tensors(_) => crate::values(input).contains(&number),
+            Payload::Body(body) => numbers(&body.data).is_ok_and(|input| input.contains(&number)),
+        }
     }
 
     fn scaled(&self, values: impl IntoIterator<Item = f32>) -> Vec<f32> {
@@ -183,11 +261,11 @@ impl Plugin for FakePlugin {
 
     fn preprocess<'a>(
         &'a self,
-        _request: &'a Arc<RequestContext>,
+        request: &'a Arc<RequestContext>,
         input: Payload,
     ) -> BoxFuture<'a, Result<Payload>> {
         Box::pin(async move {
-            self.call().await?;
+            self.call(Some(&input)).await?;
             if self.script.has("keep-body") {
                 return Ok(input);
             }
@@ -198,7 +276,7 @@ impl Plugin for FakePlugin {
             let values = self.scaled(values);
             let shape = [1, values.len() as u64];
             let tensor = Tensor::from_vec("input", shape, values).map_err(Error::internal)?;
-            Ok(Payload::Tensors(vec![tensor]))
+            self.called(request, tensor).await
         })
     }
 
@@ -208,7 +286,7 @@ impl Plugin for FakePlugin {
         output: Payload,
     ) -> BoxFuture<'a, Result<Payload>> {
         Box::pin(async move {
-            self.call().await?;
+            self.call(Some(&output)).await?;
             let mut words: Vec<String> = match &output {
                 Payload::Tensors(_) => self
                     .scaled(crate::values(&output))
@@ -231,7 +309,7 @@ impl Plugin for FakePlugin {
         candidates: &'a [Candidate],
     ) -> BoxFuture<'a, Result<usize>> {
         Box::pin(async move {
-            self.call().await?;
+            self.call(None).await?;
             let Some(label) = self.script.get("pick") else {
                 return Ok(0);
             };
@@ -239,6 +317,16 @@ impl Plugin for FakePlugin {
                 .iter()
                 .position(|candidate| candidate.labels.iter().any(|known| known == label))
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "no candidate has this label"))
+        })
+    }
+
+    fn filter<'a>(
+        &'a self,
+        _: &'a Arc<RequestContext>,
+    ) -> BoxFuture<'a, Result<Box<dyn TokenFilter>>> {
+        Box::pin(async {
+            self.call(None).await?;
+            Ok(Box::new(FakeFilter::new(&self.script)) as Box<dyn TokenFilter>)
         })
     }
 

@@ -36,6 +36,7 @@ pub fn request_with(
         headers: Headers::new(fields),
         deadline: Instant::now() + time,
         scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
     })
 }
 

@@ -1,23 +1,30 @@
 //! Does wrong, in the way that the header `x-behaviour` or the setting `behaviour` says; see [`Behaviour`].
 //!
-//! `x-behaviour` is for preprocess and route, `x-behaviour-post` for postprocess; `x-count` says how many or how much.
+//! `x-behaviour` is for preprocess and route, `x-behaviour-post` for postprocess, `x-behaviour-open` for the begin of a text, whose
+//! tokens say the rest; `x-count` says how many or how much.
 //! The settings `init` and `self_test` say what those do.
 
 mod behaviour;
+mod filter;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use serde::Deserialize;
 use wharf_plugin_sdk::{
     Candidate, Error, Lifecycle, Payload, Plugin, Postprocess, Preprocess, Request, Result, Router,
+    TokenFilter,
 };
 
 use behaviour::Behaviour;
+use filter::Obedient;
 
 struct Hostile {
     settings: Settings,
     /// What an earlier request left behind: nothing may be here where instances are not shared.
     secret: RefCell<Option<String>>,
+    /// The filters of texts that live.
+    filters: Rc<Cell<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +56,7 @@ impl Plugin for Hostile {
         Ok(Self {
             settings,
             secret: RefCell::new(None),
+            filters: Rc::default(),
         })
     }
 }
@@ -78,13 +86,22 @@ impl Router for Hostile {
     }
 }
 
+impl TokenFilter for Hostile {
+    type Filter = Obedient;
+
+    fn open(&self, request: &Request) -> Result<Obedient> {
+        self.behaviour(request, "x-behaviour-open")?.alone("open")?;
+        Ok(Obedient::new(&self.filters))
+    }
+}
+
 impl Lifecycle for Hostile {
     fn self_test(&self) -> Result<()> {
         self.settings.self_test.alone("self-test")
     }
 }
 
-wharf_plugin_sdk::export!(Hostile: preprocess, postprocess, router, lifecycle);
+wharf_plugin_sdk::export!(Hostile: preprocess, postprocess, router, token_filter, lifecycle);
 
 impl Hostile {
     fn behaviour(&self, request: &Request, header: &str) -> Result<Behaviour> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::BoxFuture;
 use crate::{Digest, LoadError, ModelLoad, Name, Payload, RequestContext, Result};
@@ -21,6 +21,25 @@ pub trait PluginHost: Send + Sync + 'static {
     /// # Errors
     /// Where any of these fails.
     fn load(&self, release: &PluginRelease) -> Result<Arc<dyn Plugin>, LoadError>;
+
+    /// Says what plugins that are granted it call models and routes through. Until then such a call is `Unavailable`.
+    fn connect(&self, models: Weak<dyn ModelCalls>);
+}
+
+/// Calls of models and routes by plugins, without a network between.
+pub trait ModelCalls: Send + Sync + 'static {
+    /// Calls a route or a model that is in force, as a client's request would, for the request that a plugin works for: with its
+    /// deadline, tenant, headers and trace. `version` is a number or a label. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// As the target's; `NotFound` where it is not there; `PluginFault` where calls are nested too deep.
+    fn call<'a>(
+        &'a self,
+        request: &'a Arc<RequestContext>,
+        target: &'a str,
+        version: Option<&'a str>,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Payload>>;
 }
 
 /// A plugin's place in the site: `plugins/NAME.wasm` and `plugins/NAME.toml`.
@@ -39,12 +58,26 @@ pub struct PluginRelease {
     pub site: PathBuf,
     /// The name of the plugin.
     pub name: Name,
-    /// The digest of component and settings together. An equal digest is no reason to reload.
+    /// The digest of component, settings and files together. An equal digest is no reason to reload.
     pub digest: Digest,
     /// The component.
     pub component: Arc<[u8]>,
     /// The text of `plugins/NAME.toml`; empty where there is none.
     pub settings: Arc<str>,
+    /// The other files of the site that the settings name, each once.
+    pub files: Arc<[SiteFile]>,
+}
+
+/// A file of the site that a plugin's settings name, as it was read.
+#[derive(Clone)]
+pub struct SiteFile {
+    /// Its path inside the site.
+    pub path: Arc<str>,
+    /// Its content; or why there is none, for the operator. A missing file is no error until the plugin is loaded, so that its coming is a
+    /// change of the plugin.
+    pub content: Result<Arc<[u8]>, Arc<str>>,
+    /// The digest of the content; none where there is none.
+    pub digest: Option<Digest>,
 }
 
 impl fmt::Debug for PluginRelease {
@@ -92,8 +125,57 @@ pub trait Plugin: Send + Sync + 'static {
         candidates: &'a [Candidate],
     ) -> BoxFuture<'a, Result<usize>>;
 
-    /// How the plugin has done since it was loaded: what a roll-back is decided by.
+    /// Begins the filter of one generated text.
+    ///
+    /// # Errors
+    /// As [`Plugin::preprocess`].
+    fn filter<'a>(
+        &'a self,
+        request: &'a Arc<RequestContext>,
+    ) -> BoxFuture<'a, Result<Box<dyn TokenFilter>>>;
+
+    /// How the plugin has done since it was loaded.
     fn health(&self) -> PluginHealth;
+}
+
+/// The filter of one generated text. Dropping it ends its instance's work for the text.
+pub trait TokenFilter: Send {
+    /// Takes the tokens that came since the last call, at least one.
+    ///
+    /// # Errors
+    /// As [`Plugin::preprocess`]. After an error the filter gives nothing more.
+    fn push(&mut self, tokens: Vec<Token>) -> BoxFuture<'_, Result<Verdict>>;
+
+    /// Ends the text: gives the tokens still kept back.
+    ///
+    /// # Errors
+    /// As [`TokenFilter::push`].
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Vec<Token>>>;
+}
+
+/// One token of a generated text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its number in the model's vocabulary.
+    pub id: u32,
+    /// Its text; empty while a part of a character waits for the tokens after it.
+    pub text: String,
+    /// The natural logarithm of its probability, where the model tells.
+    pub logprob: Option<f32>,
+}
+
+/// What becomes of the tokens that a filter was given so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// These go to the client now.
+    Emit(Vec<Token>),
+    /// These go to the client, and the text ends here.
+    Stop {
+        /// The last tokens.
+        tokens: Vec<Token>,
+        /// Why it ends, for the client.
+        reason: String,
+    },
 }
 
 /// What a loaded plugin is.

@@ -4,10 +4,15 @@
 //! `tensors`, `bodies` and `requests`: they carry the data, so they read lists in place and lend them without a copy.
 
 mod bodies;
+mod codec;
 mod convert;
+mod http;
 mod imports;
+mod model;
 mod requests;
+mod secret;
 mod stages;
+mod state;
 mod tensors;
 
 use wasmtime::component::{Linker, ResourceType};
@@ -23,12 +28,18 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../../../wit/v1",
         world: "plugin",
-        imports: { default: trappable },
+        imports: {
+            default: trappable,
+            "wharf:plugin/model": async | trappable,
+            "wharf:plugin/codec": async | trappable,
+            "wharf:plugin/http": async | trappable,
+        },
         exports: { default: async },
         with: {
             "wharf:plugin/types.tensor": wharf_core::Tensor,
             "wharf:plugin/types.body": wharf_core::Body,
             "wharf:plugin/types.request": wharf_core::RequestContext,
+            "wharf:plugin/codec.tokenizer": crate::abilities::codec::Tokenizer,
         },
     });
 }
@@ -37,7 +48,7 @@ mod generated {
 pub(crate) type Version = (u64, u64, u64);
 
 /// The version of the contract that the host offers.
-pub(crate) const VERSION: Version = (1, 0, 0);
+pub(crate) const VERSION: Version = (1, 1, 0);
 
 /// The interfaces that every plugin may import.
 pub(crate) const IMPORTS: [&str; 4] = ["types", "log", "metrics", "settings"];
@@ -52,15 +63,16 @@ pub(crate) const EXPORTS: [&str; 5] = [
 ];
 
 /// The text of the contract, for error messages that quote it.
-pub(crate) const WIT: [&str; 3] = [
+pub(crate) const WIT: [&str; 4] = [
     include_str!("../../../../../wit/v1/types.wit"),
     include_str!("../../../../../wit/v1/imports.wit"),
+    include_str!("../../../../../wit/v1/abilities.wit"),
     include_str!("../../../../../wit/v1/stages.wit"),
 ];
 
 /// Links everything that the contract offers to a plugin.
 pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut types = linker.instance("wharf:plugin/types@1.0.0")?;
+    let mut types = linker.instance("wharf:plugin/types@1.1.0")?;
     types.resource(
         "tensor",
         ResourceType::host::<Tensor>(),

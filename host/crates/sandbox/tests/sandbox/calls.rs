@@ -13,7 +13,7 @@ async fn a_payload_passes_through_both_ways() {
     let site = Site::new();
     let echo = site.load("echo", &guest("echo"), "").unwrap();
     assert_eq!(echo.info().stages, [Stage::Preprocess, Stage::Postprocess]);
-    assert_eq!(echo.info().contract, "1.0.0");
+    assert_eq!(echo.info().contract, "1.1.0");
     assert_eq!(echo.info().isolation, Isolation::Request);
     let answer = echo.preprocess(&request(), body("hello")).await.unwrap();
     assert_eq!(text(&answer), "hello");

@@ -52,11 +52,11 @@ fn another_world_or_version_is_named() {
     for (component, message) in [
         (
             import("wharf:plugin/types@2.0.0"),
-            "wharf:plugin/types@2.0.0 is of contract 2.0.0; this host has 1.0.0",
+            "wharf:plugin/types@2.0.0 is of contract 2.0.0; this host has 1.1.0",
         ),
         (
-            import("wharf:plugin/types@1.1.0"),
-            "is of contract 1.1.0; this host has 1.0.0",
+            import("wharf:plugin/types@1.2.0"),
+            "is of contract 1.2.0; this host has 1.1.0",
         ),
         (
             import("wharf:plugin/model@1.0.0"),
@@ -64,11 +64,11 @@ fn another_world_or_version_is_named() {
         ),
         (
             import("wharf:plugin/toaster@1.0.0"),
-            "which contract 1.0.0 does not have; it has types, log, metrics, settings",
+            "which contract 1.1.0 does not have; it has types, log, metrics, settings",
         ),
         (
             import("wasi:http/outgoing-handler@0.2.3"),
-            "which needs the grant \"http\"",
+            "which this host does not have: use the interface http of wharf:plugin",
         ),
         (
             import("acme:files/all@1.0.0"),
@@ -84,7 +84,7 @@ fn another_world_or_version_is_named() {
         ),
         (
             export("wharf:plugin/sideprocess@1.0.0"),
-            "which contract 1.0.0 does not have; it has preprocess",
+            "which contract 1.1.0 does not have; it has preprocess",
         ),
     ] {
         let error = refusal(&site, &component, "");

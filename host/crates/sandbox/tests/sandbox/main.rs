@@ -3,8 +3,17 @@
 
 mod cache;
 mod calls;
+mod codec;
+mod filter;
+mod first_party;
+mod http;
 mod isolation;
 mod limits;
 mod loading;
+mod model;
+mod safety;
+mod secret;
+mod signatures;
 mod site;
+mod state;
 mod wat;

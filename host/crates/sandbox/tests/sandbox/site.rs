@@ -142,6 +142,7 @@ pub(crate) fn request_within(time: Duration) -> Arc<RequestContext> {
         headers: Headers::default(),
         deadline: Instant::now() + time,
         scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
     })
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use wharf_core::{LoadError, Model, Name, Plugin, Stage as StageKind};
+use wharf_core::{LoadError, Model, Name, Stage as StageKind};
 
 use super::{CandidateSpec, OnFailure, Pins, Route, RouteSpec, Stage, StageSpec, Target};
 use crate::admission::Admission;
 use crate::config::Config;
+use crate::guarded::Guarded;
 use crate::metrics::Metrics;
 use crate::snapshot::same;
 
@@ -31,8 +32,8 @@ pub(crate) type Labels = BTreeMap<Arc<str>, u64>;
 
 /// A plugin that routes may name.
 pub(crate) struct PluginParts {
-    pub(crate) current: Arc<dyn Plugin>,
-    pub(crate) previous: Option<Arc<dyn Plugin>>,
+    pub(crate) current: Arc<Guarded>,
+    pub(crate) previous: Option<Arc<Guarded>>,
 }
 
 /// Links a route. Where that comes to the same as the route in force, it gives that very one.
@@ -179,7 +180,7 @@ impl Linker<'_> {
             self.error(key, message);
             return None;
         };
-        let has = |plugin: &Arc<dyn Plugin>| plugin.info().stages.contains(&kind);
+        let has = |plugin: &Guarded| plugin.info().stages.contains(&kind);
         if !has(&parts.current) {
             let stages: Vec<&str> = parts
                 .current

@@ -104,3 +104,68 @@ fn a_route_file_has_a_longest_length() {
     };
     assert!(error.message.contains("longer"), "{error}");
 }
+
+#[test]
+fn a_plugin_is_read_again_where_only_its_signature_changed() {
+    let site = Site::new();
+    site.plugin("a", "");
+    site.write("plugins/a.wasm.sig", "one");
+    for file in ["plugins/a.wasm", "plugins/a.wasm.sig"] {
+        age(&site, file, 60);
+    }
+    let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
+    let ports = Ports {
+        engine: &engine,
+        plugins: &plugins,
+    };
+    let mut scanner = Scanner::new(site.path());
+    scanner.scan(ports, Look::Rescan);
+    scanner.scan(ports, Look::Rescan);
+    assert_eq!(plugins.reads(), 1);
+    site.write("plugins/a.wasm.sig", "two");
+    scanner.scan(ports, Look::Rescan);
+    assert_eq!(plugins.reads(), 2);
+    site.remove("plugins/a.wasm.sig");
+    scanner.scan(ports, Look::Rescan);
+    assert_eq!(plugins.reads(), 3);
+    let scan = scanner.scan(ports, Look::Rescan);
+    assert_eq!(scan.plugins.found.len(), 1, "a signature is no plugin");
+}
+
+#[test]
+fn a_plugin_is_read_again_where_a_file_that_it_names_changed() {
+    let site = Site::new();
+    let file = "plugins/words.json";
+    site.plugin("a", &format!("file {file}"));
+    age(&site, "plugins/a.wasm", 60);
+    let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
+    let ports = Ports {
+        engine: &engine,
+        plugins: &plugins,
+    };
+    let mut scanner = Scanner::new(site.path());
+    let mut digest_of = |look| {
+        let scan = scanner.scan(ports, look);
+        let Some(Found::Is(plugin)) = scan.plugins.found.into_values().next() else {
+            panic!("the plugin is read")
+        };
+        plugin.digest
+    };
+    let without = digest_of(Look::Rescan);
+    assert_eq!(digest_of(Look::Rescan), without);
+    assert_eq!(plugins.reads(), 1);
+    site.write(file, "one");
+    let with_one = digest_of(Look::Rescan);
+    assert_ne!(with_one, without, "a file that came is a change");
+    age(&site, file, 60);
+    digest_of(Look::Rescan);
+    let reads = plugins.reads();
+    assert_eq!(digest_of(Look::Rescan), with_one);
+    assert_eq!(
+        plugins.reads(),
+        reads,
+        "an unchanged file is not read again"
+    );
+    site.write(file, "two");
+    assert_ne!(digest_of(Look::Rescan), with_one);
+}

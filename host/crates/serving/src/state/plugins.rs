@@ -8,22 +8,26 @@ use wharf_core::{Digest, LoadError, Name, Plugin};
 
 use super::{Effects, Failure, Load, PluginLoad, Release, Routes};
 use crate::events::EventKind;
+use crate::guarded::{Guarded, Guards, Suspect};
 use crate::reaper::Retired;
 use crate::route::PluginParts;
 use crate::site::{Found, PluginFound, Section};
 use crate::status::PluginStatus;
 
 #[derive(Default)]
-pub(crate) struct Plugins(BTreeMap<Name, Slot>);
+pub(crate) struct Plugins {
+    slots: BTreeMap<Name, Slot>,
+    guards: Arc<Guards>,
+}
 
 /// A plugin by name.
 #[derive(Default)]
 struct Slot {
     /// Whether the site has it. One that is gone serves on for the routes in force that use it.
     wanted: bool,
-    current: Option<Release<dyn Plugin>>,
+    current: Option<Release<Guarded>>,
     /// The release before: what a roll-back and the failure policy `previous` fall back on.
-    standby: Option<Release<dyn Plugin>>,
+    standby: Option<Release<Guarded>>,
     /// Why the file cannot be read.
     refused: Option<Arc<LoadError>>,
     failure: Option<Failure>,
@@ -32,9 +36,16 @@ struct Slot {
 }
 
 /// What became of loading a release: its digest, and the plugin.
-type LoadResult = (Digest, Result<Arc<dyn Plugin>, LoadError>);
+type LoadResult<P> = (Digest, Result<Arc<P>, LoadError>);
 
 impl Plugins {
+    pub(super) fn new(guards: &Arc<Guards>) -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            guards: Arc::clone(guards),
+        }
+    }
+
     pub(super) fn plan(
         &self,
         section: &mut Section<PluginFound>,
@@ -44,7 +55,7 @@ impl Plugins {
         let empty = Slot::default();
         for (name, found) in &mut section.found {
             let Found::Is(found) = found else { continue };
-            let slot = self.0.get(name).unwrap_or(&empty);
+            let slot = self.slots.get(name).unwrap_or(&empty);
             if slot.needs(found.digest, now) {
                 loads.push(Load::Plugin(PluginLoad {
                     file: found.file.clone(),
@@ -58,11 +69,11 @@ impl Plugins {
     pub(super) fn apply(
         &mut self,
         section: Section<PluginFound>,
-        mut loaded: BTreeMap<Name, LoadResult>,
+        mut loaded: BTreeMap<Name, LoadResult<dyn Plugin>>,
         effects: &mut Effects,
     ) {
         if section.complete {
-            for (name, slot) in &mut self.0 {
+            for (name, slot) in &mut self.slots {
                 if !section.found.contains_key(name) {
                     slot.wanted = false;
                     slot.refused = None;
@@ -72,14 +83,18 @@ impl Plugins {
             }
         }
         for (name, found) in section.found {
-            let slot = self.0.entry(name.clone()).or_default();
+            let slot = self.slots.entry(name.clone()).or_default();
             slot.wanted = true;
             match found {
                 Found::Held => {}
                 Found::Refused(error) => slot.refused = Some(error),
                 Found::Is(found) => {
                     slot.refused = None;
-                    slot.follow(&name, found.digest, loaded.remove(&name), effects);
+                    let loaded = loaded.remove(&name).map(|(digest, plugin)| {
+                        let plugin = plugin.map(|plugin| Guarded::new(plugin, &self.guards));
+                        (digest, plugin.map(Arc::new))
+                    });
+                    slot.follow(&name, found.digest, loaded, effects);
                 }
             }
         }
@@ -87,7 +102,7 @@ impl Plugins {
 
     /// What routes may be made of.
     pub(super) fn parts(&self) -> BTreeMap<Name, PluginParts> {
-        self.0
+        self.slots
             .iter()
             .filter_map(|(name, slot)| {
                 let parts = PluginParts {
@@ -104,16 +119,16 @@ impl Plugins {
 
     /// Whether the site has a plugin.
     pub(super) fn wanted(&self, name: &Name) -> bool {
-        self.0.get(name).is_some_and(|slot| slot.wanted)
+        self.slots.get(name).is_some_and(|slot| slot.wanted)
     }
 
     /// Lets go of the plugins that the site has no more and that no route uses.
     pub(super) fn release(&mut self, routes: &Routes, effects: &mut Effects) {
-        self.0.retain(|name, slot| {
+        self.slots.retain(|name, slot| {
             let used = slot
                 .current
                 .as_ref()
-                .is_some_and(|current| routes.use_plugin(&current.item));
+                .is_some_and(|current| routes.use_plugin(current.item.plugin()));
             if slot.wanted || used {
                 return true;
             }
@@ -127,16 +142,17 @@ impl Plugins {
     }
 
     pub(super) fn in_force(&self) -> BTreeMap<Name, Arc<dyn Plugin>> {
-        self.0
+        self.slots
             .iter()
             .filter_map(|(name, slot)| {
-                Some((name.clone(), Arc::clone(&slot.current.as_ref()?.item)))
+                let current = slot.current.as_ref()?;
+                Some((name.clone(), Arc::clone(current.item.plugin())))
             })
             .collect()
     }
 
     pub(super) fn errors(&self) -> impl Iterator<Item = Arc<LoadError>> {
-        self.0.values().flat_map(|slot| {
+        self.slots.values().flat_map(|slot| {
             let failed = slot.failure.as_ref().map(|failure| &failure.error);
             let rejected = slot.rejected.as_ref().map(|(_, error)| error);
             slot.refused
@@ -148,7 +164,7 @@ impl Plugins {
     }
 
     pub(crate) fn status(&self) -> Vec<PluginStatus> {
-        self.0
+        self.slots
             .iter()
             .filter_map(|(name, slot)| {
                 let current = slot.current.as_ref()?;
@@ -158,7 +174,7 @@ impl Plugins {
                     loaded_at: current.loaded_at,
                     previous: slot.standby.as_ref().map(|standby| standby.digest),
                     rejected: slot.rejected.as_ref().map(|(digest, _)| *digest),
-                    health: current.item.health(),
+                    health: current.item.plugin().health(),
                 })
             })
             .collect()
@@ -166,17 +182,45 @@ impl Plugins {
 
     /// Whether a release before is kept anywhere: then there is a probation to watch.
     pub(crate) fn keep_any(&self) -> bool {
-        self.0.values().any(|slot| slot.standby.is_some())
+        self.slots.values().any(|slot| slot.standby.is_some())
     }
 
     /// Whether `roll_back` would do something.
     pub(crate) fn roll_back_due(&self, faults: u64, probation: Duration) -> bool {
-        self.0.values().any(|slot| slot.fails(faults, probation))
+        self.slots
+            .values()
+            .any(|slot| slot.fails(faults, probation))
     }
 
-    /// Puts the release before back in force where a new one has `faults` in a row.
+    /// The release before that of a suspect, while that one is on trial.
+    pub(crate) fn release_before(
+        &self,
+        suspect: &Suspect,
+        probation: Duration,
+    ) -> Option<Arc<dyn Plugin>> {
+        let slot = self.accused(suspect, probation)?;
+        let standby = slot.standby.as_ref()?;
+        Some(Arc::clone(standby.item.plugin()))
+    }
+
+    /// Notes that the release before does what a suspect failed at.
+    pub(crate) fn regressed(&self, suspect: &Suspect, probation: Duration) {
+        let slot = self.accused(suspect, probation);
+        if let Some(current) = slot.and_then(|slot| slot.current.as_ref()) {
+            current.item.regressed(suspect);
+        }
+    }
+
+    fn accused(&self, suspect: &Suspect, probation: Duration) -> Option<&Slot> {
+        let slot = self.slots.get(&suspect.plugin)?;
+        let is = |current: &Release<Guarded>| current.digest == suspect.release;
+        let accused = slot.on_probation(probation) && slot.current.as_ref().is_some_and(is);
+        accused.then_some(slot)
+    }
+
+    /// Puts the release before back in force where a new one has `faults` in a row that it has not.
     pub(crate) fn roll_back(&mut self, faults: u64, probation: Duration, effects: &mut Effects) {
-        for (name, slot) in &mut self.0 {
+        for (name, slot) in &mut self.slots {
             if !slot.fails(faults, probation) {
                 continue;
             }
@@ -184,23 +228,23 @@ impl Plugins {
                 continue;
             };
             let message = format!(
-                "release {:.12} failed {} times in a row, and the release before it is in force again; replace it by one that works",
+                "release {:.12} failed {} times in a row where the release before it did not, and that one is in force again; replace it by one that works",
                 bad.digest,
-                bad.faults_in_a_row(),
+                bad.item.regressions(),
             );
             effects.event(EventKind::RolledBack, name, message.clone());
             slot.rejected = Some((bad.digest, Arc::new(LoadError::new(file(name), message))));
             effects.retire(Some(bad));
-            good.come_back();
+            good.in_force_since = Instant::now();
             slot.current = Some(good);
         }
     }
 
     /// Whether `end_probation` would do something.
     pub(super) fn probation_over(&self, probation: Duration, routes: &Routes) -> bool {
-        self.0
-            .values()
-            .any(|slot| slot.keeps_in_vain(probation, routes))
+        self.slots.values().any(|slot| {
+            slot.keeps_in_vain(probation, routes) || slot.on_trial_in_vain(probation).is_some()
+        })
     }
 
     /// Lets go of the releases that are kept for a roll-back that can happen no more.
@@ -210,9 +254,12 @@ impl Plugins {
         routes: &Routes,
         effects: &mut Effects,
     ) {
-        for slot in self.0.values_mut() {
+        for slot in self.slots.values_mut() {
             if slot.keeps_in_vain(probation, routes) {
                 effects.retire(slot.standby.take());
+            }
+            if let Some(current) = slot.on_trial_in_vain(probation) {
+                current.item.end_trial();
             }
         }
     }
@@ -220,7 +267,7 @@ impl Plugins {
 
 impl Slot {
     fn needs(&self, digest: Digest, now: Option<Instant>) -> bool {
-        let is = |release: &Option<Release<dyn Plugin>>| {
+        let is = |release: &Option<Release<Guarded>>| {
             release
                 .as_ref()
                 .is_some_and(|release| release.digest == digest)
@@ -241,7 +288,7 @@ impl Slot {
         &mut self,
         name: &Name,
         digest: Digest,
-        loaded: Option<LoadResult>,
+        loaded: Option<LoadResult<Guarded>>,
         effects: &mut Effects,
     ) {
         if self
@@ -257,6 +304,7 @@ impl Slot {
                 let release = Release::new(plugin, digest);
                 let retired = std::mem::replace(&mut self.standby, self.current.replace(release));
                 effects.retire(retired);
+                self.begin_trial();
                 effects.event(EventKind::Loaded, name, format!("release {digest:.12}"));
             }
             Some((digest, Err(error))) => {
@@ -278,8 +326,9 @@ impl Slot {
                 self.failure = None;
                 std::mem::swap(&mut self.current, &mut self.standby);
                 if let Some(current) = &mut self.current {
-                    current.come_back();
+                    current.in_force_since = Instant::now();
                 }
+                self.begin_trial();
                 effects.event(
                     EventKind::Loaded,
                     name,
@@ -288,6 +337,19 @@ impl Slot {
             }
             None => {}
         }
+    }
+
+    /// Puts the release in force on trial, where there is one before it to compare it with.
+    fn begin_trial(&self) {
+        if let (Some(current), Some(standby)) = (&self.current, &self.standby) {
+            standby.item.end_trial();
+            current.item.begin_trial();
+        }
+    }
+
+    fn on_trial_in_vain(&self, probation: Duration) -> Option<&Release<Guarded>> {
+        let current = self.current.as_ref()?;
+        (!self.on_probation(probation) && current.item.is_on_trial()).then_some(current)
     }
 
     fn on_probation(&self, probation: Duration) -> bool {
@@ -305,7 +367,7 @@ impl Slot {
             && self
                 .current
                 .as_ref()
-                .is_some_and(|current| current.faults_in_a_row() >= faults)
+                .is_some_and(|current| current.item.regressions() >= faults)
     }
 
     /// Whether the release before is neither needed for a roll-back nor what a route falls back on.
@@ -314,29 +376,14 @@ impl Slot {
             && self
                 .standby
                 .as_ref()
-                .is_some_and(|standby| !routes.use_plugin(&standby.item))
-    }
-}
-
-impl Release<dyn Plugin> {
-    /// Puts a release in force that was in force before.
-    fn come_back(&mut self) {
-        self.in_force_since = Instant::now();
-        self.faults_before = self.item.health().faults;
-    }
-
-    /// The faults since the last call without one, of those since the release came into force.
-    fn faults_in_a_row(&self) -> u64 {
-        let health = self.item.health();
-        let since = health.faults.saturating_sub(self.faults_before);
-        health.consecutive_faults.min(since)
+                .is_some_and(|standby| !routes.use_plugin(standby.item.plugin()))
     }
 }
 
 impl Effects {
-    fn retire(&mut self, release: Option<Release<dyn Plugin>>) {
+    fn retire(&mut self, release: Option<Release<Guarded>>) {
         self.retired
-            .extend(release.map(|release| Retired::Plugin(release.item)));
+            .extend(release.map(|release| Retired::Plugin(Arc::clone(release.item.plugin()))));
     }
 
     fn event(&mut self, kind: EventKind, name: &Name, message: String) {

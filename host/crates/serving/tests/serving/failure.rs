@@ -123,6 +123,73 @@ async fn a_new_release_that_keeps_failing_is_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_roll_a_good_release_back() {
+    let config = Config {
+        rollback_after_faults: 5,
+        breaker_faults: 0,
+        ..by_order()
+    };
+    // Both releases fail at a 7: it is the input.
+    let harness = Harness::start(site("closed", "scale 10\ntrap-on 7"), config).await;
+    harness.site.plugin("tens", "scale 20\ntrap-on 7");
+    harness.serving.reload().await;
+    assert_eq!(harness.ask("sum", "1").await, "21");
+    let file = "plugins/tens.wasm";
+    for _ in 0..50 {
+        harness.run("sum", body("7")).await.unwrap_err();
+        tokio::task::yield_now().await;
+    }
+    // Five hostile requests more, each seen through.
+    for _ in 0..5 {
+        let asked = harness.plugins.calls();
+        harness.run("sum", body("7")).await.unwrap_err();
+        eventually("the release before was asked", || {
+            harness.plugins.calls() >= asked + 3
+        })
+        .await;
+    }
+    assert_eq!(harness.happened(EventKind::RolledBack, file), 0);
+    assert_eq!(harness.ask("sum", "1").await, "21");
+
+    // Failures of the new release alone still count, beside as many of the client's.
+    harness.site.plugin("tens", "scale 30\ntrap-on 3");
+    harness.serving.reload().await;
+    for _ in 0..5 {
+        harness.run("sum", body("3")).await.unwrap_err();
+    }
+    eventually("it is rolled back", || {
+        harness.happened(EventKind::RolledBack, file) == 1
+    })
+    .await;
+    assert_eq!(harness.ask("sum", "3").await, "61");
+}
+
+#[tokio::test]
+async fn calls_that_end_well_in_between_keep_a_release() {
+    let config = Config {
+        rollback_after_faults: 3,
+        breaker_faults: 0,
+        ..by_order()
+    };
+    let harness = Harness::start(site("closed", "scale 10"), config).await;
+    harness.site.plugin("tens", "scale 20\ntrap-on 7");
+    harness.serving.reload().await;
+    let file = "plugins/tens.wasm";
+    for _ in 0..10 {
+        for _ in 0..2 {
+            let asked = harness.plugins.calls();
+            harness.run("sum", body("7")).await.unwrap_err();
+            eventually("the release before was asked", || {
+                harness.plugins.calls() >= asked + 3
+            })
+            .await;
+        }
+        assert_eq!(harness.ask("sum", "1").await, "21");
+    }
+    assert_eq!(harness.happened(EventKind::RolledBack, file), 0);
+}
+
+#[tokio::test]
 async fn a_first_release_and_a_recovering_one_are_not_rolled_back() {
     let config = Config {
         rollback_after_faults: 2,

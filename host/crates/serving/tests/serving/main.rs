@@ -1,8 +1,11 @@
 //! Serving on the fakes of the testkit, with real folders.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod breaker;
+mod calls;
 mod claims;
 mod failure;
+mod filters;
 mod harness;
 mod lifecycle;
 mod pipeline;

@@ -1,9 +1,10 @@
 //! Between the contract's types and core's.
 
 use wasmtime::component::Resource;
-use wharf_core::{Candidate, Datatype, Payload, TensorError};
+use wharf_core::{Candidate, Datatype, Payload, TensorError, Token, Verdict};
 
 use super::{exports, types};
+use crate::fault::shortened;
 use crate::guest::GuestState;
 use crate::limits::LimitBroken;
 
@@ -24,15 +25,7 @@ pub(crate) fn lend(state: &mut GuestState, payload: Payload) -> wasmtime::Result
 /// # Errors
 /// Where it is larger than the plugin's limit.
 pub(crate) fn take(state: &mut GuestState, payload: types::Payload) -> wasmtime::Result<Payload> {
-    let payload = match payload {
-        types::Payload::Tensors(tensors) => Payload::Tensors(
-            tensors
-                .into_iter()
-                .map(|tensor| state.take(tensor))
-                .collect::<wasmtime::Result<_>>()?,
-        ),
-        types::Payload::Body(body) => Payload::Body(state.take(body)?),
-    };
+    let payload = taken(state, payload)?;
     let limit = state.plugin().limits.output_mb;
     if payload.byte_len() as u64 > u64::from(limit) << 20 {
         return Err(LimitBroken {
@@ -43,6 +36,18 @@ pub(crate) fn take(state: &mut GuestState, payload: types::Payload) -> wasmtime:
         .into());
     }
     Ok(payload)
+}
+
+/// Takes a payload back with its handles, whatever its size.
+pub(super) fn taken(state: &mut GuestState, payload: types::Payload) -> wasmtime::Result<Payload> {
+    match payload {
+        types::Payload::Tensors(tensors) => tensors
+            .into_iter()
+            .map(|tensor| state.take(tensor))
+            .collect::<wasmtime::Result<_>>()
+            .map(Payload::Tensors),
+        types::Payload::Body(body) => state.take(body).map(Payload::Body),
+    }
 }
 
 impl From<types::Datatype> for Datatype {
@@ -111,6 +116,41 @@ pub(super) fn range(
                 "{length} bytes from {offset} on are not inside the {size} bytes that there are"
             ),
         )),
+    }
+}
+
+impl From<Token> for exports::token_filter::Token {
+    fn from(token: Token) -> Self {
+        Self {
+            id: token.id,
+            text: token.text,
+            logprob: token.logprob,
+        }
+    }
+}
+
+impl From<exports::token_filter::Token> for Token {
+    fn from(token: exports::token_filter::Token) -> Self {
+        Self {
+            id: token.id,
+            text: token.text,
+            logprob: token.logprob,
+        }
+    }
+}
+
+impl From<exports::token_filter::Verdict> for Verdict {
+    fn from(verdict: exports::token_filter::Verdict) -> Self {
+        let tokens = |tokens: Vec<exports::token_filter::Token>| {
+            tokens.into_iter().map(Token::from).collect()
+        };
+        match verdict {
+            exports::token_filter::Verdict::Emit(given) => Self::Emit(tokens(given)),
+            exports::token_filter::Verdict::Stop((given, reason)) => Self::Stop {
+                tokens: tokens(given),
+                reason: shortened(reason),
+            },
+        }
     }
 }
 

@@ -1,15 +1,20 @@
-//! The interfaces that every plugin may import: log, metrics, settings.
+//! Links the generated interfaces, and serves those that every plugin may import: log, metrics, settings.
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::generated::wharf::plugin::{log, metrics, settings};
+use super::generated::wharf::plugin::{codec, http, log, metrics, model, secret, settings, state};
 use crate::guest::GuestState;
 use crate::logging::{Line, Severity};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     log::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
     metrics::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
-    settings::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
+    settings::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    state::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    model::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    codec::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    http::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)?;
+    secret::add_to_linker::<_, HasSelf<GuestState>>(linker, |state| state)
 }
 
 impl log::Host for GuestState {

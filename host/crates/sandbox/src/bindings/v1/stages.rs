@@ -1,8 +1,8 @@
 //! The stages of a component: found by name once when it is loaded, by index in every instance.
 
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre};
-use wharf_core::{Candidate, Payload, Stage};
+use wasmtime::component::{Instance, InstancePre, ResourceAny};
+use wharf_core::{Candidate, Payload, Stage, Token, Verdict};
 
 use super::convert::{candidate, lend, request_handle, take};
 use super::{exports, types};
@@ -83,10 +83,6 @@ pub(crate) struct Stages {
     preprocess: Option<exports::preprocess::Guest>,
     postprocess: Option<exports::postprocess::Guest>,
     router: Option<exports::router::Guest>,
-    #[expect(
-        dead_code,
-        reason = "checked when a plugin is loaded; called with text generation"
-    )]
     token_filter: Option<exports::token_filter::Guest>,
     lifecycle: Option<exports::lifecycle::Guest>,
 }
@@ -99,6 +95,12 @@ pub(crate) enum Job<'a> {
     Postprocess(Payload),
     /// Choose one of these.
     Route(&'a [Candidate]),
+    /// Begin a text.
+    Open,
+    /// Filter these tokens of a text.
+    Push(ResourceAny, Vec<Token>),
+    /// End a text.
+    Finish(ResourceAny),
 }
 
 /// What a stage gives.
@@ -107,6 +109,12 @@ pub(crate) enum Answer {
     Payload(Payload),
     /// The index that a router chose, inside the candidates.
     Index(usize),
+    /// The filter of the text that begins.
+    Filter(ResourceAny),
+    /// What becomes of the tokens. Once the text is stopped, the filter is gone.
+    Verdict(Verdict),
+    /// The last tokens of a text. The filter is gone.
+    Tokens(Vec<Token>),
 }
 
 impl Job<'_> {
@@ -115,6 +123,7 @@ impl Job<'_> {
             Self::Preprocess(_) => Stage::Preprocess,
             Self::Postprocess(_) => Stage::Postprocess,
             Self::Route(_) => Stage::Router,
+            Self::Open | Self::Push(..) | Self::Finish(_) => Stage::TokenFilter,
         }
     }
 }
@@ -161,11 +170,46 @@ impl Stages {
                 }
                 return Ok(Some(index.map(Answer::Index)));
             }
+            Job::Open | Job::Push(..) | Job::Finish(_) => return self.filter(store, job).await,
         };
         match given {
             Ok(payload) => Ok(Some(Ok(Answer::Payload(take(store.data_mut(), payload)?)))),
             Err(error) => Ok(Some(Err(error))),
         }
+    }
+
+    /// Calls the token filter. The guest's filter is dropped with the end of its text, and where the guest refuses.
+    async fn filter(
+        &self,
+        store: &mut Store<GuestState>,
+        job: Job<'_>,
+    ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
+        let Some(stage) = &self.token_filter else {
+            return Ok(None);
+        };
+        let (filter, answer) = match job {
+            Job::Push(filter, tokens) => {
+                let tokens: Vec<_> = tokens.into_iter().map(Into::into).collect();
+                let methods = stage.filter();
+                let given = methods.call_push(&mut *store, filter, &tokens).await?;
+                let verdict = given.map(Verdict::from);
+                if matches!(verdict, Ok(Verdict::Emit(_))) {
+                    return Ok(Some(verdict.map(Answer::Verdict)));
+                }
+                (filter, verdict.map(Answer::Verdict))
+            }
+            Job::Finish(filter) => {
+                let given = stage.filter().call_finish(&mut *store, filter).await?;
+                let tokens = given.map(|tokens| tokens.into_iter().map(Into::into).collect());
+                (filter, tokens.map(Answer::Tokens))
+            }
+            _ => {
+                let opened = stage.call_open(&mut *store, request_handle()).await?;
+                return Ok(Some(opened.map(Answer::Filter)));
+            }
+        };
+        filter.resource_drop_async(&mut *store).await?;
+        Ok(Some(answer))
     }
 
     /// Asks the plugin what it is. None where it has no lifecycle.

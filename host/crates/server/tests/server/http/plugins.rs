@@ -18,6 +18,7 @@ impl PluginHost for FakePlugins {
             digest: Digest::new([2; 32]),
             component: Arc::from([]),
             settings: Arc::from(""),
+            files: Arc::from([]),
         })
     }
 

@@ -1,0 +1,223 @@
+//! What plugins cost by the language that they are written in, through the port that the pipeline uses. `cargo xtask bench` prints
+//! the lines: `what|figure|unit|at most`.
+//!
+//! The guests are the probes of `tests/languages`, and `echo` and `scale` for Rust: they pass a body on, or multiply FP32 tensors.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wharf_core::{
+    Body, Headers, Name, Payload, Plugin, PluginFile, PluginHost, RequestContext, Result, Tensor,
+};
+use wharf_sandbox::{Config, Sandbox};
+
+/// The program's allocator, for the buffers of both sides.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A language, the guest that passes a body on, and the one that multiplies.
+const LANGUAGES: [(&str, &str, &str); 4] = [
+    ("Rust", "echo", "scale"),
+    ("C", "probe-c", "probe-c"),
+    ("JavaScript", "probe-javascript", "probe-javascript"),
+    ("Python", "probe-python", "probe-python"),
+];
+
+/// The floats of a picture of 3 x 224 x 224, 600 KB.
+const PICTURE: usize = 3 * 224 * 224;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let _entered = runtime.enter();
+    for (language, passes, multiplies) in LANGUAGES {
+        let bench = Bench::new();
+        let size = bench.add("isolated", passes, "request");
+        bench.add("kept", passes, "shared");
+        bench.add("multiplies", multiplies, "shared");
+        println!(
+            "{language}: size|{:.3}|MiB|",
+            size as f64 / f64::from(1 << 20)
+        );
+
+        let (isolated, compiled) = bench.load(&bench.sandbox(), "isolated");
+        line(&format!("{language}: first load, compiled"), compiled);
+        drop(isolated);
+        // As after a start of the host: the machine code comes from the cache.
+        let sandbox = bench.sandbox();
+        let (isolated, cached) = bench.load(&sandbox, "isolated");
+        line(&format!("{language}: load from the cache"), cached);
+        let (kept, _) = bench.load(&sandbox, "kept");
+        let (multiplies, _) = bench.load(&sandbox, "multiplies");
+
+        let measure = |plugin: &Arc<dyn Plugin>, behaviour: Behaviour, pace: Duration| {
+            runtime.block_on(median_call(plugin, behaviour, pace))
+        };
+        for (what, plugin, behaviour, pace) in [
+            ("call, kept", &kept, Behaviour::Pass, Duration::ZERO),
+            (
+                "call, isolated, instances ready",
+                &isolated,
+                Behaviour::Pass,
+                // Time to make the next instance before it is asked for.
+                Duration::from_millis(10),
+            ),
+            (
+                "call, isolated, back to back",
+                &isolated,
+                Behaviour::Pass,
+                Duration::ZERO,
+            ),
+            (
+                "4 floats doubled, kept",
+                &multiplies,
+                Behaviour::Double(4),
+                Duration::ZERO,
+            ),
+            (
+                "600 KB of floats doubled, kept",
+                &multiplies,
+                Behaviour::Double(PICTURE),
+                Duration::ZERO,
+            ),
+        ] {
+            line(
+                &format!("{language}: {what}"),
+                measure(plugin, behaviour, pace),
+            );
+        }
+    }
+}
+
+/// A site, and a cache of its own, so that the first load compiles.
+struct Bench {
+    site: tempfile::TempDir,
+    cache: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = || tempfile::tempdir().expect("a temporary folder");
+        let site = folder();
+        std::fs::create_dir(site.path().join("plugins")).expect("a folder");
+        Self {
+            site,
+            cache: folder(),
+        }
+    }
+
+    fn sandbox(&self) -> Sandbox {
+        let config = Config {
+            cache_folder: Some(self.cache.path().to_owned()),
+            ..Config::default()
+        };
+        Sandbox::new(config, &opentelemetry::global::meter("bench")).expect("a sandbox")
+    }
+
+    /// Adds a guest under a name. Gives the size of its component.
+    fn add(&self, name: &str, guest: &str, isolation: &str) -> u64 {
+        let guests = PathBuf::from(
+            std::env::var_os("WHARF_TEST_GUESTS").expect("WHARF_TEST_GUESTS: cargo xtask guests"),
+        );
+        let plugins = self.site.path().join("plugins");
+        std::fs::write(
+            plugins.join(format!("{name}.toml")),
+            // A picture as a list of Python's floats takes its time.
+            format!("isolation = \"{isolation}\"\n[limits]\ncall_ms = 10000\n"),
+        )
+        .expect("settings");
+        std::fs::copy(
+            guests.join(format!("{guest}.wasm")),
+            plugins.join(format!("{name}.wasm")),
+        )
+        .expect("the guest")
+    }
+
+    fn load(&self, sandbox: &Sandbox, name: &str) -> (Arc<dyn Plugin>, Duration) {
+        load(sandbox, self.site.path(), name)
+    }
+}
+
+fn load(sandbox: &Sandbox, site: &Path, name: &str) -> (Arc<dyn Plugin>, Duration) {
+    let file = PluginFile {
+        site: site.to_owned(),
+        name: Name::new(name).expect("a name"),
+    };
+    let started = Instant::now();
+    let release = sandbox.read(&file).expect("the plugin is read");
+    let plugin = sandbox.load(&release).expect("the plugin is loaded");
+    (plugin, started.elapsed())
+}
+
+/// What the guest is asked for.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Pass,
+    Double(usize),
+}
+
+impl Behaviour {
+    fn input(self) -> Payload {
+        match self {
+            Self::Pass => Payload::Body(Body {
+                media_type: "text/plain".into(),
+                data: Bytes::from_static(b"0123456789"),
+            }),
+            Self::Double(count) => {
+                let tensor = Tensor::from_vec("x", [1, count as u64], vec![1.5_f32; count])
+                    .expect("the count fits the shape");
+                Payload::Tensors(vec![tensor])
+            }
+        }
+    }
+
+    fn headers(self) -> Headers {
+        match self {
+            Self::Pass => Headers::default(),
+            Self::Double(_) => {
+                let name = http::HeaderName::from_static("x-behaviour");
+                let value = http::HeaderValue::from_static("double");
+                Headers::new([(name, value)].into_iter().collect())
+            }
+        }
+    }
+}
+
+/// The median time of a call. Between calls the runtime may do what it does between requests, such as make instances.
+async fn median_call(plugin: &Arc<dyn Plugin>, behaviour: Behaviour, pace: Duration) -> Duration {
+    let request = Arc::new(RequestContext {
+        id: "bench".into(),
+        route: "bench".into(),
+        tenant: None,
+        headers: behaviour.headers(),
+        deadline: Instant::now() + Duration::from_secs(600),
+        scheduling: wharf_core::Scheduling::default(),
+        depth: 0,
+    });
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    // Enough for a median, but no more than seconds of what takes long.
+    while times.len() < 2_000 && (times.len() < 20 || begun.elapsed() < Duration::from_secs(2)) {
+        let input = behaviour.input();
+        let started = Instant::now();
+        let output: Result<Payload> = plugin.preprocess(&request, input).await;
+        times.push(started.elapsed());
+        black_box(output.expect("the guest answers"));
+        tokio::task::yield_now().await;
+        while started.elapsed() < pace {
+            tokio::task::yield_now().await;
+        }
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn line(what: &str, time: Duration) {
+    println!("{what}|{:.3}|us|", time.as_secs_f64() * 1e6);
+}

@@ -1,0 +1,190 @@
+//! The calls of a loaded plugin: each is timed, counted and judged, however it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wasmtime::PoolConcurrencyLimitError;
+use wharf_core::{Error, ErrorKind, PluginHealth, RequestContext, Result, Stage};
+
+use crate::bindings::v1::{Answer, types};
+use crate::fault::{Fault, Place, refusal};
+use crate::guest::PluginFacts;
+use crate::instance::{GuestInstance, StartError};
+use crate::metrics::{Outcome, StageMetrics};
+use crate::pool::TakeError;
+
+/// A call that was given this time and did not end before the request's deadline counts as a fault of the plugin.
+const FAIR_TIME: Duration = Duration::from_millis(100);
+
+/// What the calls of a plugin are recorded in. Shared: the filter of a text may outlive the plugin's place in the site.
+pub(crate) struct Calls {
+    facts: Arc<PluginFacts>,
+    /// The stages that the plugin has, with their instruments.
+    stages: Vec<(Stage, StageMetrics)>,
+    health: Health,
+}
+
+#[derive(Default)]
+struct Health {
+    calls: AtomicU64,
+    faults: AtomicU64,
+    consecutive_faults: AtomicU64,
+}
+
+/// Records a call when it ends, also where it ends by being dropped.
+pub(crate) struct Record<'a> {
+    pub(crate) began: Instant,
+    /// What of the time the guest waited for the host to do something.
+    pub(crate) waited: Duration,
+    pub(crate) outcome: Outcome,
+    metrics: &'a StageMetrics,
+    health: &'a Health,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        self.metrics.ended(self.outcome, self.began.elapsed());
+        match self.outcome {
+            Outcome::Ok | Outcome::Refused => {
+                self.health.calls.fetch_add(1, Ordering::Relaxed);
+                // Written only where it changes: the line is shared by all threads that call the plugin.
+                if self.health.consecutive_faults.load(Ordering::Relaxed) != 0 {
+                    self.health.consecutive_faults.store(0, Ordering::Relaxed);
+                }
+            }
+            Outcome::Fault => {
+                self.health.calls.fetch_add(1, Ordering::Relaxed);
+                self.health.fault();
+            }
+            // A call that had time enough and did not end is a fault, although the route's deadline came before the limit.
+            Outcome::Deadline if self.began.elapsed() >= FAIR_TIME + self.waited => {
+                self.health.fault();
+            }
+            // These say nothing of the plugin.
+            Outcome::Deadline | Outcome::Unavailable | Outcome::Cancelled => {}
+        }
+    }
+}
+
+impl Health {
+    fn fault(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        self.consecutive_faults.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Calls {
+    pub(crate) fn new(facts: Arc<PluginFacts>, stages: Vec<(Stage, StageMetrics)>) -> Self {
+        Self {
+            facts,
+            stages,
+            health: Health::default(),
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &PluginFacts {
+        &self.facts
+    }
+
+    pub(crate) fn health(&self) -> PluginHealth {
+        PluginHealth {
+            calls: self.health.calls.load(Ordering::Relaxed),
+            faults: self.health.faults.load(Ordering::Relaxed),
+            consecutive_faults: self.health.consecutive_faults.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Begins a call. Until it is said how it ended, it counts as cancelled.
+    ///
+    /// # Errors
+    /// Where the plugin does not have the stage.
+    pub(crate) fn begin(&self, stage: Stage) -> Result<Record<'_>> {
+        let Some((_, metrics)) = self.stages.iter().find(|(exported, _)| *exported == stage) else {
+            return Err(self.lacks(stage));
+        };
+        Ok(Record {
+            began: Instant::now(),
+            waited: Duration::ZERO,
+            outcome: Outcome::Cancelled,
+            health: &self.health,
+            metrics,
+        })
+    }
+
+    /// Sorts what a call gave into what is recorded and what the request gets. Only after [`Outcome::is_sound`] may the
+    /// instance be used again.
+    pub(crate) fn judge(
+        &self,
+        answer: wasmtime::Result<Option<Result<Answer, types::Error>>>,
+        stage: Stage,
+        request: &RequestContext,
+        instance: &mut GuestInstance,
+    ) -> (Outcome, Result<Answer>) {
+        match answer {
+            Ok(Some(Ok(answer))) => (Outcome::Ok, Ok(answer)),
+            Ok(Some(Err(error))) => (Outcome::Refused, Err(refusal(error, &self.facts))),
+            Ok(None) => (Outcome::Refused, Err(self.lacks(stage))),
+            Err(error) => {
+                let fault = Fault::of(error, &self.facts.limits);
+                let output = instance.take_output();
+                fault.log(&self.place(stage.name(), request), &output);
+                let outcome = match fault {
+                    Fault::Deadline => Outcome::Deadline,
+                    Fault::Limit(_) | Fault::Trap(_) => Outcome::Fault,
+                };
+                (outcome, Err(fault.for_client()))
+            }
+        }
+    }
+
+    /// The same, where there is no instance for the call.
+    pub(crate) fn without_instance(
+        &self,
+        error: TakeError,
+        request: &RequestContext,
+    ) -> (Outcome, Error) {
+        let busy = || {
+            Error::new(
+                ErrorKind::Unavailable,
+                "every instance of a plugin of this route is busy; try again later",
+            )
+        };
+        match error {
+            TakeError::Full => (Outcome::Unavailable, busy()),
+            TakeError::Start(StartError::Fault(error, _))
+                if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() =>
+            {
+                tracing::warn!(plugin = %self.facts.name, setting = "plugins.max_instances", "no room for one more plugin instance");
+                (Outcome::Unavailable, busy())
+            }
+            TakeError::Start(StartError::Fault(error, output)) => {
+                let fault = Fault::of(error, &self.facts.limits);
+                fault.log(&self.place("init", request), &output);
+                (Outcome::Fault, fault.for_client())
+            }
+            TakeError::Start(StartError::Refused(error)) => {
+                // The settings were good when the plugin was loaded, and clients cannot mend them.
+                let fault = Fault::Trap(wasmtime::format_err!("init refused: {error:?}"));
+                fault.log(&self.place("init", request), "");
+                (Outcome::Fault, fault.for_client())
+            }
+        }
+    }
+
+    fn lacks(&self, stage: Stage) -> Error {
+        Error::internal(format!(
+            "the plugin {} has no stage {}, and a route calls it",
+            self.facts.name,
+            stage.name()
+        ))
+    }
+
+    fn place<'a>(&'a self, during: &'static str, request: &'a RequestContext) -> Place<'a> {
+        Place {
+            plugin: &self.facts,
+            during,
+            request_id: &request.id,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Files of the site that a plugin's settings name. They are read from inside the site alone, once, and are part of what the plugin is.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use sha2::{Digest as _, Sha256};
+use wharf_core::{Digest, SiteFile};
+
+/// The largest file. The tokenizers of large models have some 30 MB.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Reads the files of these paths inside the site.
+pub(crate) fn read_all<'a>(site: &Path, paths: impl IntoIterator<Item = &'a str>) -> Vec<SiteFile> {
+    let mut paths = paths.into_iter().peekable();
+    if paths.peek().is_none() {
+        return Vec::new();
+    }
+    let site = Dir::open_ambient_dir(site, ambient_authority());
+    paths
+        .map(|path| {
+            let content = match &site {
+                Ok(site) => read(site, path),
+                Err(error) => Err(format!("the site cannot be opened: {error}")),
+            };
+            SiteFile {
+                path: path.into(),
+                digest: (content.as_ref().ok())
+                    .map(|content| Digest::new(Sha256::digest(content).into())),
+                content: content.map(Arc::from).map_err(Arc::from),
+            }
+        })
+        .collect()
+}
+
+/// # Errors
+/// Why it cannot be read, in words that follow the path.
+fn read(site: &Dir, path: &str) -> Result<Vec<u8>, String> {
+    // Opening a named pipe would wait for a writer.
+    let options = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .clone();
+    let file = match site.open_with(path, &options) {
+        Ok(file) => file.into_std(),
+        Err(error) => return Err(explain(&error)),
+    };
+    let metadata = file.metadata().map_err(|error| explain(&error))?;
+    if !metadata.is_file() {
+        return Err("is no regular file; put a file there".to_owned());
+    }
+    let mut content = Vec::with_capacity(metadata.len().min(MOST_BYTES) as usize);
+    file.take(MOST_BYTES + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| explain(&error))?;
+    if content.len() as u64 > MOST_BYTES {
+        return Err(format!(
+            "has more than {} MiB, the most that is read",
+            MOST_BYTES >> 20
+        ));
+    }
+    Ok(content)
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "is not there; put it into the site".to_owned(),
+        // How cap-std tells of a path that leads out.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+            "leads out of the site by a symbolic link; copy the file instead".to_owned()
+        }
+        _ => format!("cannot be read: {error}"),
+    }
+}

@@ -1,0 +1,146 @@
+//! A plugin that keeps failing is not called for a while.
+
+use wharf_core::ErrorKind;
+use wharf_serving::{Config, EventKind};
+use wharf_testkit::{Site, body};
+
+use crate::harness::{Harness, by_order};
+
+const FILE: &str = "plugins/tens.wasm";
+const TENS: [(&str, &str); 1] = [("plugin", "tens")];
+
+fn site(on_failure: &str, plugin: &str) -> Site {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.plugin("numbers", "");
+    site.plugin("tens", plugin);
+    site.route(
+        "sum",
+        &format!(
+            "model = 'sum'\npre = ['numbers', {{ plugin = 'tens', on_failure = '{on_failure}' }}]\npost = ['numbers']"
+        ),
+    );
+    site
+}
+
+fn pausing(milliseconds: u64) -> Config {
+    Config {
+        breaker_faults: 4,
+        breaker_pause_ms: milliseconds,
+        rollback_after_faults: 0,
+        ..by_order()
+    }
+}
+
+fn faults(harness: &Harness) -> u64 {
+    let status = harness.serving.status();
+    let tens = status.plugins.iter().find(|p| p.name.as_str() == "tens");
+    tens.unwrap().health.faults
+}
+
+#[tokio::test]
+async fn it_is_spared_and_the_client_is_told_when_to_try_again() {
+    let harness = Harness::start(site("closed", "trap"), pausing(60_000)).await;
+    for _ in 0..4 {
+        let error = harness.run("sum", body("1")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PluginFault);
+    }
+    for _ in 0..10 {
+        let error = harness.run("sum", body("1")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let wait = error.retry_after().unwrap().as_secs();
+        assert!((25..=60).contains(&wait), "{wait} s");
+    }
+    assert_eq!(faults(&harness), 4);
+    assert_eq!(harness.happened(EventKind::Paused, FILE), 1);
+    assert_eq!(
+        harness.metric("plugin_breaker_opened_total", &TENS),
+        Some(1.0)
+    );
+    assert_eq!(
+        harness.metric("plugin_breaker_refused_total", &TENS),
+        Some(10.0)
+    );
+    // Another release starts with a clean slate.
+    harness.site.plugin("tens", "scale 10");
+    harness.serving.reload().await;
+    assert_eq!(harness.ask("sum", "1").await, "11");
+}
+
+#[tokio::test]
+async fn the_routes_policy_says_what_the_request_gets_meanwhile() {
+    let harness = Harness::start(site("skip", "trap"), pausing(60_000)).await;
+    for _ in 0..10 {
+        assert_eq!(harness.ask("sum", "1").await, "2");
+    }
+    assert_eq!(faults(&harness), 4);
+
+    let harness = Harness::start(site("previous", "scale 10"), pausing(60_000)).await;
+    assert_eq!(harness.ask("sum", "1").await, "11");
+    harness.site.plugin("tens", "scale 20\ntrap");
+    harness.serving.reload().await;
+    for _ in 0..10 {
+        assert_eq!(harness.ask("sum", "1").await, "11");
+    }
+    assert_eq!(faults(&harness), 4);
+}
+
+#[tokio::test]
+async fn a_call_that_succeeds_after_a_pause_ends_it() {
+    let harness = Harness::start(site("closed", "trap-on 7"), pausing(10)).await;
+    for _ in 0..4 {
+        harness.run("sum", body("7")).await.unwrap_err();
+    }
+    assert_eq!(harness.happened(EventKind::Paused, FILE), 1);
+    let answered = async || loop {
+        match harness.run("sum", body("1")).await {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+        }
+        tokio::task::yield_now().await;
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), answered())
+        .await
+        .expect("it is called again");
+    assert_eq!(harness.happened(EventKind::Resumed, FILE), 1);
+    assert_eq!(
+        harness.metric("plugin_breaker_closed_total", &TENS),
+        Some(1.0)
+    );
+    harness.run("sum", body("7")).await.unwrap_err();
+    harness.run("sum", body("1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_guest_refuses_and_clients_that_leave_open_nothing() {
+    let harness = Harness::start(site("closed", "refuse invalid-argument"), pausing(60_000)).await;
+    for _ in 0..40 {
+        let error = harness.run("sum", body("1")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    let harness = Harness::start(site("closed", "gate way"), pausing(60_000)).await;
+    for _ in 0..40 {
+        let mut left = Box::pin(harness.run("sum", body("1")));
+        assert!(futures_util::FutureExt::now_or_never(&mut left).is_none());
+        drop(left);
+    }
+    harness.plugins.gates.get("way").open();
+    assert_eq!(harness.ask("sum", "1").await, "2");
+    assert_eq!(harness.happened(EventKind::Paused, FILE), 0);
+}
+
+#[tokio::test]
+async fn a_share_of_bad_requests_among_good_ones_opens_nothing() {
+    let config = Config {
+        rollback_after_faults: 0,
+        ..by_order()
+    };
+    let harness = Harness::start(site("closed", "trap-on 7"), config).await;
+    // Two of three calls fail, which is less than 24 of 32.
+    for _ in 0..100 {
+        harness.run("sum", body("7")).await.unwrap_err();
+        harness.run("sum", body("7")).await.unwrap_err();
+        assert_eq!(harness.ask("sum", "1").await, "2");
+    }
+    assert_eq!(harness.happened(EventKind::Paused, FILE), 0);
+}
