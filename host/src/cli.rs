@@ -2,6 +2,8 @@
 
 mod bench;
 mod check;
+mod completions;
+mod plugin;
 mod serve;
 
 use std::process::ExitCode;
@@ -34,6 +36,12 @@ enum Command {
     /// Puts a load on a server and says how it did: throughput, percentiles, errors.
     #[command(after_help = bench::HELP)]
     Bench(bench::Bench),
+    /// Makes, builds, tests and measures plugins.
+    #[command(after_help = plugin::HELP)]
+    Plugin(plugin::Plugin),
+    /// Writes a script that completes this program's commands and flags in a shell.
+    #[command(after_help = completions::HELP)]
+    Completions(completions::Completions),
 }
 
 impl Cli {
@@ -43,6 +51,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
             Command::Bench(bench) => bench.run(),
+            Command::Plugin(plugin) => plugin.run(),
+            Command::Completions(completions) => completions.run(),
         };
         outcome.unwrap_or_else(|error| {
             eprintln!("wharf: {error:#}");

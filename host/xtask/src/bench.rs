@@ -6,6 +6,7 @@
 
 mod inference;
 mod lifecycle;
+mod neighbours;
 mod overload;
 mod peers;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::paths::Paths;
+use crate::setup;
 use load::{Load, Sample};
 use process::{Bare, Binaries, Profile, Wharf};
 use report::{Report, Target};
@@ -38,7 +40,7 @@ pub(crate) struct Bench {
     /// Loads and unloads in the section `loads`.
     #[arg(long, default_value_t = 1000)]
     loads: u32,
-    /// Only the sections whose name contains this: calls, http, reload, start, oip-rest, oip-grpc, cnn, batching, overload,
+    /// Only the sections whose name contains this: calls, languages, http, reload, start, oip-rest, oip-grpc, cnn, batching, overload, neighbours,
     /// loads, peers. Peers are measured only when they are named here: they are installed first.
     #[arg(long)]
     only: Option<String>,
@@ -107,8 +109,9 @@ type Section = fn(&Ground<'_>, &mut Report) -> Result<()>;
 /// The section that is left out unless it is asked for.
 const PEERS: &str = "peers";
 
-const SECTIONS: [(&str, Section); 11] = [
+const SECTIONS: [(&str, Section); 13] = [
     ("calls", calls),
+    ("languages", languages),
     ("http", http),
     ("reload", reload_under_load),
     ("start", start),
@@ -117,6 +120,7 @@ const SECTIONS: [(&str, Section); 11] = [
     ("cnn", inference::cnn),
     ("batching", inference::batching),
     ("overload", overload::run),
+    ("neighbours", neighbours::run),
     ("loads", lifecycle::run),
     (PEERS, peers::run),
 ];
@@ -124,6 +128,15 @@ const SECTIONS: [(&str, Section); 11] = [
 /// Calls into a plugin, measured inside one process through the ports.
 fn calls(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
     for line in ground.binaries.sandbox_calls(ground.paths)?.lines() {
+        report.add_measured(line)?;
+    }
+    Ok(())
+}
+
+/// The same by the language that a plugin is written in, with its size and what a load of it takes.
+fn languages(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
+    setup::languages(ground.paths)?;
+    for line in ground.binaries.language_calls(ground.paths)?.lines() {
         report.add_measured(line)?;
     }
     Ok(())

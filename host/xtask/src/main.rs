@@ -3,6 +3,7 @@
 mod abi;
 mod bench;
 mod demo;
+mod examples;
 mod gpu_check;
 mod guests;
 mod paths;
@@ -26,7 +27,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fetches ONNX Runtime and the Python packages of the tests, finds or installs a guest toolchain and builds the guests.
+    /// Fetches ONNX Runtime and the packages of the tests, finds or installs what builds plugins, and builds those of the repository.
     /// Quick when all is there.
     Setup,
     /// Builds the plugins and the test guests into `target/guests`.

@@ -1,19 +1,23 @@
 //! `cargo xtask setup`: everything that a fresh machine lacks.
 
 mod cache;
+mod languages;
 mod onnxruntime;
 mod onnxruntime_gpu;
 mod python;
 mod toolchain;
 
+pub(crate) use cache::fingerprint;
+pub(crate) use languages::Languages;
 pub(crate) use onnxruntime::library as onnxruntime_library;
 pub(crate) use onnxruntime_gpu::{GpuLibraries, libraries as gpu_libraries};
-pub(crate) use toolchain::Toolchain;
+pub(crate) use toolchain::ensure as ensure_toolchain;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::examples;
 use crate::guests;
 use crate::paths::Paths;
 use crate::workspace::say;
@@ -30,17 +34,31 @@ pub(crate) fn run(paths: &Paths) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// What [`run`] does, and the Python environment of the tests' clients. Gives the paths that the tests need.
+/// What [`run`] does, the Python environment of the tests' clients, and the plugins in other languages with what builds them.
+/// Gives the paths that the tests need.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn for_tests(paths: &Paths) -> Result<ForTests> {
     let python = python::interpreter(paths)?;
     say("python", &python.display().to_string());
+    let onnxruntime = run(paths)?;
+    let languages = languages(paths)?;
     Ok(ForTests {
-        onnxruntime: run(paths)?,
+        onnxruntime,
         python,
+        node_modules: languages.node_modules,
     })
+}
+
+/// Finds or installs what builds plugins in other languages than Rust, and builds those of the repository.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn languages(paths: &Paths) -> Result<Languages> {
+    let languages = Languages::ensure(paths, &python::interpreter(paths)?)?;
+    examples::run(paths, &languages)?;
+    Ok(languages)
 }
 
 /// Where that lies which tests need.
@@ -49,4 +67,6 @@ pub(crate) struct ForTests {
     pub(crate) onnxruntime: PathBuf,
     /// The interpreter of the Python environment.
     pub(crate) python: PathBuf,
+    /// The folder of what builds plugins in JavaScript.
+    pub(crate) node_modules: PathBuf,
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, after all the set-up that they need.
 
 use anyhow::Result;
+use wharf_toolchain::{JavaScriptToolchain, PythonToolchain};
 
 use crate::abi;
 use crate::paths::Paths;
@@ -32,7 +33,10 @@ impl Test {
         execute(
             host.env("WHARF_ONNXRUNTIME", &setup.onnxruntime)
                 .env("WHARF_TEST_PYTHON", &setup.python)
-                .env("WHARF_TEST_GUESTS", paths.guests()),
+                .env("WHARF_TEST_GUESTS", paths.guests())
+                // `wharf plugin build` finds there what builds plugins in Python and JavaScript.
+                .env(PythonToolchain::VARIABLE, &setup.python)
+                .env(JavaScriptToolchain::VARIABLE, &setup.node_modules),
         )?;
         if !everything {
             return Ok(());

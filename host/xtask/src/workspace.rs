@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use wharf_toolchain::forget_outer_cargo;
 
 use crate::paths::Paths;
 
@@ -17,16 +18,6 @@ pub(crate) fn cargo(paths: &Paths) -> Command {
     forget_outer_cargo(&mut command);
     command.current_dir(paths.root());
     command
-}
-
-/// What cargo told this program about its own package is no business of the packages built now.
-pub(crate) fn forget_outer_cargo(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&name);
-        }
-    }
 }
 
 /// Announces a command and runs it to its end, its output on this terminal.

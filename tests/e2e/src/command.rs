@@ -50,6 +50,22 @@ pub fn help(command: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// The program, with nothing said to it yet.
+///
+/// # Errors
+/// Where the binary was not built.
+pub fn program() -> Result<Command> {
+    Ok(Command::new(binary()?))
+}
+
+/// The folder that guests are compiled in: plugins that a test builds share its standard library.
+///
+/// # Errors
+/// Where the test does not lie in a target folder.
+pub fn guest_build() -> Result<PathBuf> {
+    Ok(target()?.join("guest-build"))
+}
+
 /// Cargo's target folder, found from the running test: `TARGET/debug/deps/e2e-HASH`.
 pub(crate) fn target() -> Result<PathBuf> {
     let test = std::env::current_exe()?;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 pub use client::{Client, Protocol, Request, Response};
-pub use command::{check, help, wharf_command};
+pub use command::{check, guest_build, help, program, wharf_command};
 pub use load::{Load, Report};
 pub use metrics::{Family, Metrics};
 pub use process::{Exit, Wharf};

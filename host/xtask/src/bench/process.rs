@@ -31,7 +31,16 @@ pub(super) struct Binaries {
 }
 
 /// Programs that are beside `wharf`.
-const EXAMPLES: [&str; 4] = ["bare_hyper", "bare_tonic", "plugin_calls", "ort_floor"];
+const EXAMPLES: [&str; 8] = [
+    "bare_hyper",
+    "bare_tonic",
+    "plugin_calls",
+    "codec_calls",
+    "model_calls",
+    "first_party_calls",
+    "language_calls",
+    "ort_floor",
+];
 
 impl Binaries {
     /// Builds them in one go: packages built apart would get other features, and their dependencies twice.
@@ -72,9 +81,26 @@ impl Binaries {
     /// # Errors
     /// Where they fail.
     pub(super) fn sandbox_calls(&self, paths: &Paths) -> Result<String> {
-        output_of(
-            Command::new(self.example("plugin_calls")).env("WHARF_TEST_GUESTS", paths.guests()),
-        )
+        let mut lines = String::new();
+        for example in [
+            "plugin_calls",
+            "codec_calls",
+            "model_calls",
+            "first_party_calls",
+        ] {
+            let mut command = Command::new(self.example(example));
+            lines += &output_of(command.env("WHARF_TEST_GUESTS", paths.guests()))?;
+        }
+        Ok(lines)
+    }
+
+    /// Runs the measurements of plugins in several languages, and gives their lines.
+    ///
+    /// # Errors
+    /// Where they fail.
+    pub(super) fn language_calls(&self, paths: &Paths) -> Result<String> {
+        let mut command = Command::new(self.example("language_calls"));
+        output_of(command.env("WHARF_TEST_GUESTS", paths.guests()))
     }
 
     /// The runs a second of a model on ONNX Runtime alone, with so many callers of so many threads.

@@ -50,6 +50,24 @@ impl BenchSite {
         Ok(site)
     }
 
+    /// Adds the route `looping`, whose plugin loops until it is stopped after 200 ms, however often.
+    ///
+    /// # Errors
+    /// Where the guest was not built.
+    pub(super) fn with_a_loop(self, paths: &Paths) -> Result<Self> {
+        self.copy(&paths.guests().join("hostile.wasm"), "plugins/hostile.wasm")?;
+        self.write(
+            "plugins/hostile.toml",
+            "[limits]\ncall_ms = 200\n[settings]\nbehaviour = \"spin\"\n",
+        )?;
+        self.write(
+            "routes/looping.toml",
+            "model = \"iris\"\ninput = \"tensors\"\npre = [\"hostile\"]\n",
+        )?;
+        self.write("wharf.toml", "[serving]\nbreaker_faults = 0\n")?;
+        Ok(self)
+    }
+
     /// The site folder.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()

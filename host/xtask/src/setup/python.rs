@@ -1,4 +1,4 @@
-//! The Python packages that the tests' clients are written with, in a virtual environment of the user's cache folder.
+//! The Python packages of the tests, their clients' and the one that builds plugins, in a virtual environment of the user's cache folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +31,7 @@ pub(crate) fn interpreter(paths: &Paths) -> Result<PathBuf> {
     let cache = cache::folder()?;
     let name = format!(
         "python-{:016x}",
-        fingerprint([version.as_str(), text.as_str()])
+        cache::fingerprint([version.as_bytes(), text.as_bytes()])
     );
     let environment = cache.join(name);
     let interpreter = environment.join("bin/python");
@@ -71,10 +71,17 @@ fn make(python: &str, requirements: &Path, folder: &Path) -> Result<()> {
         .with_context(|| format!("pip cannot fetch {REQUIREMENTS}: see its message above"))
 }
 
-/// FNV-1a. It tells environments apart, and guards nothing.
-fn fingerprint<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
-    let bytes = texts.into_iter().flat_map(str::bytes);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+#[cfg(test)]
+mod tests {
+    use wharf_toolchain::PythonToolchain;
+
+    #[test]
+    fn plugins_are_built_with_the_version_that_authors_are_told() {
+        let requirements = include_str!("../../../../tests/conformance/requirements.txt");
+        assert!(
+            requirements
+                .lines()
+                .any(|line| line == PythonToolchain::PACKAGE)
+        );
+    }
 }

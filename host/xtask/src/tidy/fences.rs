@@ -29,11 +29,13 @@ const HEAVY: &[(&str, &[&str])] = &[
 const IMPORTS: &[(&str, &[&str])] = &[
     ("wharf-core", &[]),
     ("wharf-protobuf", &[]),
+    ("wharf-codec", &["wharf-core"]),
     ("wharf-plugin-sdk", &[]),
     ("wharf-testkit", &["wharf-core"]),
-    ("wharf-sandbox", &["wharf-core"]),
+    ("wharf-sandbox", &["wharf-codec", "wharf-core"]),
     ("wharf-engine", &["wharf-core", "wharf-protobuf"]),
     ("wharf-serving", &["wharf-core"]),
+    ("wharf-toolchain", &[]),
     (
         "wharf-server",
         &["wharf-core", "wharf-protobuf", "wharf-serving"],

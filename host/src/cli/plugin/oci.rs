@@ -1,0 +1,199 @@
+//! `wharf plugin push` and `pull`: plugins in OCI registries, in the layout of Wasm artifacts that other tools read, too.
+//!
+//! The component is the one layer. Its settings, `NAME.toml`, are an annotation of the manifest. They can hold grants, so whoever
+//! pulls takes them only by asking for them.
+
+mod artifact;
+mod credentials;
+mod reference;
+mod registry;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use wharf_core::Name;
+use wharf_sandbox::{Config, Summary};
+
+use self::artifact::Artifact;
+use self::credentials::Credentials;
+use self::reference::Reference;
+use self::registry::Registry;
+use super::progress::Busy;
+
+/// What `push --help` says at its end.
+pub(super) const PUSH_HELP: &str = "\
+Examples:
+  wharf plugin push top-k.wasm registry.example.com/plugins/top-k:1.2.0
+  wharf plugin push top-k.wasm localhost:5000/top-k --settings top-k.toml --json
+
+It signs in with what `docker login` or `podman login` has stored. Registries on this machine are asked in plain HTTP, all
+others by HTTPS. --json writes one line with the keys reference, digest and bytes. More keys may come.";
+
+/// What `pull --help` says at its end.
+pub(super) const PULL_HELP: &str = "\
+Examples:
+  wharf plugin pull registry.example.com/plugins/top-k:1.2.0 --output site/plugins
+  wharf plugin pull registry.example.com/plugins/top-k@sha256:DIGEST --name ranking --settings
+
+The component becomes NAME.wasm in one step, so a site that serves takes it whole. --settings takes NAME.toml too: read its
+grants before the plugin serves. --json writes one line with the keys reference, digest, bytes, component and settings. More
+keys may come.";
+
+/// Flags of `wharf plugin push`.
+#[derive(Args)]
+pub(super) struct Push {
+    /// The component.
+    #[arg(value_name = "FILE")]
+    component: PathBuf,
+    /// Where it goes: HOST/NAME:TAG. Without a tag it is `latest`.
+    #[arg(value_name = "REFERENCE")]
+    reference: Reference,
+    /// The settings that go with it: a `plugins/NAME.toml`.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Writes JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `wharf plugin pull`.
+#[derive(Args)]
+pub(super) struct Pull {
+    /// Where it is: HOST/NAME:TAG or HOST/NAME@sha256:DIGEST.
+    #[arg(value_name = "REFERENCE")]
+    reference: Reference,
+    /// The folder that it is put into.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    output: PathBuf,
+    /// The name of the plugin here; by default the last part of the reference's name.
+    #[arg(long)]
+    name: Option<Name>,
+    /// Takes the settings that came with it, grants included.
+    #[arg(long)]
+    settings: bool,
+    /// Replaces NAME.toml where there is one.
+    #[arg(long, requires = "settings")]
+    force: bool,
+    /// Writes JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Puts a component into a registry.
+pub(super) fn push(args: &Push) -> Result<ExitCode> {
+    let component = read(&args.component)?;
+    let settings = match &args.settings {
+        Some(file) => Some(
+            String::from_utf8(read(file)?)
+                .with_context(|| format!("{} is not UTF-8", file.display()))?,
+        ),
+        None => None,
+    };
+    // What the host would refuse to load is not given to others.
+    let name: Name = "plugin".parse().context("a fixed name is one")?;
+    let text = settings.as_deref().unwrap_or_default();
+    let summary = Summary::of(&name, &component, text, &Config::default())?;
+    let artifact = Artifact::new(component, settings, &summary)?;
+    let bytes = artifact.component.len();
+    let busy = Busy::new(format!("pushing {bytes} bytes to {}", args.reference));
+    let digest = block_on(async {
+        let registry = Registry::connect(&args.reference, Credentials::of_user())?;
+        registry.push(&artifact).await
+    })?;
+    drop(busy);
+    if args.json {
+        let reference = args.reference.to_string();
+        println!(
+            "{}",
+            json!({"reference": reference, "digest": digest, "bytes": bytes})
+        );
+    } else {
+        println!("{} {digest}", args.reference);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes a component out of a registry.
+pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => (args.reference.last_part().parse())
+            .context("the reference's name is none for a plugin: give one with --name")?,
+    };
+    let busy = Busy::new(format!("pulling {}", args.reference));
+    let (digest, artifact) = block_on(async {
+        let registry = Registry::connect(&args.reference, Credentials::of_user())?;
+        registry.pull().await
+    })?;
+    drop(busy);
+    Summary::of(&name, &artifact.component, "", &Config::default())
+        .context("what the registry holds is no plugin")?;
+    fs::create_dir_all(&args.output)
+        .with_context(|| format!("cannot make {}", args.output.display()))?;
+    let (wasm, toml) = (
+        args.output.join(format!("{name}.wasm")),
+        args.output.join(format!("{name}.toml")),
+    );
+    let settings = artifact.settings.as_deref().filter(|_| args.settings);
+    if let Some(settings) = settings {
+        if toml.exists() && !args.force {
+            bail!("{} is there already: --force replaces it", toml.display());
+        }
+        // Before the component: a site that is watched takes both together.
+        write(&toml, settings.as_bytes())?;
+    } else if artifact.settings.is_some() {
+        eprintln!(
+            "wharf: settings came with it and were left out; --settings takes them, grants included"
+        );
+    }
+    write(&wasm, &artifact.component)?;
+    if args.json {
+        let report = json!({
+            "reference": args.reference.to_string(),
+            "digest": digest,
+            "bytes": artifact.component.len(),
+            "component": wasm,
+            "settings": settings.map(|_| &toml),
+        });
+        println!("{report}");
+    } else {
+        println!("{} {digest}", wasm.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Writes a file in one step: beside its place first, and then renamed.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("pulled");
+    let beside = path.with_file_name(format!(".{file}.{}.part", std::process::id()));
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // What is half written is of no use, and may not be there at all.
+        let _ = fs::remove_file(&beside);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;
