@@ -1,6 +1,8 @@
 //! The promises of the project, through the real binary and over the network.
 
 mod admin;
+mod authoring;
+mod breaker;
 mod catalog;
 mod check;
 mod classes;
@@ -8,10 +10,12 @@ mod clients;
 mod components;
 mod demo;
 mod hostile;
+mod languages;
 mod lifecycle;
 mod management;
 mod memory;
 mod metrics;
+mod model_ability;
 mod models;
 mod overload;
 mod plugins;
