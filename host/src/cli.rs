@@ -1,8 +1,11 @@
 //! The command line.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod bench;
 mod check;
 mod completions;
+mod output;
 mod plugin;
 mod serve;
 
@@ -55,7 +58,7 @@ impl Cli {
             Command::Completions(completions) => completions.run(),
         };
         outcome.unwrap_or_else(|error| {
-            eprintln!("wharf: {error:#}");
+            output::notice(format_args!("wharf: {error:#}"));
             let is_config = error.downcast_ref::<wharf_core::LoadError>().is_some();
             ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
         })

@@ -71,6 +71,8 @@ mod export;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod glue;
+#[cfg(doctest)]
+mod guide;
 #[cfg(all(target_arch = "wasm32", feature = "heap"))]
 mod heap;
 #[cfg(target_arch = "wasm32")]

@@ -23,7 +23,6 @@ mod summary;
 #[cfg(test)]
 mod fake;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +33,7 @@ use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::output;
 use call::{Call, RestBody};
 use connection::{Connection, Wire};
 use drive::{Load, Measured, Pace, Progress};
@@ -159,10 +159,7 @@ impl Bench {
         } else {
             summary.to_string()
         };
-        // A reader who has seen enough is no reason to panic.
-        std::io::stdout()
-            .write_all(text.as_bytes())
-            .context("the summary cannot be written")?;
+        output::text(text)?;
         if summary.all_failed() {
             bail!("no request succeeded: {}", summary.first_message());
         }

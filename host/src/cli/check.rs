@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use wharf_core::LoadError;
 
-use crate::cli::EXIT_CONFIG;
+use crate::cli::{EXIT_CONFIG, output};
 use crate::config::{Config, Overrides};
 use crate::wire::Runtimes;
 
@@ -27,7 +27,7 @@ impl Check {
         let config = match loaded {
             Ok(config) => config,
             Err(problem) => {
-                println!("{problem}");
+                output::line(problem)?;
                 return Ok(ExitCode::from(EXIT_CONFIG));
             }
         };
@@ -35,7 +35,7 @@ impl Check {
         let runtimes = match Runtimes::new(&config, &meter) {
             Ok(runtimes) => runtimes,
             Err(error) => {
-                println!("{}", error.downcast::<LoadError>()?);
+                output::line(error.downcast::<LoadError>()?)?;
                 return Ok(ExitCode::from(EXIT_CONFIG));
             }
         };
@@ -52,11 +52,11 @@ impl Check {
             runtimes.plugins.as_ref(),
         );
         for problem in &problems {
-            println!("{problem}");
+            output::line(problem)?;
         }
         match problems.len() {
-            0 => println!("{}: nothing to mend", self.site.display()),
-            count => eprintln!("wharf: {count} to mend"),
+            0 => output::line(format_args!("{}: nothing to mend", self.site.display()))?,
+            count => output::notice(format_args!("wharf: {count} to mend")),
         }
         Ok(if problems.is_empty() {
             ExitCode::SUCCESS

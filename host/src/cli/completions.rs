@@ -1,13 +1,12 @@
 //! `wharf completions`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, output};
 
 /// What `--help` says at its end.
 pub(crate) const HELP: &str = "\
@@ -29,7 +28,7 @@ impl Completions {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "wharf", &mut script);
-        std::io::stdout().write_all(&script)?;
+        output::text(String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -165,7 +165,8 @@ impl Calls {
             }
             TakeError::Start(StartError::Refused(error)) => {
                 // The settings were good when the plugin was loaded, and clients cannot mend them.
-                let fault = Fault::Trap(wasmtime::format_err!("init refused: {error:?}"));
+                let refused = refusal(error, &self.facts);
+                let fault = Fault::Trap(wasmtime::format_err!("init refused: {refused}"));
                 fault.log(&self.place("init", request), "");
                 (Outcome::Fault, fault.for_client())
             }

@@ -146,6 +146,9 @@ impl GuestState {
             return String::new();
         };
         let written = wasi.output().take();
+        if written.text.is_empty() {
+            return String::new();
+        }
         let text = match &self.plugin.abilities.secret {
             Some(secret) if written.is_cut => secret.hide_in_rest(&written.text),
             Some(secret) => secret.hide(&written.text, usize::MAX).into_owned(),
@@ -197,7 +200,7 @@ impl Growth {
     }
 
     fn check(&self, memory: u64) -> wasmtime::Result<()> {
-        if memory + self.held.get() > u64::from(self.limits.memory_mb) << 20 {
+        if memory.saturating_add(self.held.get()) > u64::from(self.limits.memory_mb) << 20 {
             return Err(LimitBroken {
                 what: "the guest takes too much memory",
                 setting: "memory_mb",

@@ -17,6 +17,7 @@ use crossbeam_queue::ArrayQueue;
 use wharf_core::{Isolation, RequestContext};
 
 use crate::engine::SandboxError;
+use crate::fault::refusal;
 use crate::instance::{GuestInstance, InstanceFactory, StartError};
 use crate::metrics::PoolMetrics;
 use fresh::FreshShelf;
@@ -280,9 +281,13 @@ impl Instances {
                 }
                 Err(error) => {
                     // The requests that then make an instance of their own report it.
-                    let error = format!("{error:?}");
-                    let error = self.factory.plugin.abilities.hide(&error, usize::MAX);
-                    tracing::debug!(plugin = %self.factory.plugin.name, %error, "cannot make a plugin instance ahead of time");
+                    let plugin = &self.factory.plugin;
+                    let error = match error {
+                        StartError::Fault(error, _) => format!("{error:?}"),
+                        StartError::Refused(error) => refusal(error, plugin).to_string(),
+                    };
+                    let error = plugin.abilities.hide(&error, usize::MAX);
+                    tracing::debug!(plugin = %plugin.name, %error, "cannot make a plugin instance ahead of time");
                     break;
                 }
             }

@@ -86,6 +86,11 @@ impl Breaker {
         if !self.open.load(Ordering::Acquire) {
             return Ok(Permit::Call);
         }
+        let settings = settings();
+        // Switched off while it was open.
+        if settings.faults == 0 {
+            return Ok(Permit::Call);
+        }
         let mut pause = self.pause.lock();
         let Some(until) = pause.until else {
             return Ok(Permit::Call);
@@ -95,7 +100,7 @@ impl Breaker {
             return Err(left);
         }
         if pause.probing {
-            return Err(settings().pause);
+            return Err(settings.pause);
         }
         pause.probing = true;
         Ok(Permit::Probe)

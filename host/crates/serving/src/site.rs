@@ -187,25 +187,19 @@ impl Scanner {
         &mut self,
         ports: Ports<'_>,
         file: PluginFile,
-        before: Fingerprint,
+        fingerprint: Fingerprint,
     ) -> Found<PluginFound> {
         let read = ports.plugins.read(&file).map_err(Arc::new);
-        let (fingerprint, result) = match &read {
-            Ok(release) => {
-                let files: Vec<PathBuf> = (release.files.iter())
+        let result = match &read {
+            // Files that are named for the first time are not in the fingerprint yet, so the next look reads once more. One taken now
+            // would be of what was written since.
+            Ok(release) => Ok(ReadPlugin {
+                digest: release.digest,
+                files: (release.files.iter())
                     .map(|file| self.site.join(&*file.path))
-                    .collect();
-                // Which files are part of it is known only now. What was written meanwhile is too young to count as unchanged at the next
-                // look.
-                let fingerprint = if files.is_empty() {
-                    before
-                } else {
-                    self.look_at_plugin(&file.name, &files)
-                };
-                let digest = release.digest;
-                (fingerprint, Ok(ReadPlugin { digest, files }))
-            }
-            Err(error) => (before, Err(Arc::clone(error))),
+                    .collect(),
+            }),
+            Err(error) => Err(Arc::clone(error)),
         };
         let seen = Seen {
             fingerprint,

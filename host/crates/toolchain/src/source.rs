@@ -56,6 +56,12 @@ impl Source {
         })
     }
 
+    /// Whether a plugin can have this name: it is that of a package and of a world, and WIT keeps some words for itself.
+    #[must_use]
+    pub fn can_be_named(name: &str) -> bool {
+        resolve(&format!("package local:{name}; world {name} {{}}")).is_ok()
+    }
+
     /// The name of the plugin, which is that of its world.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -145,6 +151,16 @@ mod tests {
             open("package local:shout; world shout { include wharf:plugin/guesser@1.1.0; }")
                 .unwrap_err();
         assert!(error.contains("guesser"), "{error}");
+    }
+
+    #[test]
+    fn words_of_wit_are_no_names() {
+        for name in ["list", "world", "a--b", "", "a; world b {} world c"] {
+            assert!(!Source::can_be_named(name), "{name}");
+        }
+        for name in ["shout", "top-k", "my-list", "v-2"] {
+            assert!(Source::can_be_named(name), "{name}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::progress::Busy;
 use super::report::size;
 use super::subject::Choice;
 use super::usage_error;
+use crate::cli::output;
 use measure::{Pace, copy, median};
 use sizes::{Size, byte_length, scaled};
 
@@ -71,13 +72,11 @@ struct Figures {
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode> {
         let harness = Harness::open(self.choice.open()?)?;
-        let mut cases = Case::all(&harness.subject.folder.join("cases"))?;
-        if !self.cases.is_empty() {
-            cases.retain(|case| self.cases.contains(&case.name));
-        }
-        if cases.is_empty() {
-            return usage_error("there is no case of this name in cases/");
-        }
+        let cases = Case::all(&harness.subject.folder.join("cases"))?;
+        let cases = match Case::chosen(cases, &self.cases) {
+            Ok(cases) => cases,
+            Err(message) => return usage_error(&message),
+        };
         let busy = Busy::new(format!("compiling {}", harness.subject.name));
         let mut rows = Vec::new();
         for case in &cases {
@@ -100,7 +99,7 @@ impl Bench {
             }
         }
         drop(busy);
-        self.report(&harness, &rows);
+        self.report(&harness, &rows)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -135,32 +134,33 @@ impl Bench {
         }))
     }
 
-    fn report(&self, harness: &Harness, rows: &[Row]) {
+    fn report(&self, harness: &Harness, rows: &[Row]) -> Result<()> {
         if self.json {
             let rows: Vec<Value> = rows.iter().map(Row::document).collect();
-            println!(
-                "{}",
-                json!({ "plugin": harness.subject.name.as_str(), "rows": rows })
-            );
-            return;
+            let document = json!({ "plugin": harness.subject.name.as_str(), "rows": rows });
+            return output::line(document);
         }
-        println!(
+        output::line(format_args!(
             "{:<28} {:>10} {:>12} {:>12} {:>12}",
             "case", "payload", "kept us", "isolated us", "memcpy us"
-        );
+        ))?;
         for row in rows {
             let bytes = size(row.bytes as u64);
             match &row.figures {
                 Ok(figures) => {
                     let [kept, isolated, memcpy] = figures.microseconds();
-                    println!(
+                    output::line(format_args!(
                         "{:<28} {bytes:>10} {kept:>12.2} {isolated:>12.2} {memcpy:>12.2}",
                         row.case
-                    );
+                    ))?;
                 }
-                Err(reason) => println!("{:<28} {bytes:>10} refused: {reason}", row.case),
+                Err(reason) => output::line(format_args!(
+                    "{:<28} {bytes:>10} refused: {reason}",
+                    row.case
+                ))?,
             }
         }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use super::language::Language;
 use super::project::Project;
 use super::report;
 use super::subject::read_settings;
+use crate::cli::output;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -60,16 +61,22 @@ impl Build {
             &built.component,
             &settings,
             &Config::default(),
-        )?;
+        )
+        .with_context(|| {
+            format!(
+                "{} was built, and would not be loaded",
+                shown(&built.file).display()
+            )
+        })?;
         if self.json {
             let mut document = report::document(&project.name, &summary);
             document["file"] = built.file.display().to_string().into();
             document["changed"] = built.changed.into();
-            println!("{document}");
+            output::line(document)?;
         } else {
             let state = if built.changed { "" } else { " (unchanged)" };
-            println!("{}{state}", shown(&built.file).display());
-            print!("{}", report::text(&summary));
+            output::line(format_args!("{}{state}", shown(&built.file).display()))?;
+            output::text(report::text(&summary))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -134,6 +134,23 @@ impl Case {
         folders.iter().map(|folder| Self::read(folder)).collect()
     }
 
+    /// Those of these names, or all where no name is given.
+    ///
+    /// # Errors
+    /// The first name that no case has, in words.
+    pub(super) fn chosen(mut cases: Vec<Self>, names: &[String]) -> Result<Vec<Self>, String> {
+        if let Some(unknown) = names
+            .iter()
+            .find(|wanted| !cases.iter().any(|case| case.name == **wanted))
+        {
+            return Err(format!("there is no case {unknown:?} in cases/"));
+        }
+        if !names.is_empty() {
+            cases.retain(|case| names.contains(&case.name));
+        }
+        Ok(cases)
+    }
+
     /// Reads one.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use wharf_sandbox::Summary;
 
 use super::report;
 use super::subject::Choice;
+use crate::cli::output;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -40,14 +41,11 @@ impl Inspect {
             &subject.config,
         )?;
         if self.json {
-            println!("{}", report::document(&subject.name, &summary));
+            output::line(report::document(&subject.name, &summary))?;
         } else {
-            println!("{}", subject.name);
-            print!(
-                "{}{}",
-                report::text(&summary),
-                report::limits_text(&summary)
-            );
+            output::line(&subject.name)?;
+            output::text(report::text(&summary))?;
+            output::text(report::limits_text(&summary))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -119,13 +119,14 @@ impl NewStage {
         }
     }
 
-    /// The line of a route file that calls a plugin.
-    pub(super) fn route_line(self, plugin: &str) -> String {
+    /// The line of a route file that calls a plugin; none where no route does.
+    pub(super) fn route_line(self, plugin: &str) -> Option<String> {
         match self {
-            Self::Preprocess => format!("pre = [\"{plugin}\"]"),
-            Self::Postprocess => format!("post = [\"{plugin}\"]"),
-            Self::Router => format!("router = \"{plugin}\""),
-            Self::TokenFilter => format!("filter = [\"{plugin}\"]"),
+            Self::Preprocess => Some(format!("pre = [\"{plugin}\"]")),
+            Self::Postprocess => Some(format!("post = [\"{plugin}\"]")),
+            Self::Router => Some(format!("router = \"{plugin}\"")),
+            // Filters see the tokens of generated texts, and no text is generated yet.
+            Self::TokenFilter => None,
         }
     }
 }

@@ -12,9 +12,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 use wharf_core::Name;
+use wharf_toolchain::Source;
 
 use super::language::{Language, NewStage};
 use super::usage_error;
+use crate::cli::output;
 use templates::Values;
 
 /// What `--help` says at its end.
@@ -51,10 +53,12 @@ pub(super) struct New {
 impl New {
     /// Makes the folder, whole or not at all.
     pub(super) fn run(self) -> Result<ExitCode> {
-        if let Err(message) = check_name(&self.name) {
+        if let Err(message) = check_name(&self.name, self.language) {
             return usage_error(&message);
         }
-        let folder = self.parent.join(&self.name);
+        // As short as it can be said: `shout` rather than `./shout`.
+        let folder: PathBuf = self.parent.join(&self.name).components().collect();
+        let folder = folder.strip_prefix(".").unwrap_or(&folder).to_owned();
         let values = Values {
             name: &self.name,
             stage: self.stage,
@@ -70,35 +74,57 @@ impl New {
             let made = json!({
                 "folder": folder, "name": self.name, "language": self.language.name(), "files": names,
             });
-            println!("{made}");
+            output::line(made)?;
         } else {
-            println!("made {}:", folder.display());
+            output::line(format_args!("made {}:", folder.display()))?;
             for name in names {
-                println!("  {name}");
+                output::line(format_args!("  {name}"))?;
             }
             let setup = self
                 .language
                 .setup()
                 .map_or_else(String::new, |setup| format!(" && {setup}"));
-            println!(
+            output::line(format_args!(
                 "next: cd {}{setup} && wharf plugin build && wharf plugin test",
-                folder.display()
-            );
+                in_shell(&folder)
+            ))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Names that are good for a plugin are good for a crate as well.
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str, language: Language) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let good = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(allowed)
         && !name.ends_with('-')
+        && !name.contains("--")
         && Name::new(name).is_ok();
-    good.then_some(()).ok_or_else(|| {
-        format!("{name:?} cannot be a plugin's name: use lower-case letters, digits and hyphens, a letter first, such as `top-k`")
-    })
+    if !good {
+        return Err(format!(
+            "{name:?} cannot be a plugin's name: use lower-case letters, digits and single hyphens, a letter first, such as `top-k`"
+        ));
+    }
+    match language {
+        Language::Foreign(_) if !Source::can_be_named(name) => Err(format!(
+            "{name:?} cannot be the name of a plugin in {}: it is a word of WIT, the language of wit/world.wit; choose another, such \
+             as `my-{name}`",
+            language.name()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A path as a shell takes it.
+fn in_shell(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if path.chars().all(plain) {
+        path
+    } else {
+        format!("'{}'", path.replace('\'', "'\\''"))
+    }
 }
 
 /// Writes the files into a new folder. What is there stays as it is.
@@ -134,16 +160,37 @@ fn write(folder: &Path, files: &[(String, String)]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+    use crate::cli::plugin::language::Foreign;
 
     #[test]
     fn a_name_is_one_that_cargo_and_the_host_take() {
         for good in ["a", "top-k", "resize2"] {
-            assert_eq!(check_name(good), Ok(()), "{good}");
+            for language in Language::value_variants() {
+                assert_eq!(check_name(good, *language), Ok(()), "{good}");
+            }
         }
-        for bad in ["", "2fast", "Top", "a_b", "a-", "../up", "a b", "é"] {
-            assert!(check_name(bad).is_err(), "{bad}");
+        for bad in ["", "2fast", "Top", "a_b", "a-", "a--b", "../up", "a b", "é"] {
+            assert!(check_name(bad, Language::Rust).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_word_of_wit_is_no_name_where_the_plugin_has_a_world() {
+        assert_eq!(check_name("list", Language::Rust), Ok(()));
+        let error = check_name("list", Language::Foreign(Foreign::C)).unwrap_err();
+        assert!(error.contains("`my-list`"), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_split_it() {
+        assert_eq!(in_shell(Path::new("../a/shout")), "../a/shout");
+        assert_eq!(
+            in_shell(Path::new("my plugins/it's")),
+            "'my plugins/it'\\''s'"
+        );
     }
 
     #[test]

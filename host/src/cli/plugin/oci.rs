@@ -24,6 +24,7 @@ use self::credentials::Credentials;
 use self::reference::Reference;
 use self::registry::Registry;
 use super::progress::Busy;
+use crate::cli::output;
 
 /// What `push --help` says at its end.
 pub(super) const PUSH_HELP: &str = "\
@@ -108,12 +109,10 @@ pub(super) fn push(args: &Push) -> Result<ExitCode> {
     drop(busy);
     if args.json {
         let reference = args.reference.to_string();
-        println!(
-            "{}",
-            json!({"reference": reference, "digest": digest, "bytes": bytes})
-        );
+        let report = json!({"reference": reference, "digest": digest, "bytes": bytes});
+        output::line(report)?;
     } else {
-        println!("{} {digest}", args.reference);
+        output::line(format_args!("{} {digest}", args.reference))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -147,8 +146,8 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
         // Before the component: a site that is watched takes both together.
         write(&toml, settings.as_bytes())?;
     } else if artifact.settings.is_some() {
-        eprintln!(
-            "wharf: settings came with it and were left out; --settings takes them, grants included"
+        output::notice(
+            "wharf: settings came with it and were left out; --settings takes them, grants included",
         );
     }
     write(&wasm, &artifact.component)?;
@@ -160,9 +159,9 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
             "component": wasm,
             "settings": settings.map(|_| &toml),
         });
-        println!("{report}");
+        output::line(report)?;
     } else {
-        println!("{} {digest}", wasm.display());
+        output::line(format_args!("{} {digest}", wasm.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

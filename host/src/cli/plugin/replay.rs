@@ -13,6 +13,7 @@ use super::harness::Harness;
 use super::progress::Busy;
 use super::subject::Choice;
 use super::test::indented;
+use crate::cli::output;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -48,7 +49,7 @@ impl Replay {
         drop(busy);
         let plugin = loaded.inspect_err(|_| {
             for line in harness.log() {
-                eprintln!("{line}");
+                output::notice(line);
             }
         })?;
         let ran = harness.run(&plugin, &case)?;
@@ -57,15 +58,13 @@ impl Replay {
         let ms = ran.took.as_secs_f64() * 1e3;
         if self.json {
             let log: Vec<Value> = ran.log.iter().map(Line::document).collect();
-            println!(
-                "{}",
-                json!({ "case": case.name, "ms": ms, "outcome": outcome, "log": log })
-            );
+            let document = json!({ "case": case.name, "ms": ms, "outcome": outcome, "log": log });
+            output::line(document)?;
         } else {
-            println!("{} ran {ms:.3} ms:", case.name);
-            println!("{}", indented(&format!("{outcome:#}")));
+            output::line(format_args!("{} ran {ms:.3} ms:", case.name))?;
+            output::line(indented(&format!("{outcome:#}")))?;
             for line in &ran.log {
-                println!("{line}");
+                output::line(line)?;
             }
         }
         Ok(match ran.outcome {

@@ -16,6 +16,7 @@ use super::harness::{Harness, Ran};
 use super::progress::Busy;
 use super::subject::Choice;
 use super::usage_error;
+use crate::cli::output;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -24,6 +25,8 @@ Examples:
   wharf plugin test --case wrong-shape --case no-header
   wharf plugin test --update
   wharf plugin test site/plugins/shout.wasm --site site --json
+
+A plugin has its abilities here as when it serves, but for `model`: no model is loaded, so such a call is `unavailable`.
 
 Each folder in cases/ beside the component is a case:
   request.json   every key is optional: headers, tenant, route, id, timeout_ms, settings (in place of [settings]), stage (where the
@@ -67,17 +70,11 @@ struct Tested {
 impl Test {
     pub(super) fn run(self) -> Result<ExitCode> {
         let harness = Harness::open(self.choice.open()?)?;
-        let mut cases = Case::all(&harness.subject.folder.join("cases"))?;
-        if let Some(unknown) = self
-            .cases
-            .iter()
-            .find(|wanted| !cases.iter().any(|case| case.name == **wanted))
-        {
-            return usage_error(&format!("there is no case {unknown:?} in cases/"));
-        }
-        if !self.cases.is_empty() {
-            cases.retain(|case| self.cases.contains(&case.name));
-        }
+        let cases = Case::all(&harness.subject.folder.join("cases"))?;
+        let cases = match Case::chosen(cases, &self.cases) {
+            Ok(cases) => cases,
+            Err(message) => return usage_error(&message),
+        };
         let busy = Busy::new(format!("compiling {}", harness.subject.name));
         let mut loaded = Loaded::default();
         let mut results = Vec::new();
@@ -111,7 +108,7 @@ impl Test {
             }
             Err(error) => {
                 for line in harness.log() {
-                    eprintln!("{line}");
+                    output::notice(line);
                 }
                 return Err(error);
             }
@@ -143,8 +140,7 @@ impl Test {
                 "plugin": harness.subject.name.as_str(), "digest": digest,
                 "passed": passed, "failed": failed, "cases": cases,
             });
-            println!("{document}");
-            return Ok(());
+            return output::line(document);
         }
         for tested in results {
             let passed = tested.differences.is_empty();
@@ -153,22 +149,21 @@ impl Test {
                 (true, true) => "written",
                 (true, false) => "ok",
             };
-            println!(
+            output::line(format_args!(
                 "{word:<8} {:<32} {:.3} ms",
                 tested.name,
                 tested.took.as_secs_f64() * 1e3
-            );
+            ))?;
             for line in &tested.differences {
-                println!("         {line}");
+                output::line(format_args!("         {line}"))?;
             }
             if !passed || self.verbose {
                 for line in &tested.log {
-                    println!("{}", indented(&line.to_string()));
+                    output::line(indented(&line.to_string()))?;
                 }
             }
         }
-        println!("{passed} passed, {failed} failed");
-        Ok(())
+        output::line(format_args!("{passed} passed, {failed} failed"))
     }
 }
 

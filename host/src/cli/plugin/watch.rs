@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::build::build;
 use super::project::Project;
+use crate::cli::output;
 use fingerprint::Fingerprint;
 
 /// What `--help` says at its end.
@@ -61,7 +62,7 @@ impl Watch {
             {
                 let began = Instant::now();
                 let outcome = self.publish(&project, &mut settings);
-                self.report(&project, began.elapsed(), outcome);
+                self.report(&project, began.elapsed(), outcome)?;
                 built = Some(now);
             }
             std::thread::park_timeout(INTERVAL);
@@ -87,25 +88,26 @@ impl Watch {
         Ok(changed)
     }
 
-    fn report(&self, project: &Project, took: Duration, outcome: Result<bool>) {
-        let seconds = took.as_secs_f64();
+    fn report(&self, project: &Project, took: Duration, outcome: Result<bool>) -> Result<()> {
+        let (name, seconds) = (&project.name, took.as_secs_f64());
         match (outcome, self.json) {
             (Ok(changed), true) => {
-                println!(
-                    "{}",
-                    json!({ "built": true, "changed": changed, "seconds": seconds })
-                );
+                output::line(json!({ "built": true, "changed": changed, "seconds": seconds }))
             }
             (Err(error), true) => {
                 let error = format!("{error:#}");
-                println!(
-                    "{}",
-                    json!({ "built": false, "changed": false, "seconds": seconds, "error": error })
-                );
+                output::line(
+                    json!({ "built": false, "changed": false, "seconds": seconds, "error": error }),
+                )
             }
-            (Ok(true), false) => println!("{} is in the site, {seconds:.1} s", project.name),
-            (Ok(false), false) => println!("{} is unchanged, {seconds:.1} s", project.name),
-            (Err(error), false) => eprintln!("wharf: {error:#}"),
+            (Ok(true), false) => {
+                output::line(format_args!("{name} is in the site, {seconds:.1} s"))
+            }
+            (Ok(false), false) => output::line(format_args!("{name} is unchanged, {seconds:.1} s")),
+            (Err(error), false) => {
+                output::notice(format_args!("wharf: {error:#}"));
+                Ok(())
+            }
         }
     }
 }

@@ -1,4 +1,9 @@
 function checkSettings() {
+  for (const field of ["word", "replacement", "stop"]) {
+    if (typeof settings[field] !== "string") {
+      throw invalid(field, "give a text");
+    }
+  }
   if (!settings.word) {
     throw invalid("word", "give the text of a token");
   }
@@ -14,7 +19,7 @@ class Filter {
         return { tag: "stop", val: [given, "the text came to a stop word"] };
       }
       if (text === settings.word) {
-        token.text = token.text.replaceAll(settings.word, settings.replacement);
+        token.text = token.text.replaceAll(settings.word, () => settings.replacement);
       }
       given.push(token);
     }

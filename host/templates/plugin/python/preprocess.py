@@ -1,5 +1,5 @@
 def check_settings():
-    if not isinstance(settings.get("factor"), float):
+    if type(settings.get("factor")) not in (int, float):
         raise wrong_setting("factor", "give a number, such as 0.5")
 
 

@@ -1,5 +1,8 @@
 def check_settings():
-    if not settings.get("word"):
+    for field in ("word", "replacement", "stop"):
+        if not isinstance(settings.get(field), str):
+            raise wrong_setting(field, "give a text")
+    if not settings["word"]:
         raise wrong_setting("word", "give the text of a token")
 
 

@@ -254,6 +254,13 @@ fn settings_that_the_plugin_refuses_exit_with_78() -> Result<()> {
 
     write(&folder.join("shout.toml"), "isolation = \"none\"\n")?;
     assert_eq!(wharf(&folder, &["inspect"])?.status.code(), Some(78));
+    let built = wharf(&folder, &["build"])?;
+    assert_eq!(built.status.code(), Some(78));
+    let text = String::from_utf8(built.stderr)?;
+    assert!(
+        text.contains("shout.wasm was built") && text.contains("isolation"),
+        "{text}"
+    );
     Ok(())
 }
 
@@ -366,6 +373,7 @@ fn wrong_use_exits_with_2_and_nothing_is_overwritten() -> Result<()> {
     for wrong in [
         &["new", "Bad Name"][..],
         &["new", "shout", "--stage", "nothing"],
+        &["new", "list", "--lang", "c"],
         &["bench", "--size", "big"],
         &["nothing"],
     ] {
@@ -381,6 +389,39 @@ fn wrong_use_exits_with_2_and_nothing_is_overwritten() -> Result<()> {
         assert_eq!(nowhere.status.code(), Some(1), "{command}");
         let text = String::from_utf8(nowhere.stderr)?;
         assert!(text.contains("wharf plugin new"), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_has_gone_changes_nothing() -> Result<()> {
+    let folder = hostile(&[("wrong", "echo", r#"{"chosen": 1}"#)])?;
+    for (command, code) in [("inspect", 0), ("test", 1)] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = program()?
+            .args(["plugin", command, "hostile.wasm"])
+            .current_dir(folder.path())
+            .stdout(writer)
+            .output()?;
+        let text = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(code), "{command}: {text}");
+        assert!(!text.contains("panicked"), "{command}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_case_that_is_not_there_is_named() -> Result<()> {
+    let folder = hostile(&[("one", "echo", "{}")])?;
+    for command in ["test", "bench"] {
+        let unknown = wharf(
+            folder.path(),
+            &[command, "hostile.wasm", "--case", "one", "--case", "two"],
+        )?;
+        assert_eq!(unknown.status.code(), Some(2), "{command}");
+        let text = String::from_utf8(unknown.stderr)?;
+        assert!(text.contains("no case \"two\""), "{text}");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod classes;
 mod clients;
 mod components;
 mod demo;
+mod guide;
 mod hostile;
 mod languages;
 mod lifecycle;

@@ -29,6 +29,9 @@ const MOST_TEXT_KB: u32 = 64 << 10;
 /// What each text costs beside its bytes, however short it is.
 const TEXT_OVERHEAD_BYTES: usize = 16;
 
+/// About the memory that tokenising takes for a byte of text: where each byte is a token, each has a text, a place and a split of its own.
+const TOKENISING_BYTES: u64 = 256;
+
 /// The most ids that become a text at once.
 const MOST_IDS: usize = 1 << 20;
 
@@ -234,7 +237,8 @@ impl Codec {
         if bytes <= SHORT_TEXT_BYTES {
             return Work::Done(encode(&AtomicBool::new(false)));
         }
-        Work::long(&self.workers, Load::default(), encode)
+        let load = Load::of_bytes((bytes as u64).saturating_mul(TOKENISING_BYTES));
+        Work::long(&self.workers, load, encode)
     }
 
     /// Prepares the decoding of ids.

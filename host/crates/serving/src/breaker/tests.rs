@@ -49,6 +49,14 @@ fn zero_switches_it_off() {
     for _ in 0..100 {
         assert_eq!(call(&breaker, Fate::Fault, &settings), Change::None);
     }
+    // Also one that is open.
+    let on = opening_after(1, HOURS);
+    assert!(matches!(
+        call(&breaker, Fate::Fault, &on),
+        Change::Opened(_)
+    ));
+    breaker.admit(&on).expect_err("it is open");
+    assert_eq!(call(&breaker, Fate::Fault, &settings), Change::None);
 }
 
 #[test]

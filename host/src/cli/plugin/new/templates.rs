@@ -27,7 +27,6 @@ impl Values<'_> {
             .replace("@SNAKE@", &self.name.replace('-', "_"))
             .replace("@WORLD@", self.stage.world())
             .replace("@VERSION@", VERSION)
-            .replace("@ROUTE@", &self.stage.route_line(self.name))
             .replace("@SDK@", &toml::Value::String(sdk).to_string())
     }
 }
@@ -89,7 +88,13 @@ pub(super) fn files(language: Language, values: &Values<'_>) -> Vec<(String, Str
     let setup = language
         .setup()
         .map_or_else(String::new, |setup| format!("    {setup}     # once\n"));
-    let readme = template!("README.md").replace("@SETUP@\n", &setup);
+    let route = match values.stage.route_line(values.name) {
+        Some(line) => format!("name the plugin in a route:\n\n    {line}"),
+        None => NO_ROUTE.to_owned(),
+    };
+    let readme = template!("README.md")
+        .replace("@SETUP@\n", &setup)
+        .replace("@ROUTE@", &route);
     add("README.md", &readme);
     add(&format!("{}.toml", values.name), &settings);
     add("cases/example/request.json", shared.request);
@@ -180,6 +185,11 @@ fn package() -> String {
     template!("javascript/package.json").replace("@PACKAGES@", &packages.join(",\n"))
 }
 
+/// What follows on the copy of a plugin that no route can name yet.
+const NO_ROUTE: &str = "\
+see it in the list of `GET /v1/plugins`.
+No route names it yet: token filters wait for models that generate text. `wharf plugin test` gives it tokens as they will.";
+
 const PACKAGE: &str = "wharf:plugin";
 /// The contract that a new plugin is built against.
 const VERSION: &str = "1.1.0";
@@ -227,6 +237,10 @@ mod tests {
                         serde_json::from_str::<serde_json::Value>(text).unwrap();
                     }
                 }
+                let readme = files.iter().find(|(path, _)| path == "README.md");
+                let (_, readme) = readme.unwrap();
+                let has_route = readme.contains("in a route:\n\n    ");
+                assert_eq!(has_route, *stage != NewStage::TokenFilter, "{readme}");
                 for wanted in ["README.md", "my-plugin.toml", "cases/example/expected.json"] {
                     assert!(files.iter().any(|(path, _)| path == wanted), "{wanted}");
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -35,10 +36,7 @@ impl Fingerprint {
     }
 }
 
-fn look(
-    folder: &Path,
-    files: &mut BTreeMap<PathBuf, (Option<SystemTime>, u64)>,
-) -> std::io::Result<()> {
+fn look(folder: &Path, files: &mut BTreeMap<PathBuf, (Option<SystemTime>, u64)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -52,7 +50,11 @@ fn look(
             continue;
         }
         if metadata.is_dir() {
-            look(&path, files)?;
+            match look(&path, files) {
+                // So may a folder.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                looked => looked?,
+            }
         } else if !is_output(&name) {
             files.insert(path, (metadata.modified().ok(), metadata.len()));
         }

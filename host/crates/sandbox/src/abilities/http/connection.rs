@@ -1,7 +1,6 @@
 //! Connections: names are looked up within bounds, TLS trusts the machine's authorities, and what is idle is kept for the next request.
 
 use std::future::Future;
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::pin::Pin;
@@ -24,6 +23,7 @@ use tokio::sync::Semaphore;
 use tower::Service;
 
 use super::HEADERS_KB;
+use crate::loader::read_file;
 
 /// The longest that a connection may take to be made, TLS included. A request's own time may end it before; this ends
 /// those that outlive their request because another connection became free first.
@@ -40,6 +40,9 @@ const HEADER_FIELDS: usize = 256;
 
 /// The most lookups of names at one time. Each blocks a thread, and goes on when its request is gone.
 const LOOKUPS: usize = 16;
+
+/// The largest file of certificate authorities, in bytes.
+const ROOTS_BYTES: u64 = 1 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
@@ -161,7 +164,7 @@ impl Roots {
     pub(super) fn and_file(&self, file: &Path) -> Result<Arc<RootCertStore>, String> {
         let mut roots = (*self.of_machine()).clone();
         let wrong = |what: &dyn std::fmt::Display| format!("cannot read certificates: {what}");
-        let pem = read_bounded(file).map_err(|error| wrong(&error))?;
+        let pem = read_file(file, ROOTS_BYTES).map_err(|error| wrong(&error))?;
         let mut found = 0;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| wrong(&error))?;
@@ -173,20 +176,4 @@ impl Roots {
         }
         Ok(Arc::new(roots))
     }
-}
-
-/// Reads a file of at most 1 MiB.
-fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    const MOST: u64 = 1 << 20;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(file)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("this is no file"));
-    }
-    file.take(MOST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
 }

@@ -69,12 +69,14 @@ impl Http {
         outgoing: Outgoing,
         trace: &HeaderMap,
     ) -> Result<Prepared, Refusal> {
+        let grant = &self.0.grant;
+        // Before anything is parsed: that takes as long as the text is.
+        check_size(&outgoing, grant)?;
         let method = Method::from_bytes(outgoing.method.as_bytes())
             .ok()
             .filter(|method| ![Method::CONNECT, Method::TRACE].contains(method))
             .ok_or_else(|| Refusal::invalid("method", "is no method that can be sent"))?;
         let (url, origin) = self.address(&outgoing.url)?;
-        let grant = &self.0.grant;
         let body = outgoing.body.unwrap_or_else(|| Body {
             media_type: "".into(),
             data: Bytes::new(),
@@ -86,7 +88,7 @@ impl Http {
             );
             return Err(Refusal::invalid("body", message));
         }
-        let mut headers = fields(&outgoing.headers, url.as_str().len(), grant)?;
+        let mut headers = fields(&outgoing.headers)?;
         if !body.media_type.is_empty() {
             let value = HeaderValue::from_str(&body.media_type)
                 .map_err(|_| Refusal::invalid("body", "has no media type that can be sent"))?;
@@ -235,19 +237,24 @@ impl Prepared {
     }
 }
 
-/// Checks the fields that a guest sets. The address counts with them.
-fn fields(given: &[(String, String)], address: usize, grant: &Grant) -> Result<HeaderMap, Refusal> {
-    let size: usize = given
-        .iter()
+/// Checks the size of the head. Method and address count with the fields.
+fn check_size(outgoing: &Outgoing, grant: &Grant) -> Result<(), Refusal> {
+    let fields = outgoing.headers.iter();
+    let fields: usize = fields
         .map(|(name, value)| name.len() + value.len() + 4)
         .sum();
-    if size + address > grant.headers_kb as usize * 1024 {
+    if outgoing.method.len() + outgoing.url.len() + fields > grant.headers_kb as usize * 1024 {
         let message = format!(
             "together with the address are larger than grants.http.headers_kb = {}",
             grant.headers_kb
         );
         return Err(Refusal::invalid("headers", message));
     }
+    Ok(())
+}
+
+/// Checks the fields that a guest sets.
+fn fields(given: &[(String, String)]) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(given.len().min(64) + 4);
     for (name, value) in given {
         let name = HeaderName::from_bytes(name.as_bytes())

@@ -1,13 +1,14 @@
 //! Where a secret comes from, and its text.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
+
+use crate::loader::open_file;
 
 /// The largest secret, in bytes.
 const SECRET_BYTES: u64 = 64 * 1024;
@@ -122,10 +123,7 @@ fn read(path: &Path, site: &Path) -> Result<Zeroizing<String>, String> {
             SERVED.join(", ")
         ));
     }
-    let file = File::open(&real).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err("no regular file".to_owned());
-    }
+    let file = open_file(&real).map_err(unreadable)?;
     // Made large enough at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES as usize + 64));
     file.take(SECRET_BYTES + 3)

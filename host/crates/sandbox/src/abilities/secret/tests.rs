@@ -1,4 +1,5 @@
 use std::fs;
+use std::process::Command;
 
 use tempfile::TempDir;
 use wharf_testkit::{Reference, known_keys};
@@ -62,7 +63,7 @@ fn a_secret_that_is_missing_is_named_with_its_setting() {
     let content =
         |bytes: &'static [u8]| move |site: &Path| fs::write(site.join("key"), bytes).unwrap();
     type Prepare = Box<dyn Fn(&Path)>;
-    let cases: [(SecretSource, Prepare, &str); 8] = [
+    let cases: [(SecretSource, Prepare, &str); 9] = [
         (
             variable("WHARF_TEST_NO_SUCH_VARIABLE"),
             Box::new(|_| {}),
@@ -96,7 +97,15 @@ fn a_secret_that_is_missing_is_named_with_its_setting() {
         (
             file("key"),
             Box::new(|site| fs::create_dir(site.join("key")).unwrap()),
-            "names no regular file",
+            "names a file that cannot be read: this is no regular file",
+        ),
+        (
+            file("key"),
+            Box::new(|site| {
+                let made = Command::new("mkfifo").arg(site.join("key")).status();
+                assert!(made.unwrap().success());
+            }),
+            "names a file that cannot be read: this is no regular file",
         ),
         (
             file("models/key"),

@@ -150,6 +150,11 @@ async fn a_malformed_request_is_refused_by_its_field() {
         (field("x evil", "1"), "headers"),
         (field("", "1"), "headers"),
         (field("x-long", &"v".repeat(2048)), "headers"),
+        (
+            json!({"url": format!("{url}/{}", "v".repeat(2048))}),
+            "headers",
+        ),
+        (json!({"url": url, "method": "V".repeat(2048)}), "headers"),
         (json!({"url": url, "body": ["text/plain", 1025]}), "body"),
         (
             json!({"url": url, "body": ["text/plain\r\nx-evil: 1", "x"]}),
