@@ -96,7 +96,11 @@ async fn names_of_classes_that_cannot_be_had_leave_the_old_ones() -> Result<()> 
             with(&broken, b"one\n"),
             "model.onnx",
         ),
-        (output("z", "labels.txt"), Vec::new(), "output[0].name"),
+        (
+            output("z", "labels.txt"),
+            Vec::new(),
+            "\"field\":\"parameters.config.output\"",
+        ),
         (
             json!({"output": [{"name": "y", "label_filename": 7}]}),
             Vec::new(),

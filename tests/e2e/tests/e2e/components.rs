@@ -29,7 +29,7 @@ async fn a_component_that_cannot_be_served_leaves_the_old_one_serving() -> Resul
     load.wait_for_answer(is_shifted_by(1.0)).await?;
 
     let whole = guest("echo")?;
-    let unsupported = replaced(&whole, b"@1.0.0", b"@9.0.0");
+    let unsupported = replaced(&whole, b"@1.1.0", b"@9.0.0");
     let broken: [(&str, &[u8]); 7] = [
         ("an empty file", b""),
         ("garbage", b"not a component"),
@@ -74,18 +74,24 @@ async fn what_was_not_granted_is_denied_by_the_name_of_its_grant() -> Result<()>
     load.wait_for_answer(is_shifted_by(1.0)).await?;
 
     let whole = guest("echo")?;
-    let types = b"wharf:plugin/types@1.0.0";
-    for (import, grant) in [
-        (&b"wharf:plugin/model@1.0.0"[..], "model"),
-        (b"wharf:plugin/codec@1.0.0", "codec"),
-        (b"wasi:http/outgoing@0.2.3", "http"),
+    let types = b"wharf:plugin/types@1.1.0";
+    for (import, denial) in [
+        (
+            &b"wharf:plugin/model@1.1.0"[..],
+            "needs the grant \"model\"",
+        ),
+        (b"wharf:plugin/codec@1.1.0", "needs the grant \"codec\""),
+        (b"wharf:plugin/state@1.1.0", "needs the grant \"state\""),
+        (
+            b"wasi:http/outgoing@0.2.3",
+            "use the interface http of wharf:plugin",
+        ),
     ] {
         ensure!(
             import.len() == types.len(),
             "only equal lengths are replaced"
         );
         site.write("plugins/echo.wasm", replaced(&whole, types, import))?;
-        let denial = format!("needs the grant \"{grant}\"");
         let reload = wharf.reload().await?;
         for found in [
             error_of(&reload, "plugins/echo")?,
@@ -94,7 +100,7 @@ async fn what_was_not_granted_is_denied_by_the_name_of_its_grant() -> Result<()>
             ensure!(
                 found["message"]
                     .as_str()
-                    .is_some_and(|message| message.contains(&denial)),
+                    .is_some_and(|message| message.contains(denial)),
                 "{found} does not say: {denial}"
             );
         }

@@ -121,12 +121,16 @@ impl ModelChange {
     /// What a client is told where the change of a model cannot be loaded: that a setting of its own is wrong, or else that
     /// the model is.
     pub(crate) fn refused(&self, model: &Name, error: LoadError) -> Error {
+        let within = |whole: &str, part: &str| {
+            let rest = whole.strip_prefix(part);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        // The table of a setting may be what is wrong: an output that the model does not have.
         let is_own = |key: &str| {
-            let part = |edit: &SettingEdit| {
-                let rest = key.strip_prefix(&edit.key);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-            };
-            self.settings.iter().find(|edit| part(edit))
+            self.settings.iter().find(|edit| {
+                let set = edit.key.replace('"', "");
+                within(key, &set) || within(&set, key)
+            })
         };
         let own = error.key.as_deref().and_then(is_own);
         match own.filter(|_| error.file == format!("models/{model}/model.toml")) {
