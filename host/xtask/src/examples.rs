@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use wharf_toolchain::{BuildError, Source, write_if_changed};
+use wharf_toolchain::{Foreign, Source, write_if_changed};
 
 use crate::paths::Paths;
 use crate::setup::{Languages, fingerprint};
@@ -25,38 +25,6 @@ const BUILDERS: [&str; 3] = [
 /// What an author's tools may leave beside the source.
 const NOT_SOURCE: [&str; 4] = ["node_modules", "target", ".venv", "__pycache__"];
 
-#[derive(Clone, Copy, Debug)]
-enum Language {
-    Python,
-    JavaScript,
-    C,
-}
-
-impl Language {
-    const ALL: [Self; 3] = [Self::Python, Self::JavaScript, Self::C];
-
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Python => "python",
-            Self::JavaScript => "javascript",
-            Self::C => "c",
-        }
-    }
-
-    fn component(
-        self,
-        languages: &Languages,
-        source: &Source,
-        scratch: &Path,
-    ) -> Result<Vec<u8>, BuildError> {
-        match self {
-            Self::Python => languages.python.component(source, scratch),
-            Self::JavaScript => languages.javascript.component(source, scratch),
-            Self::C => languages.c.component(source, scratch),
-        }
-    }
-}
-
 /// Builds those that are not fresh into `target/guests`, `NAME.wasm` each.
 ///
 /// # Errors
@@ -66,11 +34,11 @@ pub(crate) fn run(paths: &Paths, languages: &Languages) -> Result<()> {
     let builders = content(paths.root(), &BUILDERS)?;
     let plugins = PARENTS
         .iter()
-        .flat_map(|parent| Language::ALL.map(|language| (*parent, language)));
+        .flat_map(|parent| Foreign::ALL.map(|language| (*parent, language)));
     let built: Vec<Result<bool>> = thread::scope(|scope| {
         let threads: Vec<_> = plugins
             .map(|(parent, language)| {
-                let folder = paths.root().join(parent).join(language.folder());
+                let folder = paths.root().join(parent).join(language.name());
                 let builders = &builders;
                 scope.spawn(move || {
                     build(
@@ -107,7 +75,7 @@ pub(crate) fn run(paths: &Paths, languages: &Languages) -> Result<()> {
 }
 
 struct Plugin<'a> {
-    language: Language,
+    language: Foreign,
     folder: PathBuf,
     builders: &'a [u8],
 }
@@ -124,10 +92,12 @@ fn build(paths: &Paths, languages: &Languages, plugin: &Plugin<'_>) -> Result<bo
     if component.is_file() && fs::read_to_string(&stamp).is_ok_and(|old| old == state) {
         return Ok(false);
     }
-    let bytes = plugin
-        .language
-        .component(languages, &source, &scratch)
-        .with_context(|| format!("the plugin `{name}`"))?;
+    let bytes = match plugin.language {
+        Foreign::Python => languages.python.component(&source, &scratch),
+        Foreign::JavaScript => languages.javascript.component(&source, &scratch),
+        Foreign::C => languages.c.component(&source, &scratch),
+    };
+    let bytes = bytes.with_context(|| format!("the plugin `{name}`"))?;
     write_if_changed(&component, &bytes)
         .with_context(|| format!("cannot write {}", component.display()))?;
     // Last, so that a build that was cut off is repeated.

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use wharf_toolchain::answer_of;
 
 use crate::paths::Paths;
 use crate::setup::{GpuLibraries, gpu_libraries};
-use crate::workspace::{answer_of, cargo, execute, say};
+use crate::workspace::{cargo, execute, say};
 use compare::Difference;
 use figures::Figures;
 

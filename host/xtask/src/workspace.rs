@@ -45,12 +45,3 @@ pub(crate) fn execute(command: &mut Command) -> Result<()> {
     ensure!(status.success(), "`{shown}` failed: {status}");
     Ok(())
 }
-
-/// The text that a command writes to stdout, trimmed; `None` where it cannot start or fails.
-pub(crate) fn answer_of(command: &mut Command) -> Option<String> {
-    let output = command
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}

@@ -3,42 +3,54 @@
 //!
 //! The guest is the test guest `vision`: it hands a body to the host, and gets handles of tensors back.
 
+#[path = "ground/ground.rs"]
+mod ground;
+#[path = "ground/many.rs"]
+mod many;
+#[path = "ground/stage.rs"]
+mod stage;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use wharf_codec::{Channels, EncodingOptions, Filter, Fit, Image, ImageTarget, Layout, Tokenizer};
-use wharf_core::{
-    Body, Datatype, Headers, Name, Payload, Plugin, PluginFile, PluginHost, RequestContext,
-};
+use wharf_core::{Body, Datatype, Payload, RequestContext};
 use wharf_sandbox::{Config, Sandbox};
 
-/// The program's allocator, for the buffers of both sides.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use ground::{Guests, line};
+use many::median_of;
+use stage::{Pace, median_call};
 
 const WORDS: usize = 128;
 
+const SETTINGS: &str =
+    "isolation = 'shared'\n[grants.codec.tokenizers]\nwords = 'plugins/words.json'\n";
+
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = ground::runtime();
     let _entered = runtime.enter();
-    let site = tempfile::tempdir().expect("a temporary folder");
+    let guests = Guests::new();
     let sandbox =
         Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
     let tokenizer = tokenizer();
-    let vision = load(&sandbox, site.path(), &tokenizer);
+    guests.add("vision", "vision", SETTINGS);
+    std::fs::write(guests.folder().join("words.json"), &tokenizer).expect("a tokenizer");
+    let vision = guests.load(&sandbox, "vision");
     let measured = |fields: &[(&'static str, &str)], input: &Bytes, calls| {
-        runtime.block_on(median_call(&vision, &request(fields), input, calls))
+        let every = Duration::ZERO;
+        let pace = Pace { calls, every };
+        runtime.block_on(median_call(
+            &vision,
+            &request(fields),
+            &|| body(input),
+            pace,
+        ))
     };
 
     let photo = photo();
@@ -55,7 +67,7 @@ fn main() {
         mean: Vec::new(),
         deviation: Vec::new(),
     };
-    let native = median(60, || {
+    let native = median_of(60, || {
         let image = Image::open(photo.clone()).expect("a photo");
         black_box(image.tensor(&target, 64_000_000).expect("a tensor"));
     });
@@ -70,7 +82,7 @@ fn main() {
         most_bytes: u64::MAX,
     };
     let direct = Tokenizer::from_json(tokenizer.as_bytes()).expect("a tokenizer");
-    let native = median(2_000, || {
+    let native = median_of(2_000, || {
         let texts = [text.clone()];
         let encoded = direct.encode(&texts, &options, &AtomicBool::new(false));
         black_box(encoded.expect("ids"));
@@ -84,8 +96,8 @@ fn main() {
 /// Prints a measurement and its native one.
 fn pair(what: &str, (native, plugin): (Duration, Duration), at_most: f64) {
     let us = |time: Duration| time.as_secs_f64() * 1e6;
-    println!("{what}, native|{:.3}|us|", us(native));
-    println!("{what}, by a plugin|{:.3}|us|", us(plugin));
+    line(&format!("{what}, native"), native, None);
+    line(&format!("{what}, by a plugin"), plugin, None);
     println!(
         "{what}, by a plugin / native|{:.3}|times|{at_most}",
         us(plugin) / us(native)
@@ -148,81 +160,17 @@ fn text() -> String {
     words.join(" ")
 }
 
-fn load(sandbox: &Sandbox, site: &Path, tokenizer: &str) -> Arc<dyn Plugin> {
-    let guests = PathBuf::from(
-        std::env::var_os("WHARF_TEST_GUESTS").expect("WHARF_TEST_GUESTS: cargo xtask guests"),
-    );
-    let folder = site.join("plugins");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::copy(guests.join("vision.wasm"), folder.join("vision.wasm"))
-        .expect("the guest vision");
-    std::fs::write(folder.join("words.json"), tokenizer).expect("a tokenizer");
-    let settings =
-        "isolation = 'shared'\n[grants.codec.tokenizers]\nwords = 'plugins/words.json'\n";
-    std::fs::write(folder.join("vision.toml"), settings).expect("settings");
-    let file = PluginFile {
-        site: site.to_owned(),
-        name: Name::new("vision").expect("a name"),
-    };
-    let release = sandbox.read(&file).expect("the plugin is read");
-    sandbox.load(&release).expect("the plugin is loaded")
-}
-
 fn request(fields: &[(&'static str, &str)]) -> Arc<RequestContext> {
     let mut headers = http::HeaderMap::new();
     for (name, value) in fields {
         headers.insert(*name, value.parse().expect("a header's value"));
     }
-    Arc::new(RequestContext {
-        headers: Headers::new(headers),
-        deadline: Instant::now() + Duration::from_secs(600),
-        id: "bench".into(),
-        route: "bench".into(),
-        tenant: None,
-        scheduling: wharf_core::Scheduling::default(),
-        depth: 0,
+    ground::request(headers)
+}
+
+fn body(data: &Bytes) -> Payload {
+    Payload::Body(Body {
+        media_type: "application/octet-stream".into(),
+        data: data.clone(),
     })
-}
-
-async fn median_call(
-    plugin: &Arc<dyn Plugin>,
-    request: &Arc<RequestContext>,
-    input: &Bytes,
-    calls: usize,
-) -> Duration {
-    let mut times = Vec::with_capacity(calls);
-    for call in 0..calls + calls / 10 {
-        let body = Payload::Body(Body {
-            media_type: "application/octet-stream".into(),
-            data: input.clone(),
-        });
-        let started = Instant::now();
-        let output = plugin.preprocess(request, body).await;
-        let time = started.elapsed();
-        black_box(output.expect("the guest answers"));
-        if call >= calls / 10 {
-            times.push(time);
-        }
-        tokio::task::yield_now().await;
-    }
-    middle(times)
-}
-
-fn median(calls: usize, work: impl Fn()) -> Duration {
-    for _ in 0..calls / 10 {
-        work();
-    }
-    let times = (0..calls)
-        .map(|_| {
-            let started = Instant::now();
-            work();
-            started.elapsed()
-        })
-        .collect();
-    middle(times)
-}
-
-fn middle(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }

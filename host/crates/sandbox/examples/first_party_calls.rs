@@ -1,21 +1,22 @@
 //! What calls of the first-party plugins cost, on inputs of the sizes that they meet. `cargo xtask bench` prints the lines:
 //! `what|figure|unit|at most`.
 
+#[path = "ground/ground.rs"]
+mod ground;
+#[path = "ground/many.rs"]
+mod many;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wharf_core::{
-    Body, Headers, Name, Payload, Plugin, PluginFile, PluginHost, RequestContext, Tensor, Token,
-};
+use http::HeaderMap;
+use wharf_core::{Body, Payload, Plugin, Tensor, Token};
 use wharf_sandbox::{Config, Sandbox};
 
-/// The program's allocator, for the buffers of both sides.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use ground::{Guests, request};
+use many::median_of;
 
 /// The embeddings of the tokens of a small sentence model.
 const TEXTS: usize = 8;
@@ -26,45 +27,46 @@ const BOXES: usize = 8400;
 const ROWS: usize = 84;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = ground::runtime();
     let _entered = runtime.enter();
-    let site = tempfile::tempdir().expect("a temporary folder");
+    let guests = Guests::new();
     let sandbox =
         Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
-    let plugin = |name: &str, settings: &str| load(&sandbox, site.path(), name, settings);
+    // Instances are kept.
+    let plugin = |name: &str, settings: &str| {
+        guests.add(name, name, &format!("isolation = \"shared\"\n{settings}"));
+        guests.load(&sandbox, name)
+    };
+    let line = |what: &str, time| ground::line(what, time, None);
     let post = |plugin: &Arc<dyn Plugin>, output: &Payload| {
         runtime
-            .block_on(plugin.postprocess(&request(), output.clone()))
+            .block_on(plugin.postprocess(&request(HeaderMap::new()), output.clone()))
             .expect("an answer")
     };
     let pre = |plugin: &Arc<dyn Plugin>, input: &Payload| {
         runtime
-            .block_on(plugin.preprocess(&request(), input.clone()))
+            .block_on(plugin.preprocess(&request(HeaderMap::new()), input.clone()))
             .expect("tensors")
     };
 
     let embeddings = floats(TEXTS * TOKENS * WIDTH);
-    let native = median(200, || black_box(mean(black_box(&embeddings))));
+    let native = median_of(200, || black_box(mean(black_box(&embeddings))));
     line("mean of 8 x 128 token embeddings of 384, native", native);
     let pool = plugin("mean-pool", "");
     let shape = [TEXTS as u64, TOKENS as u64, WIDTH as u64];
     let output = tensor(&shape, embeddings);
-    let time = median(200, || post(&pool, &output));
+    let time = median_of(200, || post(&pool, &output));
     line("mean of 8 x 128 token embeddings of 384, mean-pool", time);
 
     let detect = plugin("detect-boxes", "[settings]\nlayout = 'yolov8'");
     let output = tensor(&[1, ROWS as u64, BOXES as u64], floats(ROWS * BOXES));
-    let time = median(100, || post(&detect, &output));
+    let time = median_of(100, || post(&detect, &output));
     line("8,400 boxes of 80 classes, detect-boxes", time);
 
     let audio = plugin("audio-features", "");
     for (what, seconds) in [("5 s", 5), ("30 s", 30)] {
         let input = body("audio/wav", wav(seconds * 16_000));
-        let time = median(20, || pre(&audio, &input));
+        let time = median_of(20, || pre(&audio, &input));
         line(
             &format!("Whisper's features of {what} of sound, audio-features"),
             time,
@@ -73,17 +75,20 @@ fn main() {
 
     let json = plugin("json-schema", &json_settings());
     let input = body("application/json", json_document());
-    let time = median(500, || pre(&json, &input));
+    let time = median_of(500, || pre(&json, &input));
     line("32 fields checked and made tensors, json-schema", time);
 
     let redact = plugin("redact", "");
-    let time = median(100, || runtime.block_on(redacted(&redact)));
+    let time = median_of(100, || runtime.block_on(redacted(&redact)));
     line("a token of a text of 256, redact", time / 256);
 }
 
 /// A text of 256 tokens, one at a time.
 async fn redacted(plugin: &Arc<dyn Plugin>) {
-    let mut filter = plugin.filter(&request()).await.expect("a filter");
+    let mut filter = plugin
+        .filter(&request(HeaderMap::new()))
+        .await
+        .expect("a filter");
     for id in 0..256_u32 {
         let text = [
             " the", " quick", " brown", " fox", ",", " 42", " a@b", ".com",
@@ -96,37 +101,6 @@ async fn redacted(plugin: &Arc<dyn Plugin>) {
         black_box(filter.push(vec![token]).await.expect("a verdict"));
     }
     black_box(filter.finish().await.expect("the rest"));
-}
-
-/// Loads a plugin whose instances are kept.
-fn load(sandbox: &Sandbox, site: &Path, name: &str, settings: &str) -> Arc<dyn Plugin> {
-    let guests = PathBuf::from(
-        std::env::var_os("WHARF_TEST_GUESTS").expect("WHARF_TEST_GUESTS: cargo xtask guests"),
-    );
-    let folder = site.join("plugins");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let component = format!("{name}.wasm");
-    std::fs::copy(guests.join(&component), folder.join(&component)).expect("the plugin");
-    let settings = format!("isolation = \"shared\"\n{settings}");
-    std::fs::write(folder.join(format!("{name}.toml")), settings).expect("settings");
-    let file = PluginFile {
-        site: site.to_owned(),
-        name: Name::new(name).expect("a name"),
-    };
-    let release = sandbox.read(&file).expect("the plugin is read");
-    sandbox.load(&release).expect("the plugin is loaded")
-}
-
-fn request() -> Arc<RequestContext> {
-    Arc::new(RequestContext {
-        id: "bench".into(),
-        route: "bench".into(),
-        tenant: None,
-        headers: Headers::default(),
-        deadline: Instant::now() + Duration::from_secs(600),
-        scheduling: wharf_core::Scheduling::default(),
-        depth: 0,
-    })
 }
 
 /// Numbers from 0 to 1 that follow no order.
@@ -198,22 +172,4 @@ fn mean(embeddings: &[f32]) -> Vec<f32> {
         mean.iter_mut().for_each(|value| *value /= length);
     }
     means
-}
-
-/// The median time of some calls, after a tenth of them to warm up.
-fn median<T>(calls: usize, mut call: impl FnMut() -> T) -> Duration {
-    let mut times = Vec::with_capacity(calls);
-    for index in 0..calls + calls / 10 {
-        let started = Instant::now();
-        black_box(call());
-        if index >= calls / 10 {
-            times.push(started.elapsed());
-        }
-    }
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn line(what: &str, time: Duration) {
-    println!("{what}|{:.3}|us|", time.as_secs_f64() * 1e6);
 }

@@ -3,20 +3,19 @@
 //!
 //! The guests are the probes of `tests/languages`, and `echo` and `scale` for Rust: they pass a body on, or multiply FP32 tensors.
 
+#[path = "ground/ground.rs"]
+mod ground;
+
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wharf_core::{
-    Body, Headers, Name, Payload, Plugin, PluginFile, PluginHost, RequestContext, Result, Tensor,
-};
+use http::HeaderMap;
+use wharf_core::{Body, Payload, Plugin, Result, Tensor};
 use wharf_sandbox::{Config, Sandbox};
 
-/// The program's allocator, for the buffers of both sides.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use ground::Guests;
 
 /// A language, the guest that passes a body on, and the one that multiplies.
 const LANGUAGES: [(&str, &str, &str); 4] = [
@@ -30,14 +29,11 @@ const LANGUAGES: [(&str, &str, &str); 4] = [
 const PICTURE: usize = 3 * 224 * 224;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = ground::runtime();
     let _entered = runtime.enter();
     for (language, passes, multiplies) in LANGUAGES {
         let bench = Bench::new();
+        let line = |what: &str, time| ground::line(what, time, None);
         let size = bench.add("isolated", passes, "request");
         bench.add("kept", passes, "shared");
         bench.add("multiplies", multiplies, "shared");
@@ -95,20 +91,17 @@ fn main() {
     }
 }
 
-/// A site, and a cache of its own, so that the first load compiles.
+/// Guests, and a cache of their own, so that the first load compiles.
 struct Bench {
-    site: tempfile::TempDir,
+    guests: Guests,
     cache: tempfile::TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = || tempfile::tempdir().expect("a temporary folder");
-        let site = folder();
-        std::fs::create_dir(site.path().join("plugins")).expect("a folder");
         Self {
-            site,
-            cache: folder(),
+            guests: Guests::new(),
+            cache: tempfile::tempdir().expect("a temporary folder"),
         }
     }
 
@@ -122,37 +115,16 @@ impl Bench {
 
     /// Adds a guest under a name. Gives the size of its component.
     fn add(&self, name: &str, guest: &str, isolation: &str) -> u64 {
-        let guests = PathBuf::from(
-            std::env::var_os("WHARF_TEST_GUESTS").expect("WHARF_TEST_GUESTS: cargo xtask guests"),
-        );
-        let plugins = self.site.path().join("plugins");
-        std::fs::write(
-            plugins.join(format!("{name}.toml")),
-            // A picture as a list of Python's floats takes its time.
-            format!("isolation = \"{isolation}\"\n[limits]\ncall_ms = 10000\n"),
-        )
-        .expect("settings");
-        std::fs::copy(
-            guests.join(format!("{guest}.wasm")),
-            plugins.join(format!("{name}.wasm")),
-        )
-        .expect("the guest")
+        // A picture as a list of Python's floats takes its time.
+        let settings = format!("isolation = \"{isolation}\"\n[limits]\ncall_ms = 10000\n");
+        self.guests.add(name, guest, &settings)
     }
 
     fn load(&self, sandbox: &Sandbox, name: &str) -> (Arc<dyn Plugin>, Duration) {
-        load(sandbox, self.site.path(), name)
+        let started = Instant::now();
+        let plugin = self.guests.load(sandbox, name);
+        (plugin, started.elapsed())
     }
-}
-
-fn load(sandbox: &Sandbox, site: &Path, name: &str) -> (Arc<dyn Plugin>, Duration) {
-    let file = PluginFile {
-        site: site.to_owned(),
-        name: Name::new(name).expect("a name"),
-    };
-    let started = Instant::now();
-    let release = sandbox.read(&file).expect("the plugin is read");
-    let plugin = sandbox.load(&release).expect("the plugin is loaded");
-    (plugin, started.elapsed())
 }
 
 /// What the guest is asked for.
@@ -177,13 +149,13 @@ impl Behaviour {
         }
     }
 
-    fn headers(self) -> Headers {
+    fn headers(self) -> HeaderMap {
         match self {
-            Self::Pass => Headers::default(),
+            Self::Pass => HeaderMap::new(),
             Self::Double(_) => {
                 let name = http::HeaderName::from_static("x-behaviour");
                 let value = http::HeaderValue::from_static("double");
-                Headers::new([(name, value)].into_iter().collect())
+                [(name, value)].into_iter().collect()
             }
         }
     }
@@ -191,15 +163,7 @@ impl Behaviour {
 
 /// The median time of a call. Between calls the runtime may do what it does between requests, such as make instances.
 async fn median_call(plugin: &Arc<dyn Plugin>, behaviour: Behaviour, pace: Duration) -> Duration {
-    let request = Arc::new(RequestContext {
-        id: "bench".into(),
-        route: "bench".into(),
-        tenant: None,
-        headers: behaviour.headers(),
-        deadline: Instant::now() + Duration::from_secs(600),
-        scheduling: wharf_core::Scheduling::default(),
-        depth: 0,
-    });
+    let request = ground::request(behaviour.headers());
     let mut times = Vec::new();
     let begun = Instant::now();
     // Enough for a median, but no more than seconds of what takes long.
@@ -214,10 +178,5 @@ async fn median_call(plugin: &Arc<dyn Plugin>, behaviour: Behaviour, pace: Durat
             tokio::task::yield_now().await;
         }
     }
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn line(what: &str, time: Duration) {
-    println!("{what}|{:.3}|us|", time.as_secs_f64() * 1e6);
+    ground::median(times)
 }

@@ -1,7 +1,7 @@
 //! Makes components of core modules, and puts them in their place.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use wit_component::ComponentEncoder;
@@ -45,13 +45,24 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let partial = path.with_extension(format!("partial-{}", std::process::id()));
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    write_whole(path, bytes).map(|()| true)
+}
+
+/// Writes a file in one step: beside its place first, under a hidden name, and then renamed.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{file}.{}.part", std::process::id()));
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
-        // Nothing more can be done about what is left.
-        drop(fs::remove_file(&partial));
+        // What is half written is of no use, and may not be there at all.
+        drop(fs::remove_file(&beside));
     }
-    written.map(|()| true)
+    written
 }
 
 #[cfg(test)]

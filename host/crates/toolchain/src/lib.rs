@@ -10,6 +10,7 @@ mod component;
 mod rust;
 
 mod contract;
+mod foreign;
 mod source;
 mod tool;
 
@@ -19,11 +20,13 @@ mod python;
 
 pub use c::CToolchain;
 pub use cargo::{Guest, build, forget_outer_cargo};
-pub use component::{component, write_if_changed};
+pub use component::{component, write_if_changed, write_whole};
+pub use foreign::Foreign;
 pub use javascript::JavaScriptToolchain;
 pub use python::PythonToolchain;
 pub use rust::{Remap, RustToolchain};
 pub use source::Source;
+pub use tool::answer_of;
 
 use std::io;
 use std::path::PathBuf;

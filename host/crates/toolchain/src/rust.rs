@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::forget_outer_cargo;
+use crate::{answer_of, forget_outer_cargo};
 
 const PLAIN: &str = "wasm32-unknown-unknown";
 const WASI: &str = "wasm32-wasip2";
@@ -163,15 +163,6 @@ fn wasm_linker() -> Option<PathBuf> {
     linkers
         .filter(|path| version(path).is_some())
         .max_by_key(version)
-}
-
-/// The text that a command writes to stdout, trimmed; none where it cannot start or fails.
-fn answer_of(command: &mut Command) -> Option<String> {
-    let output = command
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

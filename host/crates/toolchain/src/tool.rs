@@ -25,6 +25,15 @@ pub(crate) fn run(command: &mut Command) -> Result<(), BuildError> {
     Err(BuildError::Refused)
 }
 
+/// The text that a command writes to stdout, trimmed; none where it cannot start or fails.
+pub fn answer_of(command: &mut Command) -> Option<String> {
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Whether a command ends well. What it says is of no interest.
 pub(crate) fn works(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())

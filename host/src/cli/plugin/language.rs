@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use wharf_toolchain::PythonToolchain;
+use wharf_toolchain::{Foreign, PythonToolchain};
 
 /// A language that there is a template and a build for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,17 +11,6 @@ pub(super) enum Language {
     Rust,
     /// By a toolchain of its own, from the contract alone.
     Foreign(Foreign),
-}
-
-/// A language without an SDK.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
-    /// By componentize-py.
-    Python,
-    /// By componentize-js.
-    JavaScript,
-    /// By clang.
-    C,
 }
 
 impl ValueEnum for Language {
@@ -47,9 +36,7 @@ impl Language {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
-            Self::Foreign(Foreign::Python) => "python",
-            Self::Foreign(Foreign::JavaScript) => "javascript",
-            Self::Foreign(Foreign::C) => "c",
+            Self::Foreign(language) => language.name(),
         }
     }
 
@@ -62,19 +49,6 @@ impl Language {
                 PythonToolchain::PACKAGE
             )),
             Self::Foreign(Foreign::JavaScript) => Some("npm install".to_owned()),
-        }
-    }
-}
-
-impl Foreign {
-    pub(super) const ALL: [Self; 3] = [Self::Python, Self::JavaScript, Self::C];
-
-    /// The source file.
-    pub(super) fn file(self) -> &'static str {
-        match self {
-            Self::Python => "plugin.py",
-            Self::JavaScript => "plugin.js",
-            Self::C => "plugin.c",
         }
     }
 }

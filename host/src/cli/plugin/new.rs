@@ -163,7 +163,7 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
-    use crate::cli::plugin::language::Foreign;
+    use wharf_toolchain::Foreign;
 
     #[test]
     fn a_name_is_one_that_cargo_and_the_host_take() {

@@ -9,7 +9,6 @@ mod reference;
 mod registry;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +17,7 @@ use clap::Args;
 use serde_json::json;
 use wharf_core::Name;
 use wharf_sandbox::{Config, Summary};
+use wharf_toolchain::write_whole;
 
 use self::artifact::Artifact;
 use self::credentials::Credentials;
@@ -177,21 +177,8 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// Writes a file in one step: beside its place first, and then renamed.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let file = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or("pulled");
-    let beside = path.with_file_name(format!(".{file}.{}.part", std::process::id()));
-    let written = fs::File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        // What is half written is of no use, and may not be there at all.
-        let _ = fs::remove_file(&beside);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
+    write_whole(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use wharf_core::Name;
-use wharf_toolchain::Source;
+use wharf_toolchain::{Foreign, Source};
 
-use super::language::{Foreign, Language};
+use super::language::Language;
 
 /// A folder with the source of a plugin.
 #[derive(Debug)]

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-
-use crate::workspace::answer_of;
+use wharf_toolchain::answer_of;
 
 /// The folder of the user's cache that is this project's.
 ///

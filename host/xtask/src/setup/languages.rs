@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use wharf_toolchain::{CToolchain, JavaScriptToolchain, PythonToolchain};
+use wharf_toolchain::{CToolchain, JavaScriptToolchain, PythonToolchain, answer_of};
 
 use super::cache;
 use super::toolchain::install_debian_packages;
 use crate::paths::Paths;
-use crate::workspace::{answer_of, execute, say};
+use crate::workspace::{execute, say};
 
 /// The example whose `package.json` names the package, and whose lock file names all that it needs.
 const PACKAGES: &str = "examples/plugins/javascript";

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use wharf_toolchain::answer_of;
 
 use super::cache;
 use super::onnxruntime::VERSION;
-use crate::workspace::{answer_of, execute};
+use crate::workspace::execute;
 
 /// What the CUDA provider is linked to, by the names that the loader knows.
 const CUDA_LIBRARIES: [&str; 5] = [

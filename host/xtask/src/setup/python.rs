@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use wharf_toolchain::answer_of;
 
 use super::cache;
 use crate::paths::Paths;
-use crate::workspace::{answer_of, execute};
+use crate::workspace::execute;
 
 /// The packages and their versions.
 const REQUIREMENTS: &str = "tests/conformance/requirements.txt";

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
-use wharf_toolchain::RustToolchain;
+use wharf_toolchain::{RustToolchain, answer_of};
 
-use crate::workspace::{answer_of, execute, say};
+use crate::workspace::{execute, say};
 
 /// Finds a toolchain, or installs one.
 ///

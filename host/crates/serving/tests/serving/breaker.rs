@@ -2,26 +2,12 @@
 
 use wharf_core::ErrorKind;
 use wharf_serving::{Config, EventKind};
-use wharf_testkit::{Site, body};
+use wharf_testkit::body;
 
-use crate::harness::{Harness, by_order};
+use crate::harness::{Harness, by_order, failing_site};
 
 const FILE: &str = "plugins/tens.wasm";
 const TENS: [(&str, &str); 1] = [("plugin", "tens")];
-
-fn site(on_failure: &str, plugin: &str) -> Site {
-    let site = Site::new();
-    site.model("sum", 1, "add 1");
-    site.plugin("numbers", "");
-    site.plugin("tens", plugin);
-    site.route(
-        "sum",
-        &format!(
-            "model = 'sum'\npre = ['numbers', {{ plugin = 'tens', on_failure = '{on_failure}' }}]\npost = ['numbers']"
-        ),
-    );
-    site
-}
 
 fn pausing(milliseconds: u64) -> Config {
     Config {
@@ -40,7 +26,7 @@ fn faults(harness: &Harness) -> u64 {
 
 #[tokio::test]
 async fn it_is_spared_and_the_client_is_told_when_to_try_again() {
-    let harness = Harness::start(site("closed", "trap"), pausing(60_000)).await;
+    let harness = Harness::start(failing_site("closed", "trap"), pausing(60_000)).await;
     for _ in 0..4 {
         let error = harness.run("sum", body("1")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PluginFault);
@@ -69,13 +55,13 @@ async fn it_is_spared_and_the_client_is_told_when_to_try_again() {
 
 #[tokio::test]
 async fn the_routes_policy_says_what_the_request_gets_meanwhile() {
-    let harness = Harness::start(site("skip", "trap"), pausing(60_000)).await;
+    let harness = Harness::start(failing_site("skip", "trap"), pausing(60_000)).await;
     for _ in 0..10 {
         assert_eq!(harness.ask("sum", "1").await, "2");
     }
     assert_eq!(faults(&harness), 4);
 
-    let harness = Harness::start(site("previous", "scale 10"), pausing(60_000)).await;
+    let harness = Harness::start(failing_site("previous", "scale 10"), pausing(60_000)).await;
     assert_eq!(harness.ask("sum", "1").await, "11");
     harness.site.plugin("tens", "scale 20\ntrap");
     harness.serving.reload().await;
@@ -87,7 +73,7 @@ async fn the_routes_policy_says_what_the_request_gets_meanwhile() {
 
 #[tokio::test]
 async fn a_call_that_succeeds_after_a_pause_ends_it() {
-    let harness = Harness::start(site("closed", "trap-on 7"), pausing(10)).await;
+    let harness = Harness::start(failing_site("closed", "trap-on 7"), pausing(10)).await;
     for _ in 0..4 {
         harness.run("sum", body("7")).await.unwrap_err();
     }
@@ -113,12 +99,16 @@ async fn a_call_that_succeeds_after_a_pause_ends_it() {
 
 #[tokio::test]
 async fn what_a_guest_refuses_and_clients_that_leave_open_nothing() {
-    let harness = Harness::start(site("closed", "refuse invalid-argument"), pausing(60_000)).await;
+    let harness = Harness::start(
+        failing_site("closed", "refuse invalid-argument"),
+        pausing(60_000),
+    )
+    .await;
     for _ in 0..40 {
         let error = harness.run("sum", body("1")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
-    let harness = Harness::start(site("closed", "gate way"), pausing(60_000)).await;
+    let harness = Harness::start(failing_site("closed", "gate way"), pausing(60_000)).await;
     for _ in 0..40 {
         let mut left = Box::pin(harness.run("sum", body("1")));
         assert!(futures_util::FutureExt::now_or_never(&mut left).is_none());
@@ -135,7 +125,7 @@ async fn a_share_of_bad_requests_among_good_ones_opens_nothing() {
         rollback_after_faults: 0,
         ..by_order()
     };
-    let harness = Harness::start(site("closed", "trap-on 7"), config).await;
+    let harness = Harness::start(failing_site("closed", "trap-on 7"), config).await;
     // Two of three calls fail, which is less than 24 of 32.
     for _ in 0..100 {
         harness.run("sum", body("7")).await.unwrap_err();

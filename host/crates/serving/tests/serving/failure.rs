@@ -4,32 +4,18 @@ use wharf_core::ErrorKind;
 use wharf_serving::{Config, EventKind};
 use wharf_testkit::{Site, body, eventually};
 
-use crate::harness::{Harness, by_order};
-
-fn site(on_failure: &str, plugin: &str) -> Site {
-    let site = Site::new();
-    site.model("sum", 1, "add 1");
-    site.plugin("numbers", "");
-    site.plugin("tens", plugin);
-    site.route(
-        "sum",
-        &format!(
-            "model = 'sum'\npre = ['numbers', {{ plugin = 'tens', on_failure = '{on_failure}' }}]\npost = ['numbers']"
-        ),
-    );
-    site
-}
+use crate::harness::{Harness, by_order, failing_site};
 
 #[tokio::test]
 async fn closed_fails_the_request() {
-    let harness = Harness::start(site("closed", "trap"), by_order()).await;
+    let harness = Harness::start(failing_site("closed", "trap"), by_order()).await;
     let error = harness.run("sum", body("1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PluginFault);
 }
 
 #[tokio::test]
 async fn skip_passes_the_input_on() {
-    let harness = Harness::start(site("skip", "trap"), by_order()).await;
+    let harness = Harness::start(failing_site("skip", "trap"), by_order()).await;
     assert_eq!(harness.ask("sum", "1").await, "2");
 }
 
@@ -54,7 +40,7 @@ async fn previous_asks_the_release_before() {
         rollback_after_faults: 0,
         ..by_order()
     };
-    let harness = Harness::start(site("previous", "scale 10"), config).await;
+    let harness = Harness::start(failing_site("previous", "scale 10"), config).await;
     assert_eq!(harness.ask("sum", "1").await, "11");
     harness.site.plugin("tens", "scale 20\ntrap");
     harness.serving.reload().await;
@@ -66,7 +52,7 @@ async fn previous_asks_the_release_before() {
 
 #[tokio::test]
 async fn previous_without_a_release_before_is_closed() {
-    let harness = Harness::start(site("previous", "trap"), by_order()).await;
+    let harness = Harness::start(failing_site("previous", "trap"), by_order()).await;
     let error = harness.run("sum", body("1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PluginFault);
 }
@@ -74,12 +60,13 @@ async fn previous_without_a_release_before_is_closed() {
 #[tokio::test]
 async fn what_a_guest_refuses_is_an_answer() {
     for kind in ["invalid-argument", "not-found", "permission-denied"] {
-        let harness = Harness::start(site("skip", &format!("refuse {kind}")), by_order()).await;
+        let harness =
+            Harness::start(failing_site("skip", &format!("refuse {kind}")), by_order()).await;
         let error = harness.run("sum", body("1")).await.unwrap_err();
         assert_eq!(error.kind().name(), kind);
     }
     // That it cannot work now is none.
-    let harness = Harness::start(site("skip", "refuse unavailable"), by_order()).await;
+    let harness = Harness::start(failing_site("skip", "refuse unavailable"), by_order()).await;
     assert_eq!(harness.ask("sum", "1").await, "2");
 }
 
@@ -89,7 +76,7 @@ async fn a_new_release_that_keeps_failing_is_rolled_back() {
         rollback_after_faults: 3,
         ..by_order()
     };
-    let harness = Harness::start(site("closed", "scale 10"), config).await;
+    let harness = Harness::start(failing_site("closed", "scale 10"), config).await;
     harness.site.plugin("tens", "trap");
     harness.serving.reload().await;
     for _ in 0..3 {
@@ -130,7 +117,7 @@ async fn a_client_cannot_roll_a_good_release_back() {
         ..by_order()
     };
     // Both releases fail at a 7: it is the input.
-    let harness = Harness::start(site("closed", "scale 10\ntrap-on 7"), config).await;
+    let harness = Harness::start(failing_site("closed", "scale 10\ntrap-on 7"), config).await;
     harness.site.plugin("tens", "scale 20\ntrap-on 7");
     harness.serving.reload().await;
     assert_eq!(harness.ask("sum", "1").await, "21");
@@ -171,7 +158,7 @@ async fn calls_that_end_well_in_between_keep_a_release() {
         breaker_faults: 0,
         ..by_order()
     };
-    let harness = Harness::start(site("closed", "scale 10"), config).await;
+    let harness = Harness::start(failing_site("closed", "scale 10"), config).await;
     harness.site.plugin("tens", "scale 20\ntrap-on 7");
     harness.serving.reload().await;
     let file = "plugins/tens.wasm";
@@ -195,7 +182,7 @@ async fn a_first_release_and_a_recovering_one_are_not_rolled_back() {
         rollback_after_faults: 2,
         ..by_order()
     };
-    let harness = Harness::start(site("closed", "trap"), config).await;
+    let harness = Harness::start(failing_site("closed", "trap"), config).await;
     for _ in 0..5 {
         harness.run("sum", body("1")).await.unwrap_err();
     }
@@ -214,7 +201,7 @@ async fn a_release_that_comes_back_is_judged_afresh() {
         rollback_after_faults: 3,
         ..by_order()
     };
-    let harness = Harness::start(site("closed", "trap"), config).await;
+    let harness = Harness::start(failing_site("closed", "trap"), config).await;
     let fails = || async { harness.run("sum", body("1")).await.unwrap_err() };
     for _ in 0..5 {
         fails().await;
@@ -246,7 +233,7 @@ async fn the_release_before_is_let_go_after_the_probation() {
         rollback_probation_ms: 0,
         ..by_order()
     };
-    let harness = Harness::start(site("closed", "scale 10"), config).await;
+    let harness = Harness::start(failing_site("closed", "scale 10"), config).await;
     harness.site.plugin("tens", "scale 20");
     harness.serving.reload().await;
     let (serving, plugins) = (&harness.serving, &harness.plugins);

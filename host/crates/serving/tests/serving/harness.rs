@@ -137,6 +137,21 @@ impl Harness {
     }
 }
 
+/// A site whose route `sum` has a plugin `tens` that does as its script says, with this failure policy.
+pub(crate) fn failing_site(on_failure: &str, plugin: &str) -> Site {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.plugin("numbers", "");
+    site.plugin("tens", plugin);
+    site.route(
+        "sum",
+        &format!(
+            "model = 'sum'\npre = ['numbers', {{ plugin = 'tens', on_failure = '{on_failure}' }}]\npost = ['numbers']"
+        ),
+    );
+    site
+}
+
 pub(crate) fn name(name: &str) -> Name {
     Name::new(name).unwrap()
 }

@@ -1,9 +1,8 @@
 //! Builds a plugin in another language than Rust: a source file and the world that it exports.
 
 use anyhow::{Context, Result, bail};
-use wharf_toolchain::{CToolchain, JavaScriptToolchain, PythonToolchain, Source};
+use wharf_toolchain::{CToolchain, Foreign, JavaScriptToolchain, PythonToolchain, Source};
 
-use crate::cli::plugin::language::Foreign;
 use crate::cli::plugin::progress::Busy;
 use crate::cli::plugin::project::Project;
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use wharf_toolchain::JavaScriptToolchain;
+use wharf_toolchain::{Foreign, JavaScriptToolchain};
 
-use crate::cli::plugin::language::{Foreign, Language, NewStage};
+use crate::cli::plugin::language::{Language, NewStage};
 
 /// What a template is filled with.
 pub(super) struct Values<'a> {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use wharf_toolchain::answer_of;
 
 use crate::paths::Paths;
-use crate::workspace::{answer_of, execute};
+use crate::workspace::execute;
 
 /// Goes up with every change of what is installed.
 const GENERATION: u32 = 1;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use wharf_toolchain::answer_of;
 
 use super::install;
 use crate::bench::inference::{TINY_BODY, TINY_PATH};
 use crate::bench::process::{Running, exchange};
 use crate::paths::Paths;
-use crate::workspace::answer_of;
 
 /// A server to compare with.
 pub(super) struct Peer {
