@@ -4,6 +4,7 @@
 //! with the yardstick. The load comes from the same machine: from `wrk` for plain JSON, where it costs least, and from
 //! `wharf bench` for the rest.
 
+mod arrival;
 mod inference;
 mod lifecycle;
 mod neighbours;
@@ -40,7 +41,7 @@ pub(crate) struct Bench {
     /// Loads and unloads in the section `loads`.
     #[arg(long, default_value_t = 1000)]
     loads: u32,
-    /// Only the sections whose name contains this: calls, languages, http, reload, start, oip-rest, oip-grpc, cnn, batching, overload, neighbours,
+    /// Only the sections whose name contains this: calls, languages, http, reload, arrival, start, oip-rest, oip-grpc, cnn, batching, overload, neighbours,
     /// loads, peers. Peers are measured only when they are named here: they are installed first.
     #[arg(long)]
     only: Option<String>,
@@ -109,11 +110,12 @@ type Section = fn(&Ground<'_>, &mut Report) -> Result<()>;
 /// The section that is left out unless it is asked for.
 const PEERS: &str = "peers";
 
-const SECTIONS: [(&str, Section); 13] = [
+const SECTIONS: [(&str, Section); 14] = [
     ("calls", calls),
     ("languages", languages),
     ("http", http),
     ("reload", reload_under_load),
+    ("arrival", arrival::run),
     ("start", start),
     ("oip-rest", inference::rest),
     ("oip-grpc", inference::grpc),

@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::fall_back;
 use crate::site::{Look, Ports, Scanner};
 use crate::state::{Effects, Purpose, State, Surroundings};
+use crate::watcher::Whole;
 
 /// Loads a whole site, every model of it, serves nothing, and says what would be refused, sorted by file. Blocks, and runs on a thread
 /// that may block.
@@ -22,7 +23,7 @@ pub fn check(
     plugins: &dyn PluginHost,
 ) -> Vec<LoadError> {
     let ports = Ports { engine, plugins };
-    let mut scan = Scanner::new(site).scan(ports, Look::Thorough);
+    let mut scan = Scanner::new(site).scan(ports, Look::Thorough, &Whole::new());
     let mut state = State::default();
     let mut effects = Effects::default();
     let loads = state.plan(&mut scan, &Purpose::Thorough);

@@ -18,10 +18,11 @@ use wharf_core::{
 };
 
 use crate::route::{RouteSpec, parse};
+use crate::watcher::Whole;
 use fingerprint::Fingerprint;
 use listing::{Kind, list, read_text};
 
-pub(crate) use listing::FOLDERS;
+pub(crate) use listing::{FOLDERS, hidden};
 
 /// What a look at the site found.
 #[derive(Default)]
@@ -108,8 +109,8 @@ impl Scanner {
         }
     }
 
-    /// Looks at the whole site.
-    pub(crate) fn scan(&mut self, ports: Ports<'_>, look: Look) -> Scan {
+    /// Looks at the whole site. What is `whole` is read however young it is.
+    pub(crate) fn scan(&mut self, ports: Ports<'_>, look: Look, whole: &Whole) -> Scan {
         let mut scan = Scan::default();
         match read_text(&self.site.join("wharf.toml"), "wharf.toml") {
             Ok(text) => scan.site_config = Some(text.unwrap_or_default().into()),
@@ -123,9 +124,9 @@ impl Scanner {
             ));
             return scan;
         }
-        self.scan_plugins(ports, look, &mut scan);
+        self.scan_plugins(ports, (look, whole), &mut scan);
         self.scan_models(ports, look, &mut scan);
-        self.scan_routes(look, &mut scan);
+        self.scan_routes((look, whole), &mut scan);
         scan
     }
 
@@ -141,7 +142,7 @@ impl Scanner {
         Some(scan)
     }
 
-    fn scan_plugins(&mut self, ports: Ports<'_>, look: Look, scan: &mut Scan) {
+    fn scan_plugins(&mut self, ports: Ports<'_>, (look, whole): (Look, &Whole), scan: &mut Scan) {
         let names = list(&self.site, Kind::Plugins, &mut scan.errors);
         scan.plugins.complete = names.is_some();
         for name in names.into_iter().flatten() {
@@ -161,7 +162,7 @@ impl Scanner {
                     }),
                     Err(error) => Found::Refused(Arc::clone(error)),
                 }
-            } else if fingerprint.unsettled(look) {
+            } else if fingerprint.unsettled(look, whole) {
                 scan.unsettled = true;
                 Found::Held
             } else {
@@ -236,7 +237,7 @@ impl Scanner {
         let seen = self.models.get(name);
         let result = if let Some(seen) = unchanged(seen, &fingerprint, look) {
             seen.result.clone()
-        } else if fingerprint.unsettled(look) {
+        } else if fingerprint.unsettled(look, &Whole::new()) {
             return Found::Held;
         } else {
             let folder = ModelFolder {
@@ -257,13 +258,13 @@ impl Scanner {
         }
     }
 
-    fn scan_routes(&self, look: Look, scan: &mut Scan) {
+    fn scan_routes(&self, (look, whole): (Look, &Whole), scan: &mut Scan) {
         let names = list(&self.site, Kind::Routes, &mut scan.errors);
         scan.routes.complete = names.is_some();
         for name in names.into_iter().flatten() {
             let file = format!("routes/{name}.toml");
             let path = self.site.join(&file);
-            let found = if Fingerprint::of(std::slice::from_ref(&path)).unsettled(look) {
+            let found = if Fingerprint::of(std::slice::from_ref(&path)).unsettled(look, whole) {
                 scan.unsettled = true;
                 Found::Held
             } else {

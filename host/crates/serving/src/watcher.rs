@@ -5,27 +5,29 @@
 //! `..data` as Kubernetes does; and where reports are lost, as on network file systems, a look from time to time finds what
 //! they would have said.
 
+mod changes;
 mod models;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wharf_core::{Name, Result};
 
 use crate::in_force::InForce;
-use crate::lifecycle::{ModelChange, STAGING};
+use crate::lifecycle::ModelChange;
 use crate::reconcile::reconcile;
 use crate::site::{FOLDERS, Look, Scan, Scanner};
 use crate::state::Purpose;
 use crate::status::ReloadReport;
+use changes::Changes;
 
+pub(crate) use changes::Whole;
 pub(crate) use models::unprocessable;
 
 /// What the task of the site is asked for, and where the answer goes.
@@ -48,7 +50,7 @@ pub(crate) struct SiteTask {
     site_config: watch::Sender<Arc<str>>,
     stop: CancellationToken,
     eyes: Option<Eyes>,
-    changed: Arc<Notify>,
+    changes: Arc<Changes>,
     watch: bool,
 }
 
@@ -57,7 +59,7 @@ struct Eyes {
     site: PathBuf,
     scanner: Scanner,
     watcher: Option<RecommendedWatcher>,
-    changed: Arc<Notify>,
+    changes: Arc<Changes>,
     watch: bool,
     /// Whether the log has said that watching does not work.
     complained: bool,
@@ -71,13 +73,14 @@ impl SiteTask {
         stop: CancellationToken,
     ) -> Self {
         let watch = in_force.config.load().watch;
+        let changes = Arc::new(Changes::new(&in_force.site));
         Self {
             in_force,
             asks,
             site_config,
             stop,
             eyes: None,
-            changed: Arc::default(),
+            changes,
             watch,
         }
     }
@@ -102,7 +105,7 @@ impl SiteTask {
                     None => return,
                 },
                 () = sleep_until(next_rescan), if self.watch => look = Look::Rescan,
-                () = self.changed.notified() => asked = self.quiet(debounce).await,
+                () = self.changes.changed() => asked = self.quiet(debounce).await,
                 () = sleep(debounce), if unsettled => {}
             }
             let waiting = self.answer(asked).await;
@@ -127,15 +130,16 @@ impl SiteTask {
         }
     }
 
-    /// Waits until nothing has changed for a while, or somebody asks for a reload.
+    /// Waits until nothing has changed for a while, a short one where all that changed is whole, or somebody asks for a reload.
     async fn quiet(&mut self, debounce: Duration) -> Option<Ask> {
         let latest = Instant::now() + debounce * MOST_DEBOUNCES;
         loop {
+            let patience = self.changes.patience(debounce);
             tokio::select! {
                 () = self.stop.cancelled() => return None,
                 ask = self.asks.recv() => return ask,
-                () = sleep_until(latest.min(Instant::now() + debounce)) => return None,
-                () = self.changed.notified() => {}
+                () = sleep_until(latest.min(Instant::now() + patience)) => return None,
+                () = self.changes.changed() => {}
             }
             if Instant::now() >= latest {
                 return None;
@@ -172,7 +176,7 @@ impl SiteTask {
     ) -> Option<T> {
         let mut eyes = match self.eyes.take() {
             Some(eyes) => eyes,
-            None => Eyes::new(&self.in_force, self.watch, Arc::clone(&self.changed)),
+            None => Eyes::new(&self.in_force, self.watch, Arc::clone(&self.changes)),
         };
         let looked = spawn_blocking(move || {
             let seen = look(&mut eyes);
@@ -196,12 +200,12 @@ impl SiteTask {
 }
 
 impl Eyes {
-    fn new(in_force: &InForce, watch: bool, changed: Arc<Notify>) -> Self {
+    fn new(in_force: &InForce, watch: bool, changes: Arc<Changes>) -> Self {
         Self {
             site: in_force.site.clone(),
             scanner: Scanner::new(&in_force.site),
             watcher: None,
-            changed,
+            changes,
             watch,
             complained: false,
         }
@@ -220,7 +224,13 @@ impl Eyes {
                 );
             }
         }
-        self.scanner.scan(in_force.ports(), look)
+        // Any other look takes whatever is there.
+        let quiet = match look {
+            Look::AfterChange(quiet) => quiet,
+            Look::Rescan | Look::Thorough => Duration::ZERO,
+        };
+        let whole = self.changes.take(quiet);
+        self.scanner.scan(in_force.ports(), look, &whole)
     }
 
     /// Watches the site and its folders with everything in them. Done anew before each look: folders behind new links, and a site folder
@@ -229,12 +239,10 @@ impl Eyes {
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             None => {
-                let (changed, site) = (Arc::clone(&self.changed), self.site.clone());
+                let changes = Arc::clone(&self.changes);
                 self.watcher
                     .insert(notify::recommended_watcher(move |event| {
-                        if matters(&event, &site) {
-                            changed.notify_one();
-                        }
+                        changes.note(&event);
                     })?)
             }
         };
@@ -248,57 +256,5 @@ impl Eyes {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether an event may be a change. Our own looking is reported as well, as access, and so is our own staging; and a queue
-/// that ran over is an error or an event of no kind, after which everything may have changed.
-fn matters(event: &notify::Result<notify::Event>, site: &Path) -> bool {
-    let Ok(event) = event else { return true };
-    let staged = |path: &PathBuf| {
-        path.strip_prefix(site)
-            .is_ok_and(|path| path.starts_with(STAGING))
-    };
-    if event.need_rescan() {
-        return true;
-    }
-    if !event.paths.is_empty() && event.paths.iter().all(staged) {
-        return false;
-    }
-    match event.kind {
-        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use notify::event::{CreateKind, Flag, ModifyKind, RenameMode};
-
-    use super::*;
-
-    #[test]
-    fn what_we_stage_or_read_is_no_change() {
-        let site = Path::new("/a/.staging/site");
-        let noticed = |kind: EventKind, paths: &[&str]| {
-            let mut event = notify::Event::new(kind);
-            event.paths = paths.iter().map(|path| site.join(path)).collect();
-            matters(&Ok(event), site)
-        };
-        let made = EventKind::Create(CreateKind::Any);
-        assert!(noticed(made, &["models/a/1"]));
-        assert!(noticed(made, &["models/.staging/1"]));
-        assert!(noticed(made, &[]));
-        assert!(!noticed(made, &[".staging"]));
-        assert!(!noticed(made, &[".staging/7-a/models/a/1/model.onnx"]));
-        let moved = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
-        assert!(noticed(moved, &[".staging/7-a/models/a/1", "models/a/1"]));
-        let read = EventKind::Access(AccessKind::Open(AccessMode::Read));
-        assert!(!noticed(read, &["models/a/1"]));
-        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        assert!(noticed(written, &["models/a/1/model.onnx"]));
-        let lost = notify::Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert!(matters(&Ok(lost), site));
-        assert!(matters(&Err(notify::Error::generic("lost")), site));
     }
 }

@@ -68,6 +68,26 @@ impl BenchSite {
         Ok(self)
     }
 
+    /// Adds routes whose plugins, of the same names, are still to come.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub(super) fn with_routes_to_come(self, names: &[String]) -> Result<Self> {
+        for name in names {
+            let text = format!("model = \"iris\"\ninput = \"tensors\"\npre = [\"{name}\"]\n");
+            self.write(&format!("routes/{name}.toml"), &text)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds a plugin while the site is served, as a copy does it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(super) fn drop_plugin(&self, name: &str, component: &[u8]) -> Result<()> {
+        self.write_bytes(&format!("plugins/{name}.wasm"), component)
+    }
+
     /// The site folder.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()

@@ -1,9 +1,10 @@
 //! The ways in which files change on disk.
 
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use wharf_e2e::{Load, Site, Wharf};
+use anyhow::{Context, Result, ensure};
+use wharf_e2e::{Load, Site, Wharf, guest, wait_for};
 
 use crate::{is_shifted_by, one_to_four};
 
@@ -113,4 +114,33 @@ async fn generation(wharf: &Wharf) -> Result<u64> {
     wharf.snapshot().await?["generation"]
         .as_u64()
         .context("no generation")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
+    let site = site()?;
+    // Whole files wait for no quiet: by the set one alone this would take a minute.
+    site.write("wharf.toml", "[serving]\ndebounce_ms = 60000\n")?;
+    for name in ["new", "known"] {
+        let text = format!("model = \"first\"\ninput = \"tensors\"\npre = [\"{name}\"]\n");
+        site.write(&format!("routes/{name}.toml"), text)?;
+    }
+    let wharf = Wharf::serve(&site).await?;
+    let arrival = async |name: &str| -> Result<Duration> {
+        let mut client = wharf.client();
+        client.send(&one_to_four(name)).await?.problem(404)?;
+        let dropped = Instant::now();
+        site.write_in_place(&format!("plugins/{name}.wasm"), guest("bulky")?)?;
+        wait_for("the dropped plugin", async || {
+            let answer = client.send(&one_to_four(name)).await.ok()?.ok().ok()?;
+            is_shifted_by(1.0)(&answer.to_string()).then_some(())
+        })
+        .await?;
+        Ok(dropped.elapsed())
+    };
+    arrival("new").await?;
+    // Compiling was for the first: the same component comes from the cache.
+    let known = arrival("known").await?;
+    ensure!(known < Duration::from_secs(1), "it took {known:?}");
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::site::Look;
+use crate::watcher::Whole;
 
 /// How deep a model folder is looked into, and how many entries of it. What lies beyond is the engine's to refuse.
 const MAX_DEPTH: usize = 6;
@@ -79,15 +80,17 @@ impl Fingerprint {
         quiet && self.entries == later.entries
     }
 
-    /// Whether something was written so recently that it may not be whole.
-    pub(crate) fn unsettled(&self, look: Look) -> bool {
+    /// Whether something was written so recently that it may not be whole, and is not known to be.
+    pub(crate) fn unsettled(&self, look: Look, whole: &Whole) -> bool {
         let Look::AfterChange(quiet) = look else {
             return false;
         };
-        // A time in the future is a clock that differs, not a write that goes on.
-        self.newest
-            .and_then(|newest| self.taken.duration_since(newest).ok())
-            .is_some_and(|age| age < quiet)
+        self.entries
+            .iter()
+            .filter(|(path, _)| !whole.contains(path))
+            // A time in the future is a clock that differs, not a write that goes on.
+            .filter_map(|(_, identity)| self.taken.duration_since(identity.modified?).ok())
+            .any(|age| age < quiet)
     }
 }
 

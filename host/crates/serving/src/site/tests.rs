@@ -11,7 +11,7 @@ fn look(scanner: &mut Scanner, look: Look) -> Scan {
         engine: &engine,
         plugins: &plugins,
     };
-    scanner.scan(ports, look)
+    scanner.scan(ports, look, &Whole::new())
 }
 
 fn age(site: &Site, file: &str, seconds: u64) {
@@ -119,16 +119,16 @@ fn a_plugin_is_read_again_where_only_its_signature_changed() {
         plugins: &plugins,
     };
     let mut scanner = Scanner::new(site.path());
-    scanner.scan(ports, Look::Rescan);
-    scanner.scan(ports, Look::Rescan);
+    scanner.scan(ports, Look::Rescan, &Whole::new());
+    scanner.scan(ports, Look::Rescan, &Whole::new());
     assert_eq!(plugins.reads(), 1);
     site.write("plugins/a.wasm.sig", "two");
-    scanner.scan(ports, Look::Rescan);
+    scanner.scan(ports, Look::Rescan, &Whole::new());
     assert_eq!(plugins.reads(), 2);
     site.remove("plugins/a.wasm.sig");
-    scanner.scan(ports, Look::Rescan);
+    scanner.scan(ports, Look::Rescan, &Whole::new());
     assert_eq!(plugins.reads(), 3);
-    let scan = scanner.scan(ports, Look::Rescan);
+    let scan = scanner.scan(ports, Look::Rescan, &Whole::new());
     assert_eq!(scan.plugins.found.len(), 1, "a signature is no plugin");
 }
 
@@ -145,7 +145,7 @@ fn a_plugin_is_read_again_where_a_file_that_it_names_changed() {
     };
     let mut scanner = Scanner::new(site.path());
     let mut digest_of = |look| {
-        let scan = scanner.scan(ports, look);
+        let scan = scanner.scan(ports, look, &Whole::new());
         let Some(Found::Is(plugin)) = scan.plugins.found.into_values().next() else {
             panic!("the plugin is read")
         };
