@@ -65,4 +65,10 @@ stage!(
     token_filter,
     "export_token_filter"
 );
+stage!(
+    chunk_filter,
+    "chunk-filtering",
+    chunk_filter,
+    "export_chunk_filter"
+);
 stage!(lifecycle, "living", lifecycle, "export_lifecycle");

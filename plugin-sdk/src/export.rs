@@ -1,6 +1,7 @@
 //! The macro that makes a component of a plugin.
 
-/// Exports a plugin's stages: any of `preprocess`, `postprocess`, `router`, `token_filter`, `lifecycle`.
+/// Exports a plugin's stages: any of `preprocess`, `postprocess`, `router`, `token_filter`, `chunk_filter`,
+/// `lifecycle`.
 ///
 /// ```
 /// # use wharf_plugin_sdk::{NoSettings, Lifecycle, Payload, Plugin, Preprocess, Request, Result};
@@ -55,6 +56,7 @@ macro_rules! __export_stage {
     (postprocess $ty:ident) => { $crate::bindings::postprocess::export_postprocess!($ty with_types_in $crate::bindings::postprocess); };
     (router $ty:ident) => { $crate::bindings::router::export_router!($ty with_types_in $crate::bindings::router); };
     (token_filter $ty:ident) => { $crate::bindings::token_filter::export_token_filter!($ty with_types_in $crate::bindings::token_filter); };
+    (chunk_filter $ty:ident) => { $crate::bindings::chunk_filter::export_chunk_filter!($ty with_types_in $crate::bindings::chunk_filter); };
     (lifecycle $ty:ident) => { $crate::bindings::lifecycle::export_lifecycle!($ty with_types_in $crate::bindings::lifecycle); };
     ($other:ident $ty:ident) => { $crate::__unknown_stage!($other); };
 }
@@ -66,6 +68,7 @@ macro_rules! __check_stage {
     (postprocess $plugin:ty) => { $crate::__check_stage!(@ Postprocess $plugin); };
     (router $plugin:ty) => { $crate::__check_stage!(@ Router $plugin); };
     (token_filter $plugin:ty) => { $crate::__check_stage!(@ TokenFilter $plugin); };
+    (chunk_filter $plugin:ty) => { $crate::__check_stage!(@ ChunkFilter $plugin); };
     (lifecycle $plugin:ty) => { $crate::__check_stage!(@ Lifecycle $plugin); };
     (@ $stage:ident $plugin:ty) => {
         const _: fn() = || {
@@ -83,7 +86,7 @@ macro_rules! __unknown_stage {
         ::std::compile_error!(::std::concat!(
             "`",
             ::std::stringify!($other),
-            "` is no stage: the stages are preprocess, postprocess, router, token_filter, lifecycle"
+            "` is no stage: the stages are preprocess, postprocess, router, token_filter, chunk_filter, lifecycle"
         ));
     };
 }

@@ -2,10 +2,12 @@
 
 use std::cell::{OnceCell, RefCell};
 
-use crate::bindings::{imports, lifecycle, postprocess, preprocess, router, token_filter, types};
+use crate::bindings::{
+    chunk_filter, imports, lifecycle, postprocess, preprocess, router, token_filter, types,
+};
 use crate::stage::{
-    Candidate, Filter, Lifecycle, Plugin, Postprocess, Preprocess, Router, Token, TokenFilter,
-    Verdict,
+    Candidate, ChunkFilter, Filter, Lifecycle, Plugin, Postprocess, Preprocess, Router, Token,
+    TokenFilter, Verdict,
 };
 use crate::{Error, MetricKind, Result, log};
 
@@ -123,8 +125,8 @@ impl<F: Filter> token_filter::GuestFilter for OpenFilter<F> {
             .push(tokens.into_iter().map(lift_token).collect())?;
         Ok(match verdict {
             Verdict::Emit(tokens) => token_filter::Verdict::Emit(lower_tokens(tokens)),
-            Verdict::Stop { tokens, reason } => {
-                token_filter::Verdict::Stop((lower_tokens(tokens), reason))
+            Verdict::Stop { last, reason } => {
+                token_filter::Verdict::Stop((lower_tokens(last), reason))
             }
         })
     }
@@ -151,19 +153,44 @@ fn lower_tokens(tokens: Vec<Token>) -> Vec<token_filter::Token> {
     tokens.into_iter().map(lower).collect()
 }
 
+impl<I: Instance<Plugin: ChunkFilter>> chunk_filter::Guest for I {
+    type Filter = OpenFilter<<I::Plugin as ChunkFilter>::Filter>;
+
+    fn open(request: &types::Request, media_type: String) -> Result<chunk_filter::Filter> {
+        let filter = call::<I, _>(|plugin| plugin.open_body(request, &media_type))?;
+        Ok(chunk_filter::Filter::new(OpenFilter(RefCell::new(filter))))
+    }
+}
+
+impl<F: Filter<Vec<u8>>> chunk_filter::GuestFilter for OpenFilter<F> {
+    fn push(&self, chunk: Vec<u8>) -> Result<chunk_filter::Verdict> {
+        Ok(match self.0.borrow_mut().push(chunk)? {
+            Verdict::Emit(given) => chunk_filter::Verdict::Emit(given),
+            Verdict::Stop { last, reason } => chunk_filter::Verdict::Stop((last, reason)),
+        })
+    }
+
+    fn finish(&self) -> Result<Vec<u8>> {
+        self.0.borrow_mut().finish()
+    }
+}
+
 impl<I: Instance<Plugin: Lifecycle>> lifecycle::Guest for I {
     fn describe() -> lifecycle::Description {
-        let metrics = <I::Plugin as Lifecycle>::METRICS
-            .iter()
-            .map(|metric| lifecycle::Metric {
-                name: metric.name.to_owned(),
-                kind: match metric.kind {
-                    MetricKind::Counter => lifecycle::MetricKind::Counter,
-                    MetricKind::Gauge => lifecycle::MetricKind::Gauge,
-                    MetricKind::Histogram => lifecycle::MetricKind::Histogram,
-                },
-                help: metric.help.to_owned(),
-            });
+        // Settings that are wrong are refused by `init`, which names what is wrong.
+        let metrics = match crate::settings::parse(&imports::settings::read()) {
+            Ok(settings) => <I::Plugin as Lifecycle>::metrics(&settings),
+            Err(_) => <I::Plugin as Lifecycle>::METRICS.to_vec(),
+        };
+        let metrics = metrics.iter().map(|metric| lifecycle::Metric {
+            name: metric.name.to_owned(),
+            kind: match metric.kind {
+                MetricKind::Counter => lifecycle::MetricKind::Counter,
+                MetricKind::Gauge => lifecycle::MetricKind::Gauge,
+                MetricKind::Histogram => lifecycle::MetricKind::Histogram,
+            },
+            help: metric.help.to_owned(),
+        });
         lifecycle::Description {
             version: I::VERSION.to_owned(),
             summary: I::SUMMARY.to_owned(),

@@ -89,6 +89,7 @@ pub mod secret;
 mod settings;
 mod stage;
 pub mod state;
+pub mod sticky;
 mod tensor;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -97,11 +98,11 @@ pub use datatype::Datatype;
 pub use error::{Error, InvalidInput, Result};
 pub use metrics::{Metric, MetricKind};
 pub use payload::{Body, Payload};
-pub use request::Request;
+pub use request::{HeaderName, Request};
 pub use settings::NoSettings;
 pub use stage::{
-    Candidate, Filter, Lifecycle, Plugin, Postprocess, Preprocess, Router, Token, TokenFilter,
-    Verdict,
+    Candidate, ChunkFilter, Filter, Lifecycle, Plugin, Postprocess, Preprocess, Router, Token,
+    TokenFilter, Verdict,
 };
 pub use tensor::{Element, Tensor};
 

@@ -177,14 +177,14 @@ impl Tensor {
 #[derive(Debug)]
 pub(crate) struct Body {
     media_type: String,
-    data: Vec<u8>,
+    data: Arc<[u8]>,
 }
 
 impl Body {
     pub(crate) fn new(media_type: &str, data: &[u8]) -> Self {
         Self {
             media_type: media_type.to_owned(),
-            data: data.to_vec(),
+            data: data.into(),
         }
     }
 
@@ -197,11 +197,18 @@ impl Body {
     }
 
     pub(crate) fn read(&self) -> Vec<u8> {
-        self.data.clone()
+        self.data.to_vec()
     }
 
     pub(crate) fn read_range(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         range(&self.data, offset, length).map_err(Error::invalid)
+    }
+
+    pub(crate) fn with_media_type(&self, media_type: &str) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            data: Arc::clone(&self.data),
+        }
     }
 }
 

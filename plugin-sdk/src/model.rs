@@ -81,6 +81,14 @@ impl Call {
     pub fn infer(self) -> Result<Payload> {
         raw::infer(self)
     }
+
+    /// Leaves the call behind.
+    ///
+    /// # Errors
+    /// As [`mirror`].
+    pub fn mirror(self) -> Result<()> {
+        raw::mirror(self)
+    }
 }
 
 /// Calls one target, and waits for its answer.
@@ -99,6 +107,29 @@ pub fn infer_all(calls: impl IntoIterator<Item = Call>) -> Vec<Result<Payload>> 
     raw::infer_all(calls.into_iter().collect())
 }
 
+/// Leaves a call with the host and goes on: nobody waits for it, and nobody sees its answer. So a new model gets the traffic of the one
+/// in force without that a client notices. The call has the target's time rather than what is left of the client's, and goes on where
+/// the client has its answer or leaves.
+///
+/// ```
+/// use wharf_plugin_sdk::testing::serve_model;
+/// use wharf_plugin_sdk::{Error, Tensor, model};
+///
+/// serve_model("next", |call| Ok(call.input));
+/// let input = Tensor::new("x", &[1], &[1.0f32])?;
+/// model::mirror("next", input.with_name("x"))?;
+/// assert!(matches!(model::mirror("other", input), Err(Error::Denied(_))));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// Where the call is not made: `unavailable` where the host has as many under way as it takes, `not-found` where there is no such
+/// target, `denied` where the grant does not name it, `failed` where routes call each other too deep. A plugin that only mirrors does
+/// well to ignore it.
+pub fn mirror(target: &str, input: impl Into<Payload>) -> Result<()> {
+    Call::new(target, input).mirror()
+}
+
 #[cfg(target_arch = "wasm32")]
 mod raw {
     use super::{Call, Payload, Result};
@@ -112,6 +143,10 @@ mod raw {
         let calls = calls.into_iter().map(lower).collect();
         let given = model::infer_all(calls).into_iter();
         given.map(|given| given.map(Into::into)).collect()
+    }
+
+    pub(super) fn mirror(call: Call) -> Result<()> {
+        model::mirror(lower(call))
     }
 
     fn lower(call: Call) -> model::Call {
@@ -157,5 +192,16 @@ pub(crate) mod raw {
 
     pub(super) fn infer_all(calls: Vec<Call>) -> Vec<Result<Payload>> {
         calls.into_iter().map(infer).collect()
+    }
+
+    /// Made at once, so that a test can look at it.
+    pub(super) fn mirror(call: Call) -> Result<()> {
+        let granted = MODELS.with_borrow(|models| models.contains_key(&call.target));
+        let given = infer(call);
+        match granted {
+            // Nobody sees what comes of it.
+            true => Ok(()),
+            false => given.map(drop),
+        }
     }
 }

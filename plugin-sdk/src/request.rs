@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 #[cfg(target_arch = "wasm32")]
 pub use crate::bindings::types::Request;
 
@@ -9,6 +11,41 @@ impl Request {
     /// The time left until the deadline of the request; zero when it has passed.
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.remaining_ms())
+    }
+}
+
+/// The name of a header field in a plugin's settings. A text that cannot be one is refused by the setting's name.
+///
+/// ```
+/// use wharf_plugin_sdk::{HeaderName, Request};
+///
+/// let name: HeaderName = serde_json::from_str(r#""x-user""#)?;
+/// let request = Request::new("digits").with_header("X-User", "7");
+/// assert_eq!(request.header(name.as_str()).as_deref(), Some("7"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HeaderName(String);
+
+impl HeaderName {
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HeaderName {
+    type Error = &'static str;
+
+    /// Takes a `field-name` of RFC 9110.
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let symbol = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+        let in_names = |byte: u8| byte.is_ascii_alphanumeric() || symbol(byte);
+        if name.is_empty() || !name.bytes().all(in_names) {
+            return Err("give the name of a header field, such as `x-user`");
+        }
+        Ok(Self(name))
     }
 }
 

@@ -59,6 +59,13 @@ pub struct Candidate {
     pub free_memory: Option<u64>,
 }
 
+impl Candidate {
+    /// Whether a label in a plugin's settings means this candidate: it is one of its labels, or its version as text.
+    pub fn is_called(&self, label: &str) -> bool {
+        self.labels.iter().any(|own| own == label) || self.version.to_string() == label
+    }
+}
+
 /// Chooses the model that a request goes to.
 pub trait Router: Plugin {
     /// Gives the index of the chosen candidate. The list is never empty, and keeps the order of the route file.
@@ -79,16 +86,16 @@ pub struct Token {
     pub logprob: Option<f32>,
 }
 
-/// What becomes of the tokens given so far.
+/// What becomes of what a filter was given so far: tokens, or bytes of a body.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// These go to the client now: those given, others, or none. Tokens that the filter keeps back it gives later.
-    Emit(Vec<Token>),
-    /// These go to the client, and the text ends here.
+pub enum Verdict<P = Vec<Token>> {
+    /// This goes to the client now: what was given, something else, or nothing. What the filter keeps back it gives later.
+    Emit(P),
+    /// This goes to the client, and the text or body ends here.
     Stop {
-        /// The last tokens that the client gets.
-        tokens: Vec<Token>,
-        /// Why the text ends. The client reads it.
+        /// The last that the client gets.
+        last: P,
+        /// Why it ends. The client reads it.
         reason: String,
     },
 }
@@ -105,20 +112,67 @@ pub trait TokenFilter: Plugin {
     fn open(&self, request: &Request) -> Result<Self::Filter>;
 }
 
-/// The filter of one text. It sees all the tokens of the text, in their order.
-pub trait Filter: 'static {
-    /// Takes the tokens that came since the last call, at least one.
-    ///
-    /// # Errors
-    /// Any; it ends the text.
-    fn push(&mut self, tokens: Vec<Token>) -> Result<Verdict>;
+/// Sees a body that comes in chunks, and may hold, change or stop it: a streamed answer, an upload, server-sent events.
+///
+/// How a body is cut into chunks says nothing of what is in it: a word, and even a character, may go on in the next one.
+///
+/// ```
+/// use wharf_plugin_sdk::{ChunkFilter, Filter, NoSettings, Plugin, Request, Result, Verdict};
+///
+/// struct Loud;
+/// # impl Plugin for Loud {
+/// #     type Settings = NoSettings;
+/// #     fn new(_: NoSettings) -> Result<Self> { Ok(Self) }
+/// # }
+///
+/// impl ChunkFilter for Loud {
+///     type Filter = Self;
+///
+///     fn open_body(&self, _request: &Request, _media_type: &str) -> Result<Self> {
+///         Ok(Self)
+///     }
+/// }
+///
+/// impl Filter<Vec<u8>> for Loud {
+///     fn push(&mut self, mut chunk: Vec<u8>) -> Result<Verdict<Vec<u8>>> {
+///         chunk.make_ascii_uppercase();
+///         Ok(Verdict::Emit(chunk))
+///     }
+/// }
+///
+/// wharf_plugin_sdk::export!(Loud: chunk_filter);
+///
+/// let mut body = Loud.open_body(&Request::new("news"), "text/plain")?;
+/// assert_eq!(body.push(b"gr\xc3".to_vec())?, Verdict::Emit(b"GR\xc3".to_vec()));
+/// assert_eq!(body.push(b"\xbcn".to_vec())?, Verdict::Emit(b"\xbcN".to_vec()));
+/// assert_eq!(body.finish()?, b"");
+/// # Ok::<(), wharf_plugin_sdk::Error>(())
+/// ```
+pub trait ChunkFilter: Plugin {
+    /// The filter of one body.
+    type Filter: Filter<Vec<u8>>;
 
-    /// Ends the text: gives the tokens still kept back.
+    /// Begins a body of this media type, with its parameters.
     ///
     /// # Errors
     /// Any; the client gets it.
-    fn finish(&mut self) -> Result<Vec<Token>> {
-        Ok(Vec::new())
+    fn open_body(&self, request: &Request, media_type: &str) -> Result<Self::Filter>;
+}
+
+/// The filter of one text, whose tokens are a `Vec<Token>` at a time, or of one body: a `Vec<u8>`. It sees all of it, in its order.
+pub trait Filter<P: Default = Vec<Token>>: 'static {
+    /// Takes what came since the last call, at least one token or byte.
+    ///
+    /// # Errors
+    /// Any; it ends the text or body.
+    fn push(&mut self, portion: P) -> Result<Verdict<P>>;
+
+    /// Ends it: gives what is still kept back.
+    ///
+    /// # Errors
+    /// Any; the client gets it.
+    fn finish(&mut self) -> Result<P> {
+        Ok(P::default())
     }
 }
 
@@ -127,6 +181,14 @@ pub trait Filter: 'static {
 pub trait Lifecycle: Plugin {
     /// The metrics that the plugin may report. The host drops any other.
     const METRICS: &'static [Metric] = &[];
+
+    /// The metrics that the plugin may report with these settings, where it is they that decide: [`Lifecycle::METRICS`], and more.
+    ///
+    /// A name is a text that lives as long as the instance, such as `format!("{label}_chosen_total").leak()`: make it once, in
+    /// [`Plugin::new`], to report it.
+    fn metrics(_settings: &Self::Settings) -> Vec<Metric> {
+        Self::METRICS.to_vec()
+    }
 
     /// Tests the plugin, once when it is loaded.
     ///

@@ -1,6 +1,6 @@
 //! Tensors as a plugin sees them: a handle on the host's data, and typed copies of it.
 
-use crate::{Datatype, Result, raw};
+use crate::{Datatype, Error, Result, raw};
 
 /// An immutable, named array: row-major, little-endian, without padding.
 ///
@@ -87,6 +87,27 @@ impl Tensor {
     /// `invalid-input` with the tensor's name for another datatype.
     pub fn fp32(&self) -> Result<Vec<f32>> {
         self.values()
+    }
+
+    /// Copies the elements of an `FP32` or `FP16` tensor, as models give them, the latter widened.
+    ///
+    /// # Errors
+    /// `invalid-input` with the tensor's name for another datatype.
+    pub fn floats(&self) -> Result<Vec<f32>> {
+        match self.datatype() {
+            Datatype::Fp16 => {
+                let bytes = self.bytes();
+                let halves = bytes.chunks_exact(2);
+                Ok(halves
+                    .map(|half| widen(u16::from_le_bytes([half[0], half[1]])))
+                    .collect())
+            }
+            Datatype::Fp32 => self.fp32(),
+            datatype => Err(Error::invalid_field(
+                self.name(),
+                format!("the datatype is {datatype}, and FP32 or FP16 is needed"),
+            )),
+        }
     }
 
     /// Copies the elements of an `FP64` tensor.
@@ -233,8 +254,71 @@ fn check_datatype(tensor: &raw::Tensor, wanted: Datatype) -> Result<()> {
     if datatype == wanted {
         return Ok(());
     }
-    Err(crate::Error::invalid_field(
+    Err(Error::invalid_field(
         tensor.name(),
         format!("the datatype is {datatype}, and {wanted} is needed"),
     ))
+}
+
+/// A binary16 as the binary32 of the same value. Without a branch, so that the compiler makes vector instructions of a loop.
+fn widen(half: u16) -> f32 {
+    let sign = u32::from(half & 0x8000) << 16;
+    // Exponent and fraction at their places in a binary32, whose exponents count from 112 more.
+    let magnitude = u32::from(half & 0x7fff) << 13;
+    let scale = f32::from_bits((127 + 112) << 23);
+    let finite = (f32::from_bits(magnitude) * scale).to_bits();
+    // Infinities and what is no number have all bits of the exponent set.
+    let bits = if magnitude < 0x1f << 23 {
+        finite
+    } else {
+        magnitude | 0xff << 23
+    };
+    f32::from_bits(sign | bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of a binary16 by its definition.
+    fn defined(half: u16) -> f32 {
+        let sign = if half >> 15 == 1 { -1.0 } else { 1.0 };
+        let (exponent, fraction) = (i32::from(half >> 10 & 0x1f), f32::from(half & 0x3ff));
+        let value = match exponent {
+            0 => fraction * 2.0_f32.powi(-24),
+            0x1f if fraction == 0.0 => f32::INFINITY,
+            0x1f => f32::NAN,
+            _ => (fraction / 1024.0 + 1.0) * 2.0_f32.powi(exponent - 15),
+        };
+        sign * value
+    }
+
+    #[test]
+    fn every_half_is_widened_exactly() {
+        let halves: Vec<u16> = (0..=u16::MAX).collect();
+        let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+        let tensor = Tensor::from_bytes("x", Datatype::Fp16, &[1 << 16], &bytes).unwrap();
+        for (half, float) in halves.iter().zip(tensor.floats().unwrap()) {
+            let defined = defined(*half);
+            assert!(
+                float.to_bits() == defined.to_bits() || float.is_nan() && defined.is_nan(),
+                "{half:#06x} became {float}, not {defined}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_floats_are_floats() {
+        let floats = Tensor::new("x", &[2], &[1.5f32, -2.0]).unwrap();
+        assert_eq!(floats.floats().unwrap(), [1.5, -2.0]);
+        let error = Tensor::new("x", &[1], &[1i64])
+            .unwrap()
+            .floats()
+            .unwrap_err();
+        assert_eq!(error.field(), Some("x"));
+        assert!(
+            error.message().contains("INT64, and FP32 or FP16"),
+            "{error}"
+        );
+    }
 }

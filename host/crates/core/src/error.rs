@@ -90,6 +90,7 @@ struct Inner {
     message: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
+    said_by_guest: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -103,6 +104,7 @@ impl Error {
             message: message.into(),
             field: None,
             retry_after: None,
+            said_by_guest: false,
             source: None,
         }))
     }
@@ -126,6 +128,13 @@ impl Error {
         .with_source(source)
     }
 
+    /// Says it in other words.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// Names the part of the request that is wrong.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
@@ -137,6 +146,13 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// Says that a plugin answered so itself, by the contract: it neither trapped nor broke a limit.
+    #[must_use]
+    pub fn said_by_guest(mut self) -> Self {
+        self.0.said_by_guest = true;
         self
     }
 
@@ -169,6 +185,12 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether a plugin answered so itself.
+    #[must_use]
+    pub fn is_said_by_guest(&self) -> bool {
+        self.0.said_by_guest
     }
 }
 
@@ -205,10 +227,12 @@ impl StdError for Error {
 pub struct LoadError {
     /// The file, relative to the site folder, with `/` between its parts: `plugins/top-k.toml`.
     pub file: String,
-    /// The setting in the file, dotted: `limits.memory_mb`.
+    /// The setting in the file, dotted: `limits.memory_mb`. A name that is not bare stands in quotes: `outputs."y.z"`.
     pub key: Option<String>,
     /// What is wrong, and how to mend it.
     pub message: String,
+    /// The same without the names of files, for clients; none where the message names none.
+    pub for_clients: Option<String>,
     /// The cause.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
@@ -224,7 +248,55 @@ impl LoadError {
             file: file.into(),
             key: None,
             message: lines.join(" ").trim().to_owned(),
+            for_clients: None,
             source: None,
+        }
+    }
+
+    /// A name as a part of a dotted key. It stands in quotes, as TOML has them, unless it is made of letters, digits, `_` and `-`.
+    #[must_use]
+    pub fn key_part(name: &str) -> Cow<'_, str> {
+        let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !name.is_empty() && name.bytes().all(bare) {
+            return Cow::Borrowed(name);
+        }
+        let mut quoted = String::from("\"");
+        for char in name.chars() {
+            match char {
+                '"' | '\\' => quoted.extend(['\\', char]),
+                char if char.is_control() => {
+                    quoted.extend(format!("\\u{:04X}", u32::from(char)).chars());
+                }
+                char => quoted.push(char),
+            }
+        }
+        quoted.push('"');
+        Cow::Owned(quoted)
+    }
+
+    /// Says it without the names of files, for clients: those are the operator's.
+    #[must_use]
+    pub fn with_text_for_clients(mut self, text: impl Into<String>) -> Self {
+        self.for_clients = Some(text.into());
+        self
+    }
+
+    /// What a client reads of it, without its place.
+    #[must_use]
+    pub fn client_message(&self) -> &str {
+        self.for_clients.as_deref().unwrap_or(&self.message)
+    }
+
+    /// What a client reads of it: the version or the setting in place of the file.
+    #[must_use]
+    pub fn client_text(&self) -> String {
+        let mut parts = self.file.strip_prefix("models/").unwrap_or("").split('/');
+        let version = parts.nth(1).and_then(|part| part.parse::<u64>().ok());
+        let message = self.client_message();
+        match (version, &self.key) {
+            (Some(version), _) => format!("version {version}: {message}"),
+            (None, Some(key)) => format!("{key}: {message}"),
+            (None, None) => message.to_owned(),
         }
     }
 
@@ -248,11 +320,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_is_not_bare_stands_in_quotes() {
+        for (name, part) in [
+            ("y", "y"),
+            ("y-1_Z", "y-1_Z"),
+            ("y.z", r#""y.z""#),
+            ("", r#""""#),
+            ("ü", r#""ü""#),
+            ("a\"\\\n", r#""a\"\\\u000A""#),
+        ] {
+            assert_eq!(LoadError::key_part(name), part);
+        }
+    }
+
+    #[test]
     fn a_load_error_is_one_line() {
         let error = LoadError::new("routes/a.toml", "expected [\n    0x0,\n]\n").with_key("model");
         assert_eq!(
             error.to_string(),
             "routes/a.toml [model]: expected [ 0x0, ]"
         );
+    }
+
+    #[test]
+    fn a_client_reads_no_file_name() {
+        let broken = LoadError::new("models/a/12/model.onnx", "is no model");
+        assert_eq!(broken.client_text(), "version 12: is no model");
+        let setting = LoadError::new("models/a/model.toml", "is too much").with_key("cache");
+        assert_eq!(setting.client_text(), "cache: is too much");
+        let named = LoadError::new("models/a", "\"w.bin\" is not there")
+            .with_text_for_clients("external data is not there");
+        assert_eq!(named.client_text(), "external data is not there");
+        assert_eq!(named.to_string(), "models/a: \"w.bin\" is not there");
     }
 }

@@ -20,10 +20,10 @@ pub use error::{Error, ErrorKind, LoadError, Result};
 pub use name::{InvalidName, Name};
 pub use payload::{Body, Payload};
 pub use ports::{
-    BoxFuture, CacheLookup, Candidate, Engine, Inference, Isolation, Model, ModelCalls,
+    BoxFuture, CacheLookup, Candidate, Engine, Filter, Inference, Isolation, Model, ModelCalls,
     ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Plugin, PluginFile,
-    PluginHealth, PluginHost, PluginInfo, PluginRelease, Queueing, SiteFile, Stage, TensorSpec,
-    Timings, Token, TokenFilter, Verdict, VersionPolicy,
+    PluginHealth, PluginHost, PluginInfo, PluginOwner, PluginRelease, Portion, Queueing, SiteFile,
+    Stage, TensorSpec, Timings, Token, Verdict, VersionPolicy,
 };
 pub use request::{Headers, RequestContext, SPAN_TARGET, Scheduling, Sequence, SequenceId};
 pub use shape::Shape;

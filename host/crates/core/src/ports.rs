@@ -2,6 +2,7 @@
 //! testkit; the program wires them together.
 
 mod engine;
+mod filters;
 mod plugins;
 
 use std::pin::Pin;
@@ -10,9 +11,10 @@ pub use engine::{
     CacheLookup, Engine, Inference, Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion,
     ModelVersions, Queueing, TensorSpec, Timings, VersionPolicy,
 };
+pub use filters::{Filter, Portion, Token, Verdict};
 pub use plugins::{
     Candidate, Isolation, ModelCalls, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo,
-    PluginRelease, SiteFile, Stage, Token, TokenFilter, Verdict,
+    PluginOwner, PluginRelease, SiteFile, Stage,
 };
 
 /// A boxed future, as a method of a trait object gives it. Dropping it cancels the work.

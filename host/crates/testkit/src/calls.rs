@@ -17,7 +17,8 @@ use crate::script::{END, Script};
 ///
 /// - `add X`: adds a number to each element of the first tensor, which it gives as `output`;
 /// - `body N`: gives a body of so many bytes;
-/// - `gate NAME`: waits at a gate in each call;
+/// - `gate NAME`: waits at a gate in each call that is waited for;
+/// - `full`: has no room for a call that nobody waits for;
 /// - `refuse KIND`: refuses each call with an error of this kind.
 #[derive(Default)]
 pub struct FakeModelCalls {
@@ -27,6 +28,7 @@ pub struct FakeModelCalls {
     running: AtomicUsize,
     most: AtomicUsize,
     made: Mutex<Vec<MadeCall>>,
+    mirrored: Mutex<Vec<MadeCall>>,
 }
 
 /// A call that a target was given.
@@ -77,6 +79,12 @@ impl FakeModelCalls {
         self.made.lock().clone()
     }
 
+    /// Every call that was left behind. None of them is made.
+    #[must_use]
+    pub fn mirrored(&self) -> Vec<MadeCall> {
+        self.mirrored.lock().clone()
+    }
+
     async fn answer(&self, call: MadeCall) -> Result<Payload> {
         let MadeCall { target, input, .. } = call.clone();
         self.made.lock().push(call);
@@ -125,6 +133,28 @@ impl ModelCalls for FakeModelCalls {
             version: version.map(str::to_owned),
             input,
         }))
+    }
+
+    fn mirror(
+        &self,
+        request: &Arc<RequestContext>,
+        target: &str,
+        version: Option<&str>,
+        input: Payload,
+    ) -> Result<()> {
+        let Some(script) = self.targets.get(target) else {
+            return Err(Error::new(ErrorKind::NotFound, "no such target by script"));
+        };
+        if script.has("full") {
+            return Err(Error::new(ErrorKind::Unavailable, "full by script"));
+        }
+        self.mirrored.lock().push(MadeCall {
+            request: Arc::clone(request),
+            target: target.to_owned(),
+            version: version.map(str::to_owned),
+            input,
+        });
+        Ok(())
     }
 }
 

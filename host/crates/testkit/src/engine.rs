@@ -1,6 +1,6 @@
 //! A fake of the model runtime.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -30,10 +30,11 @@ use crate::script::{Script, digest};
 /// - `no-room`: says that it has no room;
 /// - `max-rows N`: joins so many rows; `times A B C D`: says that so many microseconds went into the queue, the inputs, the
 ///   run and the outputs; `cache hit N` or `cache miss N`: says what its cache came to in so many;
+/// - `note`: keeps the requests that it is asked for; `levels N`: says that it has so many levels of priority;
 /// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
 ///
-/// `model.toml` may hold `policy = "all"`: then every version serves, and else the newest, and those that a line
-/// `label NAME VERSION` names.
+/// `model.toml` may hold `policy = "all"`: then every version serves; or a line `only VERSION`: then that one; and else the
+/// newest. Those that a line `label NAME VERSION` names serve as well.
 #[derive(Clone, Default)]
 pub struct FakeEngine {
     /// Where its models wait.
@@ -47,6 +48,7 @@ struct Counts {
     looks: AtomicUsize,
     live: AtomicUsize,
     dropped_by: Mutex<Vec<String>>,
+    noted: Mutex<Vec<RequestContext>>,
 }
 
 impl FakeEngine {
@@ -68,6 +70,12 @@ impl FakeEngine {
         self.counts.live.load(Ordering::SeqCst)
     }
 
+    /// The requests that came to models with the line `note`, in their order.
+    #[must_use]
+    pub fn noted(&self) -> Vec<RequestContext> {
+        self.counts.noted.lock().clone()
+    }
+
     /// The names of the threads that dropped models.
     #[must_use]
     pub fn dropped_by(&self) -> Vec<String> {
@@ -85,6 +93,16 @@ impl FakeEngine {
             Some((name.into(), version.parse().ok()?))
         };
         settings.lines().filter_map(label).collect()
+    }
+
+    /// The version of a line `only VERSION` of `model.toml`.
+    fn only(folder: &ModelFolder) -> Option<u64> {
+        let path = folder.site.join("models").join(folder.name.as_str());
+        let settings = fs::read_to_string(path.join("model.toml")).ok()?;
+        let version = settings
+            .lines()
+            .find_map(|line| line.strip_prefix("only "))?;
+        version.parse().ok()
     }
 
     /// Every version of a folder, and whether the policy is to serve all.
@@ -125,17 +143,24 @@ impl Engine for FakeEngine {
         self.counts.looks.fetch_add(1, Ordering::SeqCst);
         let (versions, all) = Self::found(folder)?;
         let labels = Self::labels(folder);
-        let newest = versions.keys().last().copied();
+        let picked = Self::only(folder).or(versions.keys().last().copied());
         let (mut serve, mut idle) = (Vec::new(), Vec::new());
+        let mut only_labelled = BTreeSet::new();
         for (number, version) in versions {
-            match all || Some(number) == newest || labels.values().any(|named| *named == number) {
-                true => serve.push(version),
-                false => idle.push(number),
+            let is_picked = all || Some(number) == picked;
+            if !is_picked && !labels.values().any(|named| *named == number) {
+                idle.push(number);
+                continue;
             }
+            if !is_picked {
+                only_labelled.insert(number);
+            }
+            serve.push(version);
         }
         Ok(ModelVersions {
             serve,
             idle,
+            only_labelled,
             labels,
         })
     }
@@ -146,7 +171,7 @@ impl Engine for FakeEngine {
         version: u64,
     ) -> Result<Option<ModelVersion>, LoadError> {
         let (mut versions, all) = Self::found(folder)?;
-        versions.retain(|number, _| *number < version && !all);
+        versions.retain(|number, _| *number < version && !all && Self::only(folder).is_none());
         Ok(versions.pop_last().map(|(_, found)| found))
     }
 
@@ -220,7 +245,10 @@ impl FakeModel {
                 max_batch_rows: script.number("max-rows").unwrap_or(1),
                 instances: 1,
                 policy: VersionPolicy::Latest(1),
-                queueing: Queueing::default(),
+                queueing: Queueing {
+                    priority_levels: script.number("levels").unwrap_or(0),
+                    ..Queueing::default()
+                },
             },
             script,
             gates: Gates::default(),
@@ -305,11 +333,14 @@ impl Model for FakeModel {
 
     fn infer<'a>(
         &'a self,
-        _request: &'a RequestContext,
+        request: &'a RequestContext,
         inputs: Vec<Tensor>,
     ) -> BoxFuture<'a, Result<Inference>> {
         Box::pin(async move {
             let _running = Running::start(&self.in_flight);
+            if let Some(counts) = self.counts.as_ref().filter(|_| self.script.has("note")) {
+                counts.noted.lock().push(request.clone());
+            }
             for spec in self.info.inputs.iter().filter(|spec| !spec.optional) {
                 if !inputs.iter().any(|input| input.name() == &*spec.name) {
                     return Err(Error::invalid(

@@ -21,7 +21,7 @@ mod wait;
 pub use calls::{FakeModelCalls, MadeCall};
 pub use engine::{FakeEngine, FakeModel};
 pub use gate::{Gate, Gates};
-pub use generator::{FakeFilter, FakeGenerator, token};
+pub use generator::{FakeFilter, FakeGenerator, FakePiece, token};
 pub use plugins::{FakePlugin, FakePluginHost};
 pub use reference::{Reference, known_keys};
 pub use request::{body, request, request_with, tensor, text, values};

@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use wharf_core::{
-    Body, BoxFuture, Candidate, Error, ErrorKind, Isolation, LoadError, ModelCalls, Name, Payload,
-    Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, RequestContext,
-    Result, SiteFile, Stage, Tensor, TokenFilter,
+    Body, BoxFuture, Candidate, Error, ErrorKind, Filter, Isolation, LoadError, ModelCalls, Name,
+    Payload, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease,
+    RequestContext, Result, SiteFile, Stage, Tensor, Token,
 };
 
 use crate::gate::Gates;
@@ -27,10 +27,10 @@ use crate::script::{END, Script, digest};
 /// - `pick LABEL`: takes the candidate of this label;
 /// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
 /// - `call TARGET`: its preprocess stage gives what this route or model makes of its tensors, of the version after a second
-///   word;
+///   word; `mirror TARGET`: it leaves its tensors behind for this one, and goes on whatever becomes of that;
 /// - `trap`: fails each call; `trap-on X`: fails those with the number X; `refuse KIND`: answers each call with an error of this kind;
-/// - `upper`, `hold N`, `stop-at TEXT`: what its token filter does: makes letters large, keeps the last N tokens back,
-///   stops before a token;
+/// - `upper`, `hold N`, `stop-at TEXT`, `trap-at TEXT`: what its filters do: make letters large, keep the last N tokens or bytes
+///   back, stop before one, fail at one;
 /// - `keep-body`: its preprocess stage gives the body back;
 /// - `file PATH`: this file of the site is part of it;
 /// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
@@ -87,6 +87,16 @@ impl FakePluginHost {
         self.counts.calls.load(Ordering::SeqCst)
     }
 
+    /// What its plugins call models through.
+    ///
+    /// # Panics
+    /// Where nothing serves.
+    #[must_use]
+    pub fn models(&self) -> Arc<dyn ModelCalls> {
+        let models = self.models.lock().as_ref().and_then(Weak::upgrade);
+        models.expect("the host is connected")
+    }
+
     /// How many plugins are loaded now.
     #[must_use]
     pub fn live(&self) -> usize {
@@ -117,6 +127,7 @@ impl PluginHost for FakePluginHost {
             component: component.into(),
             settings: settings.into(),
             files: files.into(),
+            owner: None,
         })
     }
 
@@ -137,7 +148,10 @@ impl PluginHost for FakePluginHost {
         let mut plugin = FakePlugin::of(script, &release.name);
         plugin.info.digest = release.digest;
         plugin.gates = self.gates.clone();
-        plugin.models = Arc::clone(&self.models);
+        plugin.models = match &release.owner {
+            Some(owner) => Arc::new(Mutex::new(Some(Weak::clone(&owner.models)))),
+            None => Arc::clone(&self.models),
+        };
         self.counts.live.fetch_add(1, Ordering::SeqCst);
         plugin.counts = Some(Arc::clone(&self.counts));
         Ok(Arc::new(plugin))
@@ -178,15 +192,10 @@ impl FakePlugin {
                 version: "1.0.0".to_owned(),
                 summary: "a fake".to_owned(),
                 contract: "1.0.0".to_owned(),
-                stages: [
-                    Stage::Router,
-                    Stage::Preprocess,
-                    Stage::Postprocess,
-                    Stage::TokenFilter,
-                ]
-                .into_iter()
-                .filter(|stage| stages.split_whitespace().any(|name| name == stage.name()))
-                .collect(),
+                stages: Stage::ALL
+                    .into_iter()
+                    .filter(|stage| stages.split_whitespace().any(|name| name == stage.name()))
+                    .collect(),
                 isolation: Isolation::Request,
             },
             script,
@@ -219,13 +228,20 @@ impl FakePlugin {
     /// What the target of the line `call` makes of a tensor; without the line, the tensor.
     async fn called(&self, request: &Arc<RequestContext>, tensor: Tensor) -> Result<Payload> {
         let input = Payload::Tensors(vec![tensor]);
+        let models = || {
+            let models = self.models.lock().as_ref().and_then(Weak::upgrade);
+            models.expect("the host is connected")
+        };
+        if let Some(target) = self.script.get("mirror") {
+            // A client's answer is worth more than what is mirrored.
+            let _refused = models().mirror(request, target, None, input.clone());
+        }
         let Some(call) = self.script.get("call") else {
             return Ok(input);
         };
         let mut words = call.split_whitespace();
         let target = words.next().expect("call names its target");
-        let models = self.models.lock().as_ref().and_then(Weak::upgrade);
-        let models = models.expect("the host is connected");
+        let models = models();
         let given = models.call(request, target, words.next(), input).await?;
         let Payload::Tensors(tensors) = given else {
             return Ok(given);
@@ -320,13 +336,26 @@ impl Plugin for FakePlugin {
         })
     }
 
-    fn filter<'a>(
+    fn filter_tokens<'a>(
         &'a self,
         _: &'a Arc<RequestContext>,
-    ) -> BoxFuture<'a, Result<Box<dyn TokenFilter>>> {
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Vec<Token>>>>> {
         Box::pin(async {
             self.call(None).await?;
-            Ok(Box::new(FakeFilter::new(&self.script)) as Box<dyn TokenFilter>)
+            let filter = FakeFilter::<Token>::new(&self.script);
+            Ok(Box::new(filter) as Box<dyn Filter<Vec<Token>>>)
+        })
+    }
+
+    fn filter_chunks<'a>(
+        &'a self,
+        _: &'a Arc<RequestContext>,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Bytes>>>> {
+        Box::pin(async {
+            self.call(None).await?;
+            let filter = FakeFilter::<u8>::new(&self.script);
+            Ok(Box::new(filter) as Box<dyn Filter<Bytes>>)
         })
     }
 

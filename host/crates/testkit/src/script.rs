@@ -56,10 +56,8 @@ impl Script {
     pub(crate) fn refusal(&self) -> Option<Error> {
         let name = self.get("refuse")?;
         let kind = ErrorKind::ALL.into_iter().find(|kind| kind.name() == name);
-        Some(Error::new(
-            kind.expect("refuse takes the name of an error kind"),
-            "refused by script",
-        ))
+        let kind = kind.expect("refuse takes the name of an error kind");
+        Some(Error::new(kind, "refused by script").said_by_guest())
     }
 }
 

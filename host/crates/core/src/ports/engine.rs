@@ -1,6 +1,6 @@
 //! The port of model runtimes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,9 @@ pub struct ModelVersions {
     pub serve: Vec<ModelVersion>,
     /// The numbers of those that are there and not to serve, in ascending order.
     pub idle: Vec<u64>,
+    /// The numbers of those among `serve` that the version policy does not pick: they serve for their label alone. A request
+    /// that names no version goes to none of them while another serves.
+    pub only_labelled: BTreeSet<u64>,
     /// The labels that requests may name instead of a number: `stable`, `canary`. Each version of them is among `serve`.
     pub labels: BTreeMap<Arc<str>, u64>,
 }

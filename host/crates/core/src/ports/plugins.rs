@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use super::BoxFuture;
+use bytes::Bytes;
+
+use super::{BoxFuture, Filter, Token};
 use crate::{Digest, LoadError, ModelLoad, Name, Payload, RequestContext, Result};
 
 /// A host that loads plugins. Its methods read files and compile: they block, and are never called on a thread that
@@ -40,6 +42,20 @@ pub trait ModelCalls: Send + Sync + 'static {
         version: Option<&'a str>,
         input: Payload,
     ) -> BoxFuture<'a, Result<Payload>>;
+
+    /// Leaves a call behind that nobody waits for: a task of the host makes it, with the tenant, headers and trace of the request
+    /// that a plugin works for, and the time of the target. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Where the call is not made: `Unavailable` where as many are under way as may be, and else as [`ModelCalls::call`] before
+    /// the target is asked.
+    fn mirror(
+        &self,
+        request: &Arc<RequestContext>,
+        target: &str,
+        version: Option<&str>,
+        input: Payload,
+    ) -> Result<()>;
 }
 
 /// A plugin's place in the site: `plugins/NAME.wasm` and `plugins/NAME.toml`.
@@ -64,20 +80,55 @@ pub struct PluginRelease {
     pub component: Arc<[u8]>,
     /// The text of `plugins/NAME.toml`; empty where there is none.
     pub settings: Arc<str>,
-    /// The other files of the site that the settings name, each once.
+    /// The other files that the settings name, each once.
     pub files: Arc<[SiteFile]>,
+    /// What it belongs to, where that is not the site itself.
+    pub owner: Option<PluginOwner>,
 }
 
-/// A file of the site that a plugin's settings name, as it was read.
+/// What a plugin belongs to that came with a bundle.
+#[derive(Clone)]
+pub struct PluginOwner {
+    /// The bundle. What a plugin keeps under its name is kept apart from what plugins of other bundles and of the site keep.
+    pub bundle: Name,
+    /// What its calls of models and routes go through: the release that it came with.
+    pub models: Weak<dyn ModelCalls>,
+}
+
+/// A file that a plugin's settings name, as it was read.
 #[derive(Clone)]
 pub struct SiteFile {
-    /// Its path inside the site.
+    /// Its path inside the site, or an absolute one, as the settings have it.
     pub path: Arc<str>,
     /// Its content; or why there is none, for the operator. A missing file is no error until the plugin is loaded, so that its coming is a
     /// change of the plugin.
     pub content: Result<Arc<[u8]>, Arc<str>>,
     /// The digest of the content; none where there is none.
     pub digest: Option<Digest>,
+}
+
+impl SiteFile {
+    /// The file of this path.
+    ///
+    /// # Errors
+    /// Where it is not among those that were read; for the operator.
+    pub fn named<'a>(path: &str, files: &'a [Self]) -> Result<&'a Self, String> {
+        let mut files = files.iter();
+        files
+            .find(|file| &*file.path == path)
+            .ok_or_else(|| format!("{path} was not read; reload the site"))
+    }
+
+    /// What is in the file.
+    ///
+    /// # Errors
+    /// Why there is nothing; for the operator.
+    pub fn content(&self) -> Result<&[u8], String> {
+        match &self.content {
+            Ok(content) => Ok(content),
+            Err(reason) => Err(format!("{} {reason}", self.path)),
+        }
+    }
 }
 
 impl fmt::Debug for PluginRelease {
@@ -129,53 +180,23 @@ pub trait Plugin: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Plugin::preprocess`].
-    fn filter<'a>(
+    fn filter_tokens<'a>(
         &'a self,
         request: &'a Arc<RequestContext>,
-    ) -> BoxFuture<'a, Result<Box<dyn TokenFilter>>>;
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Vec<Token>>>>>;
+
+    /// Begins the filter of one body that comes in chunks, of this media type.
+    ///
+    /// # Errors
+    /// As [`Plugin::preprocess`].
+    fn filter_chunks<'a>(
+        &'a self,
+        request: &'a Arc<RequestContext>,
+        media_type: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Bytes>>>>;
 
     /// How the plugin has done since it was loaded.
     fn health(&self) -> PluginHealth;
-}
-
-/// The filter of one generated text. Dropping it ends its instance's work for the text.
-pub trait TokenFilter: Send {
-    /// Takes the tokens that came since the last call, at least one.
-    ///
-    /// # Errors
-    /// As [`Plugin::preprocess`]. After an error the filter gives nothing more.
-    fn push(&mut self, tokens: Vec<Token>) -> BoxFuture<'_, Result<Verdict>>;
-
-    /// Ends the text: gives the tokens still kept back.
-    ///
-    /// # Errors
-    /// As [`TokenFilter::push`].
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Vec<Token>>>;
-}
-
-/// One token of a generated text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Token {
-    /// Its number in the model's vocabulary.
-    pub id: u32,
-    /// Its text; empty while a part of a character waits for the tokens after it.
-    pub text: String,
-    /// The natural logarithm of its probability, where the model tells.
-    pub logprob: Option<f32>,
-}
-
-/// What becomes of the tokens that a filter was given so far.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// These go to the client now.
-    Emit(Vec<Token>),
-    /// These go to the client, and the text ends here.
-    Stop {
-        /// The last tokens.
-        tokens: Vec<Token>,
-        /// Why it ends, for the client.
-        reason: String,
-    },
 }
 
 /// What a loaded plugin is.
@@ -208,9 +229,20 @@ pub enum Stage {
     Postprocess,
     /// Sees generated tokens.
     TokenFilter,
+    /// Sees a body that comes in chunks.
+    ChunkFilter,
 }
 
 impl Stage {
+    /// Every stage, in the order of a pipeline.
+    pub const ALL: [Self; 5] = [
+        Self::Router,
+        Self::Preprocess,
+        Self::Postprocess,
+        Self::TokenFilter,
+        Self::ChunkFilter,
+    ];
+
     /// The name in the contract.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -219,6 +251,7 @@ impl Stage {
             Self::Preprocess => "preprocess",
             Self::Postprocess => "postprocess",
             Self::TokenFilter => "token-filter",
+            Self::ChunkFilter => "chunk-filter",
         }
     }
 }
