@@ -1,5 +1,7 @@
 //! Texts as ids and back, by a `tokenizer.json`.
 
+mod bounds;
+mod pace;
 mod rows;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,8 @@ use wharf_core::Tensor;
 
 use crate::CodecError;
 use crate::guard::guarded;
+use bounds::Bounds;
+use pace::Pace;
 use rows::{Padding, Rows};
 
 /// A tokenizer, as its file says: normalising, splitting, vocabulary, special ids. It is read alone, by any number of threads.
@@ -22,6 +26,8 @@ pub struct Tokenizer {
     padding: Padding,
     /// How many special ids a text gets.
     special: usize,
+    bounds: Bounds,
+    pace: Pace,
 }
 
 /// How texts become ids.
@@ -61,7 +67,7 @@ impl Tokenizer {
     /// Reads the content of a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`CodecError::Invalid`] where it is none.
+    /// [`CodecError::Invalid`] where it is none, or may make too much of a text.
     pub fn from_json(content: &[u8]) -> Result<Self, CodecError> {
         guarded("tokenizer", || {
             let mut inner = tokenizers::Tokenizer::from_bytes(content).map_err(|error| {
@@ -76,10 +82,13 @@ impl Tokenizer {
                 .with_truncation(None)
                 .map_err(|error| CodecError::invalid(error.to_string()))?
                 .with_padding(None);
+            let special = inner
+                .get_post_processor()
+                .map_or(0, |processor| processor.added_tokens(false));
             Ok(Self {
-                special: inner
-                    .get_post_processor()
-                    .map_or(0, |processor| processor.added_tokens(false)),
+                bounds: Bounds::of(&inner, special)?,
+                pace: Pace::default(),
+                special,
                 inner,
                 max_length,
                 cut,
@@ -167,6 +176,30 @@ impl Tokenizer {
                 .decode(ids, special == SpecialIds::LeftOut)
                 .map_err(|error| CodecError::invalid(format!("the ids make no text: {error}")))
         })
+    }
+
+    /// Whether short work takes a short time: it does no work without bounds, and took no longer of late.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.bounds.linear && self.pace.is_quick()
+    }
+
+    /// Does short work, and remembers how long it took.
+    pub fn timed<T>(&self, work: impl FnOnce(&Self) -> T) -> T {
+        self.pace.timed(|| work(self))
+    }
+
+    /// How many bytes a text of so many may have before it is split into tokens.
+    #[must_use]
+    pub fn grown(&self, bytes: u64) -> u64 {
+        bytes.saturating_mul(self.bounds.growth)
+    }
+
+    /// How many bytes the text of so many ids may have.
+    #[must_use]
+    pub fn decoded(&self, ids: usize) -> u64 {
+        let token = (self.bounds.token_bytes as u64 + 1).saturating_mul(self.bounds.decoded_growth);
+        token.saturating_mul(ids as u64)
     }
 
     /// The id of a token of the vocabulary.

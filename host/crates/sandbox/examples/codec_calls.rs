@@ -9,8 +9,9 @@ mod ground;
 mod many;
 #[path = "ground/stage.rs"]
 mod stage;
+#[path = "ground/words.rs"]
+mod words;
 
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -27,8 +28,6 @@ use ground::{Guests, line};
 use many::median_of;
 use stage::{Pace, median_call};
 
-const WORDS: usize = 128;
-
 const SETTINGS: &str =
     "isolation = 'shared'\n[grants.codec.tokenizers]\nwords = 'plugins/words.json'\n";
 
@@ -38,7 +37,7 @@ fn main() {
     let guests = Guests::new();
     let sandbox =
         Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
-    let tokenizer = tokenizer();
+    let tokenizer = words::tokenizer();
     guests.add("vision", "vision", SETTINGS);
     std::fs::write(guests.folder().join("words.json"), &tokenizer).expect("a tokenizer");
     let vision = guests.load(&sandbox, "vision");
@@ -74,7 +73,7 @@ fn main() {
     let plugin = measured(&[("x-filter", "bilinear"), ("x-fit", "cover")], &photo, 60);
     pair("JPEG of 1080p to 224 x 224 floats", (native, plugin), 1.3);
 
-    let text = text();
+    let text = words::text();
     let options = EncodingOptions {
         max_length: None,
         pad_to: None,
@@ -90,7 +89,8 @@ fn main() {
     let body = Bytes::from(text);
     let fields = [("x-do", "encode"), ("x-tokenizer", "words")];
     let plugin = measured(&fields, &body, 2_000);
-    pair(&format!("{WORDS} words to ids"), (native, plugin), 1.2);
+    let what = format!("{} words to ids", words::COUNT);
+    pair(&what, (native, plugin), 1.2);
 }
 
 /// Prints a measurement and its native one.
@@ -120,44 +120,6 @@ fn photo() -> Bytes {
         .write_to(&mut file, ImageFormat::Jpeg)
         .expect("a photo");
     file.into_inner().into()
-}
-
-/// A tokenizer of pieces of words, such as that of BERT, with a small vocabulary.
-fn tokenizer() -> String {
-    let mut vocabulary = String::from(r#""[UNK]": 0"#);
-    let letters = || 'a'..='z';
-    let mut id = 1;
-    for first in letters() {
-        for prefix in ["", "##"] {
-            write!(vocabulary, r#", "{prefix}{first}": {id}"#).expect("text grows");
-            id += 1;
-            for second in letters() {
-                write!(vocabulary, r#", "{prefix}{first}{second}": {id}"#).expect("text grows");
-                id += 1;
-            }
-        }
-    }
-    format!(
-        r###"{{
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-            "normalizer": {{
-                "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true
-            }},
-            "pre_tokenizer": {{"type": "BertPreTokenizer"}}, "post_processor": null, "decoder": null,
-            "model": {{
-                "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
-                "vocab": {{{vocabulary}}}
-            }}
-        }}"###
-    )
-}
-
-fn text() -> String {
-    let words = [
-        "The", "harbour", "lies", "behind", "a", "long", "wall", "of", "stone,",
-    ];
-    let words: Vec<&str> = words.into_iter().cycle().take(WORDS).collect();
-    words.join(" ")
 }
 
 fn request(fields: &[(&'static str, &str)]) -> Arc<RequestContext> {

@@ -5,14 +5,19 @@
 mod ground;
 #[path = "ground/many.rs"]
 mod many;
+#[path = "ground/words.rs"]
+mod words;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use wharf_core::{Body, Payload, Plugin, Tensor, Token};
+use http::{HeaderMap, HeaderValue};
+use wharf_core::{
+    Body, BoxFuture, Candidate, ModelCalls, ModelLoad, Name, Payload, Plugin, PluginHost,
+    RequestContext, Result, Tensor, Token,
+};
 use wharf_sandbox::{Config, Sandbox};
 
 use ground::{Guests, request};
@@ -25,6 +30,14 @@ const WIDTH: usize = 384;
 /// What a detector gives for a picture of 640 x 640, with 80 classes.
 const BOXES: usize = 8400;
 const ROWS: usize = 84;
+
+const TOKENIZE: &str =
+    "[grants.codec.tokenizers]\nwords = 'plugins/words.json'\n[settings]\ntokenizer = 'words'\n";
+const CANARY: &str = "[settings]\nsticky_header = 'x-user'\nweights = { a = 80, b = 15, c = 5 }\n";
+const AB_TEST: &str = "[settings]\nexperiment = 'e'\nsticky_by = 'header'\nsticky_header = 'x-user'\n\
+    variants = { a = { weight = 50 }, b = { weight = 50 } }\n";
+const FALLBACK: &str = "[settings]\norder = ['a', 'b', 'c']\n\
+    limits = { max_queue_depth = 16, max_in_flight = 8, max_latency_ms = 200 }\n";
 
 fn main() {
     let runtime = ground::runtime();
@@ -78,15 +91,97 @@ fn main() {
     let time = median_of(500, || pre(&json, &input));
     line("32 fields checked and made tensors, json-schema", time);
 
+    std::fs::write(guests.folder().join("words.json"), words::tokenizer()).expect("a tokenizer");
+    let tokenize = plugin("tokenize", TOKENIZE);
+    for (what, texts) in [("a text", 1), ("16 texts", 16)] {
+        let input = body("application/json", texts_document(texts));
+        let time = median_of(500, || pre(&tokenize, &input));
+        line(&format!("{what} of 128 words to ids, tokenize"), time);
+    }
+
+    let models: Arc<dyn ModelCalls> = Arc::new(Nobody);
+    sandbox.connect(Arc::downgrade(&models));
+    let input = tensor(&[1, 4], floats(4));
+    for (what, name, percent) in [
+        ("4 floats that are mirrored, shadow", "shadow-all", 100),
+        ("4 floats that are not mirrored, shadow", "shadow-none", 0),
+    ] {
+        let settings = format!(
+            "isolation = \"shared\"\n[grants.model]\ntargets = ['next']\n[settings]\ntarget = 'next'\npercent = {percent}\n"
+        );
+        guests.add(name, "shadow", &settings);
+        let shadow = guests.load(&sandbox, name);
+        line(what, median_of(5_000, || pre(&shadow, &input)));
+    }
+
+    let choose = |plugin: &Arc<dyn Plugin>, candidates: &[Candidate]| {
+        runtime
+            .block_on(plugin.route(&request(user()), candidates))
+            .expect("a choice")
+    };
+    for (what, name, settings) in [
+        ("3 weights by a header field, canary", "canary", CANARY),
+        ("2 variants by a header field, ab-test", "ab-test", AB_TEST),
+        ("3 candidates with 3 limits, fallback", "fallback", FALLBACK),
+    ] {
+        let router = plugin(name, settings);
+        let candidates = candidates();
+        let time = median_of(5_000, || choose(&router, &candidates));
+        line(what, time);
+    }
+
     let redact = plugin("redact", "");
     let time = median_of(100, || runtime.block_on(redacted(&redact)));
     line("a token of a text of 256, redact", time / 256);
 }
 
+/// Takes what is mirrored, and does nothing with it.
+struct Nobody;
+
+impl ModelCalls for Nobody {
+    fn call<'a>(
+        &'a self,
+        _request: &'a Arc<RequestContext>,
+        _target: &'a str,
+        _version: Option<&'a str>,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Payload>> {
+        Box::pin(async { Ok(input) })
+    }
+
+    fn mirror(
+        &self,
+        _request: &Arc<RequestContext>,
+        _target: &str,
+        _version: Option<&str>,
+        _input: Payload,
+    ) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The header of a request that sticks.
+fn user() -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.insert("x-user", HeaderValue::from_static("user-4711"));
+    fields
+}
+
+/// Three that are well, with a label each.
+fn candidates() -> Vec<Candidate> {
+    let candidate = |label: &str| Candidate {
+        model: Name::new(label).expect("a name"),
+        version: 1,
+        labels: Arc::from([label.to_owned()]),
+        load: ModelLoad::default(),
+    };
+    ["a", "b", "c"].map(candidate).to_vec()
+}
+
 /// A text of 256 tokens, one at a time.
 async fn redacted(plugin: &Arc<dyn Plugin>) {
     let mut filter = plugin
-        .filter(&request(HeaderMap::new()))
+        .filter_tokens(&request(HeaderMap::new()))
         .await
         .expect("a filter");
     for id in 0..256_u32 {
@@ -156,6 +251,12 @@ fn json_document() -> Vec<u8> {
         .map(|index| format!(r#""f{index}": {index}.5"#))
         .collect();
     format!("{{{}}}", fields.join(", ")).into_bytes()
+}
+
+/// So many texts of 128 words.
+fn texts_document(count: usize) -> Vec<u8> {
+    let texts = vec![format!("\"{}\"", words::text()); count];
+    format!(r#"{{"texts": [{}]}}"#, texts.join(", ")).into_bytes()
 }
 
 /// The work of mean-pool without a plugin.

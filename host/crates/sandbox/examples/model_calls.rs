@@ -40,6 +40,16 @@ impl ModelCalls for Same {
     ) -> BoxFuture<'a, Result<Payload>> {
         Box::pin(async { Ok(input) })
     }
+
+    fn mirror(
+        &self,
+        _request: &Arc<RequestContext>,
+        _target: &str,
+        _version: Option<&str>,
+        _input: Payload,
+    ) -> Result<()> {
+        Ok(())
+    }
 }
 
 fn main() {

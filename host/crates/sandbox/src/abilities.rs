@@ -21,17 +21,55 @@ use wharf_core::{LoadError, PluginRelease};
 
 use crate::Config;
 
-/// The names of all grants, which are those of the contract's interfaces.
-pub(crate) const NAMES: [&str; 5] = ["state", "model", "codec", "http", "secret"];
+macro_rules! abilities {
+    ($($name:ident: $opened:ident,)+) => {
+        /// The names of all grants, which are those of the contract's interfaces.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),+];
 
-/// What the operator grants a plugin.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Grants {
-    pub(crate) state: Option<state::Grant>,
-    pub(crate) model: Option<model::Grant>,
-    pub(crate) codec: Option<codec::Grant>,
-    pub(crate) http: Option<http::Grant>,
-    pub(crate) secret: Option<secret::Grant>,
+        /// What the operator grants a plugin.
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct Grants {
+            $(pub(crate) $name: Option<$name::Grant>,)+
+        }
+
+        impl Grants {
+            /// Whether this one is granted.
+            pub(crate) fn has(&self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name.is_some(),)+
+                    _ => false,
+                }
+            }
+
+            /// # Errors
+            /// The dotted key and what is wrong with it.
+            fn set(&mut self, name: &str, value: &Value) -> Result<(), (String, String)> {
+                match name {
+                    $(stringify!($name) => self.$name = read(name, value)?,)+
+                    _ => {
+                        let message = format!("there is no such grant: use {}", NAMES.join(", "));
+                        return Err((format!("grants.{name}"), message));
+                    }
+                }
+                Ok(())
+            }
+        }
+
+        /// What a loaded plugin may use: its grants, opened.
+        #[derive(Default)]
+        pub(crate) struct Abilities {
+            $(pub(crate) $name: Option<$name::$opened>,)+
+        }
+    };
+}
+
+// Each ability, and what its grant becomes when a plugin is loaded.
+abilities! {
+    state: State,
+    model: Model,
+    codec: Codec,
+    http: Http,
+    secret: Secret,
 }
 
 impl Grants {
@@ -49,36 +87,16 @@ impl Grants {
         })?;
         let mut grants = Self::default();
         for (name, value) in table {
-            match name.as_str() {
-                "state" => grants.state = read(name, value)?,
-                "model" => grants.model = read(name, value)?,
-                "codec" => grants.codec = read(name, value)?,
-                "http" => grants.http = read(name, value)?,
-                "secret" => grants.secret = read(name, value)?,
-                _ => {
-                    let message = format!("there is no such grant: use {}", NAMES.join(", "));
-                    return Err((format!("grants.{name}"), message));
-                }
-            }
+            grants.set(name, value)?;
         }
         Ok(grants)
     }
 
     /// The files of the site that the grants name: each is part of what the plugin is.
     pub(crate) fn files(&self) -> BTreeSet<&str> {
-        self.codec.iter().flat_map(codec::Grant::files).collect()
-    }
-
-    /// Whether this one is granted.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        match name {
-            "state" => self.state.is_some(),
-            "model" => self.model.is_some(),
-            "codec" => self.codec.is_some(),
-            "http" => self.http.is_some(),
-            "secret" => self.secret.is_some(),
-            _ => false,
-        }
+        let of_codec = self.codec.iter().flat_map(codec::Grant::files);
+        let of_http = self.http.iter().flat_map(http::Grant::files);
+        of_codec.chain(of_http).collect()
     }
 }
 
@@ -118,7 +136,7 @@ pub(crate) struct Offered {
     pub(crate) state: Arc<state::Stores>,
     pub(crate) model: model::Calls,
     pub(crate) codec: codec::Codecs,
-    pub(crate) http: http::Client,
+    pub(crate) http: http::Clients,
     pub(crate) secret: Arc<secret::Secrets>,
     _upkeep: upkeep::Upkeep,
 }
@@ -133,21 +151,11 @@ impl Offered {
             _upkeep: upkeep::Upkeep::start(Arc::clone(&state), Arc::clone(&secret))?,
             state,
             model: model::Calls::default(),
-            codec: codec::Codecs::default(),
-            http: http::Client::new(meter),
+            codec: codec::Codecs::new(meter),
+            http: http::Clients::new(meter),
             secret,
         })
     }
-}
-
-/// What a loaded plugin may use: its grants, opened.
-#[derive(Default)]
-pub(crate) struct Abilities {
-    pub(crate) state: Option<state::State>,
-    pub(crate) model: Option<model::Model>,
-    pub(crate) codec: Option<codec::Codec>,
-    pub(crate) http: Option<http::Http>,
-    pub(crate) secret: Option<secret::Secret>,
 }
 
 impl Abilities {
@@ -161,19 +169,23 @@ impl Abilities {
         release: &PluginRelease,
     ) -> Result<Self, LoadError> {
         let (site, plugin) = (&*release.site, &release.name);
+        let owner = release.owner.as_ref();
         let refused = |ability: &str, (key, message): (String, String)| {
             LoadError::new(format!("plugins/{plugin}.toml"), message)
                 .with_key(format!("grants.{ability}.{key}"))
         };
         Ok(Self {
-            state: grants.state.map(|grant| offered.state.open(grant, plugin)),
-            model: grants.model.map(|grant| offered.model.open(grant)),
+            state: grants.state.map(|grant| {
+                let bundle = owner.map(|owner| owner.bundle.clone());
+                offered.state.open(grant, (bundle, plugin))
+            }),
+            model: grants.model.map(|grant| offered.model.open(grant, owner)),
             codec: (grants.codec)
-                .map(|grant| offered.codec.open(grant, &release.files))
+                .map(|grant| offered.codec.open(grant, plugin, &release.files))
                 .transpose()
                 .map_err(|problem| refused("codec", problem))?,
             http: (grants.http)
-                .map(|grant| offered.http.open(grant, (site, plugin)))
+                .map(|grant| offered.http.open(grant, plugin, &release.files))
                 .transpose()
                 .map_err(|problem| refused("http", problem))?,
             secret: (grants.secret)
@@ -181,6 +193,11 @@ impl Abilities {
                 .transpose()
                 .map_err(|problem| refused("secret", problem))?,
         })
+    }
+
+    /// Whether bytes have one of the secrets in them that the plugin was granted.
+    pub(crate) fn has_secret(&self, bytes: &[u8]) -> bool {
+        (self.secret.as_ref()).is_some_and(|secret| secret.is_in(bytes))
     }
 
     /// The first bytes of a text about the plugin, up to the edge of a character, without the secrets that it was granted.

@@ -22,6 +22,7 @@ use wasmtime::component::Component;
 use wharf_core::Digest;
 
 use crate::metrics::Compilation;
+use crate::{Config, SandboxError};
 
 const KEY_FILE: &str = "key";
 const MAC_BYTES: usize = 32;
@@ -57,6 +58,36 @@ impl CompileCache {
             engine: engine.clone(),
             compiling: Mutex::new(()),
         })
+    }
+
+    /// Opens the cache as the host's settings say. Without the folder that is set there is no sandbox; without the default one,
+    /// only slower starts.
+    ///
+    /// # Errors
+    /// Where the folder that is set cannot be used.
+    pub(crate) fn of_host(engine: &Engine, config: &Config) -> Result<Self, SandboxError> {
+        let folder = config.cache_folder();
+        let opened = Self::open(engine, folder.as_deref(), config.cache_files);
+        match (opened, folder) {
+            (Ok(cache), Some(_)) => Ok(cache),
+            (Ok(cache), None) => {
+                tracing::warn!(
+                    "there is no home folder to keep compiled plugins in; set plugins.cache_folder to start faster"
+                );
+                Ok(cache)
+            }
+            (Err(source), folder) if config.cache_folder.is_some() => Err(SandboxError::Cache {
+                folder: folder.unwrap_or_default(),
+                source,
+            }),
+            (Err(error), folder) => {
+                tracing::warn!(?folder, %error, "cannot keep compiled plugins; set plugins.cache_folder to start faster");
+                Self::open(engine, None, config.cache_files).map_err(|source| SandboxError::Cache {
+                    folder: folder.unwrap_or_default(),
+                    source,
+                })
+            }
+        }
     }
 
     /// Compiles a component, or finds it compiled.

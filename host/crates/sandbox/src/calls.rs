@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use wasmtime::PoolConcurrencyLimitError;
 use wharf_core::{Error, ErrorKind, PluginHealth, RequestContext, Result, Stage};
 
-use crate::bindings::v1::{Answer, types};
+use crate::bindings::v1::{Answer, Job, Piece, types};
 use crate::fault::{Fault, Place, refusal};
 use crate::guest::PluginFacts;
 use crate::instance::{GuestInstance, StartError};
 use crate::metrics::{Outcome, StageMetrics};
 use crate::pool::TakeError;
+use crate::recording::{Call, End, Journal, Recorder, Tape};
 
 /// A call that was given this time and did not end before the request's deadline counts as a fault of the plugin.
 const FAIR_TIME: Duration = Duration::from_millis(100);
@@ -42,6 +43,14 @@ pub(crate) struct Record<'a> {
     health: &'a Health,
 }
 
+/// How a call ended, for the request and for whoever records it.
+pub(crate) struct Judged {
+    pub(crate) outcome: Outcome,
+    pub(crate) answer: Result<Answer>,
+    /// What kept the guest from an end of its own, during what, and the last that it wrote.
+    fault: Option<(&'static str, Fault, String)>,
+}
+
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         self.metrics.ended(self.outcome, self.began.elapsed());
@@ -58,11 +67,26 @@ impl Drop for Record<'_> {
                 self.health.fault();
             }
             // A call that had time enough and did not end is a fault, although the route's deadline came before the limit.
-            Outcome::Deadline if self.began.elapsed() >= FAIR_TIME + self.waited => {
-                self.health.fault();
-            }
+            Outcome::Deadline if self.had_time() => self.health.fault(),
             // These say nothing of the plugin.
             Outcome::Deadline | Outcome::Unavailable | Outcome::Cancelled => {}
+        }
+    }
+}
+
+impl Record<'_> {
+    /// Whether the call has had the time that it can be expected to end in.
+    fn had_time(&self) -> bool {
+        self.began.elapsed() >= FAIR_TIME + self.waited
+    }
+}
+
+impl Judged {
+    fn ended(outcome: Outcome, answer: Result<Answer>) -> Self {
+        Self {
+            outcome,
+            answer,
+            fault: None,
         }
     }
 }
@@ -120,57 +144,130 @@ impl Calls {
         stage: Stage,
         request: &RequestContext,
         instance: &mut GuestInstance,
-    ) -> (Outcome, Result<Answer>) {
+    ) -> Judged {
         match answer {
-            Ok(Some(Ok(answer))) => (Outcome::Ok, Ok(answer)),
-            Ok(Some(Err(error))) => (Outcome::Refused, Err(refusal(error, &self.facts))),
-            Ok(None) => (Outcome::Refused, Err(self.lacks(stage))),
+            Ok(Some(Ok(answer))) => Judged::ended(Outcome::Ok, Ok(answer)),
+            Ok(Some(Err(error))) => {
+                Judged::ended(Outcome::Refused, Err(refusal(error, &self.facts)))
+            }
+            Ok(None) => Judged::ended(Outcome::Refused, Err(self.lacks(stage))),
             Err(error) => {
                 let fault = Fault::of(error, &self.facts.limits);
-                let output = instance.take_output();
-                fault.log(&self.place(stage.name(), request), &output);
-                let outcome = match fault {
-                    Fault::Deadline => Outcome::Deadline,
-                    Fault::Limit(_) | Fault::Trap(_) => Outcome::Fault,
-                };
-                (outcome, Err(fault.for_client()))
+                self.fault(fault, (stage.name(), instance.take_output()), request)
             }
         }
     }
 
-    /// The same, where there is no instance for the call.
-    pub(crate) fn without_instance(
+    /// Logs what kept a guest from an end of its own.
+    fn fault(
         &self,
-        error: TakeError,
+        fault: Fault,
+        (during, output): (&'static str, String),
         request: &RequestContext,
-    ) -> (Outcome, Error) {
+    ) -> Judged {
+        fault.log(&self.place(during, request), &output);
+        Judged {
+            outcome: match fault {
+                Fault::Deadline => Outcome::Deadline,
+                Fault::Limit(..) | Fault::Trap(_) => Outcome::Fault,
+            },
+            answer: Err(fault.for_client()),
+            fault: Some((during, fault, output)),
+        }
+    }
+
+    /// The same, where there is no instance for the call.
+    pub(crate) fn without_instance(&self, error: TakeError, request: &RequestContext) -> Judged {
         let busy = || {
-            Error::new(
-                ErrorKind::Unavailable,
-                "every instance of a plugin of this route is busy; try again later",
-            )
+            let message = "every instance of a plugin of this route is busy; try again later";
+            let error = Error::new(ErrorKind::Unavailable, message);
+            Judged::ended(Outcome::Unavailable, Err(error))
         };
         match error {
-            TakeError::Full => (Outcome::Unavailable, busy()),
+            TakeError::Full => busy(),
             TakeError::Start(StartError::Fault(error, _))
                 if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() =>
             {
                 tracing::warn!(plugin = %self.facts.name, setting = "plugins.max_instances", "no room for one more plugin instance");
-                (Outcome::Unavailable, busy())
+                busy()
             }
             TakeError::Start(StartError::Fault(error, output)) => {
                 let fault = Fault::of(error, &self.facts.limits);
-                fault.log(&self.place("init", request), &output);
-                (Outcome::Fault, fault.for_client())
+                let judged = self.fault(fault, ("init", output), request);
+                Judged {
+                    outcome: Outcome::Fault,
+                    ..judged
+                }
             }
             TakeError::Start(StartError::Refused(error)) => {
                 // The settings were good when the plugin was loaded, and clients cannot mend them.
                 let refused = refusal(error, &self.facts);
                 let fault = Fault::Trap(wasmtime::format_err!("init refused: {refused}"));
-                fault.log(&self.place("init", request), "");
-                (Outcome::Fault, fault.for_client())
+                self.fault(fault, ("init", String::new()), request)
             }
         }
+    }
+
+    /// Keeps what a call begins with. None where the plugin is not recorded, which costs no more than this look.
+    pub(crate) fn tape(
+        &self,
+        job: &Job<'_>,
+        request: &Arc<RequestContext>,
+        now: Instant,
+    ) -> Option<Tape> {
+        self.facts.record.as_ref()?;
+        Some(Tape::begin(job, request, now))
+    }
+
+    /// Whether calls are recorded that end well.
+    pub(crate) fn records_sound(&self) -> bool {
+        (self.facts.record.as_ref()).is_some_and(Recorder::wants_sound)
+    }
+
+    /// Keeps what one more call of a filter is given, or gives the recording up where that becomes too much.
+    pub(crate) fn follow(&self, tape: &mut Option<Tape>, piece: &Piece) {
+        if let (Some(recorder), Some(kept)) = (&self.facts.record, &mut *tape)
+            && !kept.push(piece, recorder.most_bytes())
+        {
+            recorder.give_up();
+            *tape = None;
+        }
+    }
+
+    /// Leaves a call that has ended for whoever writes recordings, where it is one to record.
+    pub(crate) fn keep(
+        &self,
+        tape: Tape,
+        judged: &mut Judged,
+        record: &Record<'_>,
+        journal: Journal,
+    ) {
+        let Some(recorder) = &self.facts.record else {
+            return;
+        };
+        let outcome = judged.outcome;
+        let failed = outcome == Outcome::Refused
+            && matches!(&judged.answer, Err(error) if error.kind() == ErrorKind::PluginFault);
+        // A call that was given no time says nothing of the plugin.
+        let hurried = outcome == Outcome::Deadline && !record.had_time();
+        if hurried || !(failed || recorder.wants(outcome)) {
+            return;
+        }
+        let end = match (judged.fault.take(), &judged.answer) {
+            (Some((during, fault, output)), Err(error)) => {
+                Some(End::fault(during, (fault, output), error))
+            }
+            (_, answer) => End::of(answer),
+        };
+        let Some(end) = end else { return };
+        recorder.leave(Call {
+            plugin: Arc::clone(&self.facts),
+            took: tape.began().elapsed(),
+            tape,
+            journal,
+            outcome,
+            end,
+        });
     }
 
     fn lacks(&self, stage: Stage) -> Error {

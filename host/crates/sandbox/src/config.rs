@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use wharf_core::Name;
 
-use crate::{Limits, SandboxError, SecretSource, TrustedKey};
+use crate::{Limits, SandboxError, SecretSource, TrustedKey, recording};
 
 /// Settings of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Config {
     pub require_signatures: bool,
     /// Where the secrets come from that plugins may be granted, by name.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Where recordings of plugin calls go, absolute or in the site: a folder for each plugin that asks for them. By default
+    /// `recordings` in the site.
+    pub recordings_folder: Option<PathBuf>,
     /// The limits of plugins that set no others.
     pub limits: Limits,
 }
@@ -50,6 +53,7 @@ impl Default for Config {
             trusted_keys: Vec::new(),
             require_signatures: false,
             secrets: BTreeMap::new(),
+            recordings_folder: None,
             limits: Limits::default(),
         }
     }
@@ -78,6 +82,12 @@ impl Config {
                 key: "trusted_keys".to_owned(),
                 message: "must have a key, since require_signatures is set".to_owned(),
             });
+        }
+        if let Some(folder) = &self.recordings_folder {
+            recording::check_folder(folder).map_err(|message| SandboxError::Setting {
+                key: "recordings_folder".to_owned(),
+                message,
+            })?;
         }
         for (name, source) in &self.secrets {
             Name::new(name)

@@ -10,11 +10,11 @@ use wasmtime::component::{
 use wharf_core::RequestContext;
 
 use crate::abilities::{self, Grants};
-use crate::bindings::v1::exports::{lifecycle, router, token_filter};
+use crate::bindings::v1::exports::{chunk_filter, lifecycle, router, token_filter};
 use crate::bindings::v1::types::{Error, Payload};
 use crate::bindings::v1::{self, Version};
 use crate::guest::GuestState;
-use wit::Contract;
+pub(crate) use wit::Contract;
 
 const PACKAGE: &str = "wharf:plugin";
 
@@ -30,7 +30,9 @@ const WASI: [&str; 6] = [
 
 type Request = Resource<RequestContext>;
 type Transform = (Result<Payload, Error>,);
+type Filter = (Result<ResourceAny, Error>,);
 type Filtered = (Result<token_filter::Verdict, Error>,);
+type FilteredChunk = (Result<chunk_filter::Verdict, Error>,);
 
 /// Checks the imports and exports of a component. Gives the version of the contract that it was built against.
 ///
@@ -60,7 +62,7 @@ pub(crate) fn check(
     if stages == 0 {
         return Err(format!(
             "the component exports no stage of {PACKAGE}: it must export at least one of {}",
-            v1::EXPORTS[..4].join(", ")
+            v1::EXPORTS[..5].join(", ")
         ));
     }
     let substituted = linker
@@ -216,7 +218,7 @@ impl Check<'_> {
         self.function::<(Request, Vec<router::Candidate>), (Result<u32, Error>,)>(
             ty, "router", "route",
         );
-        self.function::<(Request,), (Result<ResourceAny, Error>,)>(ty, "token-filter", "open");
+        self.function::<(Request,), Filter>(ty, "token-filter", "open");
         self.function::<(ResourceAny, Vec<token_filter::Token>), Filtered>(
             ty,
             "token-filter",
@@ -225,6 +227,17 @@ impl Check<'_> {
         self.function::<(ResourceAny,), (Result<Vec<token_filter::Token>, Error>,)>(
             ty,
             "token-filter",
+            "[method]filter.finish",
+        );
+        self.function::<(Request, String), Filter>(ty, "chunk-filter", "open");
+        self.function::<(ResourceAny, Vec<u8>), FilteredChunk>(
+            ty,
+            "chunk-filter",
+            "[method]filter.push",
+        );
+        self.function::<(ResourceAny,), (Result<Vec<u8>, Error>,)>(
+            ty,
+            "chunk-filter",
             "[method]filter.finish",
         );
         self.function::<(), (lifecycle::Description,)>(ty, "lifecycle", "describe");

@@ -16,8 +16,8 @@ const MESSAGE_BYTES: usize = 4096;
 /// Why a guest did not come to an end of its own.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// It ran into a limit.
-    Limit(LimitBroken),
+    /// It ran into a limit. The text of the error has the symbolised backtrace, as that of a trap.
+    Limit(LimitBroken, wasmtime::Error),
     /// The request's deadline passed: no fault of the plugin.
     Deadline,
     /// It trapped, or broke the canonical ABI. The text has the symbolised backtrace.
@@ -27,56 +27,12 @@ pub(crate) enum Fault {
 impl Fault {
     /// Sorts what wasmtime gives.
     pub(crate) fn of(error: wasmtime::Error, limits: &Limits) -> Self {
-        if let Some(limit) = error.downcast_ref::<LimitBroken>() {
-            return Self::Limit(limit.clone());
-        }
         if error.downcast_ref::<DeadlinePassed>().is_some() {
             return Self::Deadline;
         }
-        let of_wasmtime = |what, setting, value| {
-            Self::Limit(LimitBroken {
-                what,
-                setting,
-                value,
-            })
-        };
-        if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
-            return of_wasmtime(
-                "the guest holds too many handles",
-                "handles",
-                limits.handles,
-            );
-        }
-        let text = format!("{error:#}");
-        // wasmtime has no types for its own limits.
-        if text.contains("fuel allocated for hostcalls") {
-            of_wasmtime(
-                "a host call was given too much data",
-                "host_call_mb",
-                limits.host_call_mb,
-            )
-        } else if text.contains("resource limit exceeded: instance count too high") {
-            of_wasmtime(
-                "the component has too many core modules",
-                "core_instances",
-                limits.core_instances,
-            )
-        } else if text.contains("resource limit exceeded: memory count too high") {
-            of_wasmtime(
-                "the component has too many memories",
-                "memories",
-                limits.memories,
-            )
-        } else if text.contains("resource limit exceeded: table count too high") {
-            of_wasmtime("the component has too many tables", "tables", limits.tables)
-        } else if text.contains("store handle limit exceeded") {
-            of_wasmtime(
-                "the guest holds too many handles",
-                "handles",
-                limits.handles,
-            )
-        } else {
-            Self::Trap(error)
+        match limit_of(&error, limits) {
+            Some(limit) => Self::Limit(limit, error),
+            None => Self::Trap(error),
         }
     }
 
@@ -87,7 +43,7 @@ impl Fault {
                 ErrorKind::Deadline,
                 "the request's deadline passed; allow more time, or ask for less",
             ),
-            Self::Limit(_) | Self::Trap(_) => Error::new(
+            Self::Limit(..) | Self::Trap(_) => Error::new(
                 ErrorKind::PluginFault,
                 "a plugin of this route failed; the server's log has the details under the request id",
             ),
@@ -118,19 +74,73 @@ impl Fault {
                 "plugin failed more often than is logged"
             );
         }
+        let shown = |error| {
+            let error = format!("{error:?}");
+            facts.abilities.hide(&error, usize::MAX).into_owned()
+        };
         match self {
             Self::Deadline => {}
-            Self::Limit(limit) => tracing::error!(
+            Self::Limit(limit, error) => tracing::error!(
                 %plugin, %digest, during, request_id,
-                setting = limit.setting, value = limit.value, reason = %limit, output,
+                setting = limit.setting, value = limit.value, reason = %limit, error = shown(error), output,
                 "plugin ran into a limit"
             ),
-            Self::Trap(error) => {
-                let error = format!("{error:?}");
-                let error = facts.abilities.hide(&error, usize::MAX);
-                tracing::error!(%plugin, %digest, during, request_id, error = %error, output, "plugin trapped");
-            }
+            Self::Trap(error) => tracing::error!(
+                %plugin, %digest, during, request_id, error = shown(error), output, "plugin trapped"
+            ),
         }
+    }
+}
+
+/// The limit that an error speaks of; none where the guest trapped.
+fn limit_of(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBroken> {
+    if let Some(limit) = error.downcast_ref::<LimitBroken>() {
+        return Some(limit.clone());
+    }
+    let of_wasmtime = |what, setting, value| {
+        Some(LimitBroken {
+            what,
+            setting,
+            value,
+        })
+    };
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return of_wasmtime(
+            "the guest holds too many handles",
+            "handles",
+            limits.handles,
+        );
+    }
+    let text = format!("{error:#}");
+    // wasmtime has no types for its own limits.
+    if text.contains("fuel allocated for hostcalls") {
+        of_wasmtime(
+            "a host call was given too much data",
+            "host_call_mb",
+            limits.host_call_mb,
+        )
+    } else if text.contains("resource limit exceeded: instance count too high") {
+        of_wasmtime(
+            "the component has too many core modules",
+            "core_instances",
+            limits.core_instances,
+        )
+    } else if text.contains("resource limit exceeded: memory count too high") {
+        of_wasmtime(
+            "the component has too many memories",
+            "memories",
+            limits.memories,
+        )
+    } else if text.contains("resource limit exceeded: table count too high") {
+        of_wasmtime("the component has too many tables", "tables", limits.tables)
+    } else if text.contains("store handle limit exceeded") {
+        of_wasmtime(
+            "the guest holds too many handles",
+            "handles",
+            limits.handles,
+        )
+    } else {
+        None
     }
 }
 
@@ -142,7 +152,7 @@ pub(crate) struct Place<'a> {
     pub(crate) request_id: &'a str,
 }
 
-/// Makes a guest's own error the request's: cut to a bearable length, and without secrets.
+/// Makes a guest's own error the request's, marked as such: cut to a bearable length, and without secrets.
 pub(crate) fn refusal(error: types::Error, plugin: &PluginFacts) -> Error {
     let (kind, message, field) = match error {
         types::Error::InvalidInput(input) => {
@@ -154,7 +164,7 @@ pub(crate) fn refusal(error: types::Error, plugin: &PluginFacts) -> Error {
         types::Error::Failed(message) => (ErrorKind::PluginFault, message, None),
     };
     let shown = |text: String| plugin.abilities.hide(&text, MESSAGE_BYTES).into_owned();
-    let refusal = Error::new(kind, shown(message));
+    let refusal = Error::new(kind, shown(message)).said_by_guest();
     match field {
         Some(field) => refusal.with_field(shown(field)),
         None => refusal,

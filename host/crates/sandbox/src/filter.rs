@@ -1,33 +1,39 @@
-//! The filter of one generated text: one instance sees all its tokens, from the first to the last.
+//! The filter of one generated text, or of one body that comes in chunks: one instance sees all of it, from the first piece to the
+//! last.
 //!
-//! An instance works for one text at a time, also where instances are shared: texts that run at once have one each, so
-//! that a filter which traps ends no other text. A text that ends well gives its instance back, where the isolation
-//! allows. One that fails, or is left before its end, throws it away: what the filter holds in there would stay otherwise,
-//! and freeing it is the guest's work, which nobody would wait for.
+//! An instance works for one text or body at a time, also where instances are shared: those that run at once have one each, so
+//! that a filter which traps ends no other. One that ends well gives its instance back, where the isolation allows. One that
+//! fails, or is left before its end, throws it away: what the filter holds in there would stay otherwise, and freeing it is the
+//! guest's work, which nobody would wait for.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::component::ResourceAny;
-use wharf_core::{BoxFuture, Error, RequestContext, Result, Stage, Token, TokenFilter, Verdict};
+use wharf_core::{BoxFuture, Error, Filter, RequestContext, Result, Stage, Token, Verdict};
 
-use crate::bindings::v1::{Answer, Job, types};
+use crate::bindings::v1::{Answer, Filtering, Job, Piece, types};
 use crate::calls::Calls;
 use crate::limits::{LimitBroken, Limits};
 use crate::pool::{Pool, TextLease};
+use crate::recording::{Journal, Tape};
 
 /// What a token takes beside its text, in bytes.
 const TOKEN_BYTES: u64 = size_of::<Token>() as u64;
 
-/// What a filter did that takes many tokens and gives none.
-const HELD: &str = "the filter keeps too much of the text back";
+/// What a filter did that takes much and gives nothing.
+const HELD: &str = "the filter keeps too much back";
 
-/// A text in a guest.
+/// A text or a body in a guest.
 pub(crate) struct GuestFilter {
     calls: Arc<Calls>,
     request: Arc<RequestContext>,
-    /// None once the text has ended, and while a call runs: a call that is left has no instance to give back.
+    stage: Stage,
+    /// None once it has ended, and while a call runs: a call that is left has no instance to give back.
     open: Option<Open>,
     flow: Flow,
+    /// What was given so far, where calls are recorded.
+    tape: Option<Tape>,
 }
 
 struct Open {
@@ -35,7 +41,7 @@ struct Open {
     filter: ResourceAny,
 }
 
-/// What went into the filter and came out of it, over the whole text.
+/// What went into the filter and came out of it, from the begin on.
 #[derive(Default)]
 struct Flow {
     /// Taken since the filter last gave something.
@@ -46,37 +52,53 @@ struct Flow {
 }
 
 impl GuestFilter {
-    /// Begins a text.
+    /// Begins a text or a body.
     pub(crate) async fn open(
         calls: &Arc<Calls>,
         pool: &Pool,
         request: &Arc<RequestContext>,
+        filtering: Filtering<'_>,
     ) -> Result<Self> {
-        let mut record = calls.begin(Stage::TokenFilter)?;
+        let stage = filtering.stage();
+        let mut record = calls.begin(stage)?;
+        let job = Job::Open(filtering);
+        let mut tape = calls.tape(&job, request, record.began);
         let mut lease = match pool.take_for_text(request).await {
             Ok(lease) => lease,
             Err(error) => {
-                let (outcome, error) = calls.without_instance(error, request);
-                record.outcome = outcome;
-                return Err(error);
+                let mut judged = calls.without_instance(error, request);
+                record.outcome = judged.outcome;
+                if let Some(tape) = tape {
+                    calls.keep(tape, &mut judged, &record, Journal::default());
+                }
+                return judged.answer.and_then(|_| Err(no_filter()));
             }
         };
-        let answer = lease.instance().call(request, Job::Open, record.began);
-        let answer = answer.await;
-        let stage = Stage::TokenFilter;
-        let (outcome, answer) = calls.judge(answer, stage, request, lease.instance());
-        record.waited = lease.instance().waited();
-        record.outcome = outcome;
-        match answer {
+        let instance = lease.instance();
+        if tape.is_some() {
+            instance.begin_journal();
+        }
+        let answer = instance.call(request, job, record.began).await;
+        let mut judged = calls.judge(answer, stage, request, instance);
+        record.waited = instance.waited();
+        record.outcome = judged.outcome;
+        if judged.answer.is_err()
+            && let Some(tape) = tape.take()
+        {
+            calls.keep(tape, &mut judged, &record, instance.end_journal());
+        }
+        match judged.answer {
             Ok(Answer::Filter(filter)) => Ok(Self {
                 calls: Arc::clone(calls),
                 request: Arc::clone(request),
+                stage,
                 open: Some(Open { lease, filter }),
                 flow: Flow::default(),
+                tape,
             }),
             Ok(_) => Err(no_filter()),
             Err(error) => {
-                if outcome.is_sound() {
+                if judged.outcome.is_sound() {
                     lease.ended();
                 }
                 Err(error)
@@ -84,67 +106,144 @@ impl GuestFilter {
         }
     }
 
-    /// Calls the filter, and keeps the instance where the text goes on.
+    /// Calls the filter, and keeps the instance where it goes on.
     async fn call(&mut self, job: impl FnOnce(ResourceAny) -> Job<'static>) -> Result<Answer> {
         let Some(mut open) = self.open.take() else {
             return Err(Error::internal(
-                "a token filter was called after its text had ended",
+                "a filter was called after its text or body had ended",
             ));
         };
-        let mut record = self.calls.begin(Stage::TokenFilter)?;
+        let mut record = self.calls.begin(self.stage)?;
         let instance = open.lease.instance();
         let answer = instance
             .call(&self.request, job(open.filter), record.began)
             .await
             .and_then(|answer| self.flow.check(answer, &self.calls.facts().limits));
-        let (outcome, answer) =
-            self.calls
-                .judge(answer, Stage::TokenFilter, &self.request, instance);
+        let mut judged = self
+            .calls
+            .judge(answer, self.stage, &self.request, instance);
         record.waited = instance.waited();
-        record.outcome = outcome;
-        match &answer {
-            Ok(Answer::Verdict(Verdict::Emit(_))) => self.open = Some(open),
-            // The guest's filter was dropped with the end of its text.
-            _ if outcome.is_sound() => open.lease.ended(),
-            _ => {}
+        record.outcome = judged.outcome;
+        if let (Some(tape), Ok(Answer::Verdict(verdict))) = (&mut self.tape, &judged.answer)
+            && self.calls.records_sound()
+        {
+            tape.verdict(verdict);
         }
-        answer
+        let goes_on = matches!(&judged.answer, Ok(Answer::Verdict(Verdict::Emit(_))));
+        if !goes_on && let Some(tape) = self.tape.take() {
+            let journal = instance.end_journal();
+            self.calls.keep(tape, &mut judged, &record, journal);
+        }
+        if goes_on {
+            self.open = Some(open);
+        } else if judged.outcome.is_sound() {
+            // The guest's filter was dropped with the end.
+            open.lease.ended();
+        }
+        judged.answer
     }
 
-    async fn give(&mut self, tokens: Vec<Token>) -> Result<Verdict> {
-        // The contract promises the guest at least one token.
-        if tokens.is_empty() {
-            return Ok(Verdict::Emit(tokens));
+    async fn give(&mut self, piece: Piece) -> Result<Verdict<Piece>> {
+        // The contract promises the guest at least something.
+        if piece.is_empty() {
+            return Ok(Verdict::Emit(piece));
         }
-        self.flow.take(&tokens);
-        match self.call(|filter| Job::Push(filter, tokens)).await? {
+        self.flow.take(&piece);
+        let recorded = self.tape.is_some();
+        self.calls.follow(&mut self.tape, &piece);
+        if recorded
+            && self.tape.is_none()
+            && let Some(open) = &mut self.open
+        {
+            // Nobody asks for the notes any more.
+            drop(open.lease.instance().end_journal());
+        }
+        match self.call(|filter| Job::Push(filter, piece)).await? {
             Answer::Verdict(verdict) => Ok(verdict),
             _ => Err(no_filter()),
         }
     }
 
-    async fn end(mut self: Box<Self>) -> Result<Vec<Token>> {
-        match self.call(Job::Finish).await? {
-            Answer::Tokens(tokens) => Ok(tokens),
+    async fn end(mut self: Box<Self>) -> Result<Piece> {
+        let stage = self.stage;
+        match self.call(|filter| Job::Finish(filter, stage)).await? {
+            Answer::Last(piece) => Ok(piece),
             _ => Err(no_filter()),
         }
     }
 }
 
-impl TokenFilter for GuestFilter {
-    fn push(&mut self, tokens: Vec<Token>) -> BoxFuture<'_, Result<Verdict>> {
-        Box::pin(self.give(tokens))
+impl Filter<Vec<Token>> for GuestFilter {
+    fn push(&mut self, tokens: Vec<Token>) -> BoxFuture<'_, Result<Verdict<Vec<Token>>>> {
+        Box::pin(async {
+            let verdict = self.give(Piece::Tokens(tokens)).await?;
+            Ok(verdict.map(Piece::tokens))
+        })
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Vec<Token>>> {
-        Box::pin(self.end())
+        Box::pin(async { Ok(self.end().await?.tokens()) })
+    }
+}
+
+impl Filter<Bytes> for GuestFilter {
+    fn push(&mut self, chunk: Bytes) -> BoxFuture<'_, Result<Verdict<Bytes>>> {
+        Box::pin(async {
+            let verdict = self.give(Piece::Chunk(chunk)).await?;
+            Ok(verdict.map(Piece::chunk))
+        })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Bytes>> {
+        Box::pin(async { Ok(self.end().await?.chunk()) })
+    }
+}
+
+impl Piece {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Tokens(tokens) => tokens.is_empty(),
+            Self::Chunk(chunk) => chunk.is_empty(),
+        }
+    }
+
+    /// How many tokens it has; a chunk has none.
+    fn count(&self) -> u64 {
+        match self {
+            Self::Tokens(tokens) => tokens.len() as u64,
+            Self::Chunk(_) => 0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        let of_token = |token: &Token| token.text.len() as u64 + TOKEN_BYTES;
+        match self {
+            Self::Tokens(tokens) => tokens.iter().map(of_token).sum(),
+            Self::Chunk(chunk) => chunk.len() as u64,
+        }
+    }
+
+    /// The tokens of a token filter, which gives nothing else.
+    fn tokens(self) -> Vec<Token> {
+        match self {
+            Self::Tokens(tokens) => tokens,
+            Self::Chunk(_) => Vec::new(),
+        }
+    }
+
+    /// The bytes of a chunk filter, which gives nothing else.
+    fn chunk(self) -> Bytes {
+        match self {
+            Self::Chunk(chunk) => chunk,
+            Self::Tokens(_) => Bytes::new(),
+        }
     }
 }
 
 impl Flow {
-    fn take(&mut self, tokens: &[Token]) {
-        self.held_tokens += tokens.len() as u64;
-        self.held_bytes += bytes(tokens);
+    fn take(&mut self, piece: &Piece) {
+        self.held_tokens += piece.count();
+        self.held_bytes += piece.bytes();
     }
 
     /// Counts what a call gave.
@@ -157,21 +256,15 @@ impl Flow {
         limits: &Limits,
     ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
         let given = match &answer {
-            Some(Ok(Answer::Verdict(Verdict::Emit(tokens) | Verdict::Stop { tokens, .. }))) => {
-                tokens
-            }
-            Some(Ok(Answer::Tokens(tokens))) => tokens,
+            Some(Ok(Answer::Verdict(verdict))) => verdict.given(),
+            Some(Ok(Answer::Last(last))) => last,
             _ => return Ok(answer),
         };
-        self.given_bytes += bytes(given);
+        self.given_bytes += given.bytes();
         within(
             self.given_bytes,
             u64::from(limits.output_mb) << 20,
-            (
-                "the filter gave too much text",
-                "output_mb",
-                limits.output_mb,
-            ),
+            ("the filter gave too much", "output_mb", limits.output_mb),
         )?;
         if !given.is_empty() {
             (self.held_tokens, self.held_bytes) = (0, 0);
@@ -207,12 +300,7 @@ fn within(
     Ok(())
 }
 
-fn bytes(tokens: &[Token]) -> u64 {
-    let bytes = |token: &Token| token.text.len() as u64 + TOKEN_BYTES;
-    tokens.iter().map(bytes).sum()
-}
-
 /// What a job gives is said by its kind.
 fn no_filter() -> Error {
-    Error::internal("a token filter gave something else than tokens")
+    Error::internal("a filter gave something else than what it filters")
 }

@@ -15,6 +15,7 @@ use crate::held::HeldBytes;
 use crate::limits::LimitBroken;
 use crate::logging::{Line, LogBudget};
 use crate::metrics::GuestMetrics;
+use crate::recording::{Journal, Recorder, Unrecorded};
 use crate::wasi::{OutputText, WasiState};
 
 /// What all instances of a loaded plugin share.
@@ -31,6 +32,8 @@ pub(crate) struct PluginFacts {
     pub(crate) faults: LogBudget,
     /// What it was granted.
     pub(crate) abilities: Abilities,
+    /// What records its calls; none where they are not.
+    pub(crate) record: Option<Recorder>,
 }
 
 /// The data of a store. It works for one request at a time.
@@ -38,6 +41,8 @@ pub(crate) struct GuestState {
     plugin: Arc<PluginFacts>,
     table: ResourceTable,
     request: Option<Arc<RequestContext>>,
+    /// The notes of a call that may be recorded.
+    journal: Option<Box<Journal>>,
     pub(crate) clock: CallClock,
     pub(crate) growth: Growth,
     /// Made when the guest first calls WASI: most guests never do.
@@ -51,6 +56,7 @@ impl GuestState {
         Self {
             table,
             request: None,
+            journal: None,
             clock: CallClock::new(plugin.limits.init_ms),
             growth: Growth::new(&plugin.limits),
             wasi: None,
@@ -104,6 +110,12 @@ impl GuestState {
         Ok(self.table.get(handle)?)
     }
 
+    /// Whether the guest has no handles, and how many bytes of data that it made are still kept.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn kept(&self) -> (bool, u64) {
+        (self.table.is_empty(), self.growth.held.get())
+    }
+
     /// What a handle stands for.
     pub(crate) fn get<T: Any>(&self, handle: &Resource<T>) -> wasmtime::Result<&T> {
         Ok(self.table.get(handle)?)
@@ -125,8 +137,28 @@ impl GuestState {
         Ok(())
     }
 
+    /// Begins to note what a call says and is told, or ends it: gives the notes so far.
+    pub(crate) fn set_journal(&mut self, journal: Option<Box<Journal>>) -> Option<Box<Journal>> {
+        std::mem::replace(&mut self.journal, journal)
+    }
+
+    /// The notes of a call that may be recorded; none for any other.
+    pub(crate) fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_deref_mut()
+    }
+
+    /// Notes a use whose answer is not recorded.
+    pub(crate) fn note(&self, what: Unrecorded) {
+        if let Some(journal) = &self.journal {
+            journal.used(what);
+        }
+    }
+
     /// Writes a line of the guest's to the host's log, within its rate.
-    pub(crate) fn log(&self, line: &Line<'_>) {
+    pub(crate) fn log(&mut self, line: &Line<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.line(line);
+        }
         let request_id = self.request.as_ref().map_or("", |request| &request.id);
         self.plugin.log.write(&self.plugin, request_id, line);
     }

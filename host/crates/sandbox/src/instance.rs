@@ -12,6 +12,7 @@ use crate::bindings::v1::{Answer, Job, StageExports, Stages, types};
 use crate::clock::CallClock;
 use crate::guest::{GuestState, PluginFacts};
 use crate::logging::{Line, Severity};
+use crate::recording::{Journal, Recorder};
 
 /// A call that ends before the second tick never yields: the first may come at any moment after its start.
 const TICKS_BEFORE_YIELD: u64 = 2;
@@ -117,11 +118,17 @@ impl GuestInstance {
         let state = self.store.data_mut();
         let output = state.take_output();
         if !output.is_empty() {
+            // A line of the log, and not one of the journal's: there it has a place of its own.
+            let journal = state.set_journal(None);
             state.log(&Line {
                 severity: Severity::Info,
                 message: &output,
                 fields: &[],
             });
+            state.set_journal(journal);
+            if let Some(journal) = state.journal() {
+                journal.output(&output);
+            }
         }
         state.set_request(None);
         Ok(answer)
@@ -132,6 +139,20 @@ impl GuestInstance {
         self.store.data_mut().take_output()
     }
 
+    /// Begins to note what the guest says and is told, for a recording.
+    pub(crate) fn begin_journal(&mut self) {
+        let state = self.store.data_mut();
+        let recorder = state.plugin().record.as_ref();
+        let journal = Journal::new(recorder.map_or(0, Recorder::most_bytes));
+        state.set_journal(Some(Box::new(journal)));
+    }
+
+    /// What was noted since.
+    pub(crate) fn end_journal(&mut self) -> Journal {
+        let journal = self.store.data_mut().set_journal(None);
+        journal.map_or_else(Journal::default, |journal| *journal)
+    }
+
     /// How long the guest has waited for work of the host in its last call.
     pub(crate) fn waited(&self) -> Duration {
         self.store.data().clock.work().waited()
@@ -140,6 +161,12 @@ impl GuestInstance {
     /// The memory of the instance, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.store.data().growth.memory_bytes()
+    }
+
+    /// What the host holds for the instance.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn state(&self) -> &GuestState {
+        self.store.data()
     }
 
     fn arm_init(&mut self) -> CallClock {

@@ -4,6 +4,7 @@
 //! `cache` compiles it or finds it compiled, `contract` compares it with the contract, and `plugin` serves calls from
 //! instances that `pool` keeps. A guest reaches the host only through `bindings`; it never sees a file, a socket or the
 //! environment, and what one call may take is in `limits`.
+//! What went wrong can be kept by `recording`.
 
 mod abilities;
 mod bindings;
@@ -15,6 +16,8 @@ mod contract;
 mod engine;
 mod fault;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest;
 mod held;
 mod host_work;
@@ -27,6 +30,7 @@ mod manifest;
 mod metrics;
 mod plugin;
 mod pool;
+mod recording;
 mod signature;
 mod site_file;
 mod summary;

@@ -87,7 +87,7 @@ limits! {
     handles = 10_000 in 16..=1_000_000;
     /// The most data that one host call takes from the guest, in MiB.
     host_call_mb = 64 in 1..=4096;
-    /// The most data that a stage gives, in MiB; of a token filter, over a whole text.
+    /// The most data that a stage gives, in MiB; of a filter, over a whole text or body.
     output_mb = 64 in 1..=4096;
     /// The most log lines a second; lines beyond are dropped and counted.
     log_lines_per_second = 100 in 0..=100_000;
@@ -95,7 +95,7 @@ limits! {
     fault_lines_per_second = 10 in 1..=100_000;
     /// The most tokens that a token filter takes one after another without giving any.
     held_tokens = 16_384 in 1..=1_000_000;
-    /// The most text and tokens that it takes so, in KiB.
+    /// The most text and tokens that it takes so, and bytes that a chunk filter does, in KiB.
     held_kb = 1024 in 1..=1_048_576;
     /// How much of an instance's standard output and error is kept for the log, in KiB.
     output_text_kb = 16 in 1..=1024;

@@ -1,5 +1,7 @@
 //! From the files of a plugin to a plugin that serves.
 
+mod refused;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,24 +13,26 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
 use wharf_core::{
-    Digest, LoadError, ModelCalls, Plugin, PluginFile, PluginHost, PluginInfo, PluginRelease,
+    Digest, Isolation, LoadError, ModelCalls, Plugin, PluginFile, PluginHost, PluginInfo,
+    PluginRelease,
 };
 
 use crate::abilities::{Abilities, Offered};
 use crate::bindings::v1::exports::lifecycle::Description;
-use crate::bindings::v1::{self, StageExports, types};
+use crate::bindings::v1::{self, StageExports};
 use crate::cache::CompileCache;
 use crate::engine::{Ticker, engine};
-use crate::fault::{Fault, Place};
 use crate::guest::{GuestState, PluginFacts};
 use crate::inspect::inspect;
-use crate::instance::{InstanceFactory, StartError};
+use crate::instance::InstanceFactory;
 use crate::logging::LogBudget;
 use crate::manifest::Manifest;
 use crate::metrics::{SandboxMetrics, Shared};
 use crate::plugin::LoadedPlugin;
 use crate::pool::Pool;
+use crate::recording::Recordings;
 use crate::{Config, SandboxError, contract, signature, site_file, wasi};
+use refused::{Cause, start_error};
 
 /// The largest `plugins/NAME.toml`, in bytes.
 const SETTINGS_BYTES: u64 = 1 << 20;
@@ -40,7 +44,17 @@ pub struct Sandbox {
     cache: CompileCache,
     metrics: Shared,
     offered: Offered,
+    /// None where calls are not recorded, whatever plugins ask for.
+    recordings: Option<Recordings>,
     _ticker: Ticker,
+}
+
+/// A plugin of which nothing has run yet.
+pub(crate) struct Prepared {
+    pub(crate) factory: InstanceFactory,
+    /// The version of the contract that it was built against.
+    contract: String,
+    isolation: Isolation,
 }
 
 impl Sandbox {
@@ -49,6 +63,15 @@ impl Sandbox {
     /// # Errors
     /// Where a setting is out of bounds, the cache folder that is set cannot be used, or the machine lacks address space.
     pub fn new(config: Config, meter: &Meter) -> Result<Self, SandboxError> {
+        Self::with_cache(config, meter, CompileCache::of_host)
+    }
+
+    /// As [`Sandbox::new`], with a cache that is opened so.
+    pub(crate) fn with_cache(
+        config: Config,
+        meter: &Meter,
+        open_cache: impl FnOnce(&Engine, &Config) -> Result<CompileCache, SandboxError>,
+    ) -> Result<Self, SandboxError> {
         config.check()?;
         let engine = engine(&config)?;
         let mut linker = Linker::new(&engine);
@@ -59,9 +82,23 @@ impl Sandbox {
             _ticker: Ticker::start(&engine)?,
             metrics: Arc::new(SandboxMetrics::new(meter)),
             offered: Offered::new(&config, meter).map_err(SandboxError::Thread)?,
+            recordings: None,
             linker,
             config,
         })
+    }
+
+    /// Records the calls of plugins whose settings ask for it. Without it, as for a plugin that is tried out, nothing is written.
+    #[must_use]
+    pub fn with_recordings(mut self) -> Self {
+        let folder = self.config.recordings_folder.clone();
+        self.recordings = Some(Recordings::new(folder, Arc::clone(&self.metrics)));
+        self
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn linker(&self) -> &Linker<GuestState> {
+        &self.linker
     }
 
     /// Makes a release of a component and settings that did not come from the site. Other files that the settings name are read from
@@ -91,10 +128,12 @@ impl Sandbox {
             component,
             settings,
             files: files.into(),
+            owner: None,
         })
     }
 
-    fn build(&self, release: &PluginRelease) -> Result<LoadedPlugin, LoadError> {
+    /// Verifies, compiles and type-checks a plugin, and opens what it is granted. Nothing of it has run then.
+    pub(crate) fn prepare(&self, release: &PluginRelease) -> Result<Prepared, LoadError> {
         let file = format!("plugins/{}.wasm", release.name);
         let refused = |message: String| LoadError::new(&file, message);
         let manifest = Manifest::parse(&release.name, &release.settings, &self.config.limits)?;
@@ -119,6 +158,10 @@ impl Sandbox {
         let contract =
             contract::check(&self.linker, &component, &manifest.grants).map_err(refused)?;
         let abilities = Abilities::open(manifest.grants, &self.offered, release)?;
+        let record = match (&self.recordings, manifest.record) {
+            (Some(recordings), Some(policy)) => Some(recordings.open(policy, release)?),
+            _ => None,
+        };
         let component = self
             .linker
             .instantiate_pre(&component)
@@ -132,13 +175,37 @@ impl Sandbox {
             faults: LogBudget::new(manifest.limits.fault_lines_per_second),
             limits: manifest.limits,
             abilities,
+            record,
         });
-        let factory = factory(component, Arc::clone(&plugin));
+        let factory = factory(component, plugin);
+        if !factory.exports.has_lifecycle() && &*factory.plugin.settings != "{}" {
+            // There is nothing to call that would look at them.
+            tracing::warn!(
+                plugin = %factory.plugin.name, digest = %factory.plugin.digest,
+                "the plugin exports no lifecycle, so its settings are not checked before its first call"
+            );
+        }
+        Ok(Prepared {
+            factory,
+            contract,
+            isolation: manifest.isolation,
+        })
+    }
+
+    fn build(&self, release: &PluginRelease) -> Result<LoadedPlugin, LoadError> {
+        let file = format!("plugins/{}.wasm", release.name);
+        let refused = |message: String| LoadError::new(&file, message);
+        let Prepared {
+            factory,
+            contract,
+            isolation,
+        } = self.prepare(release)?;
+        let plugin = Arc::clone(&factory.plugin);
         let stages = factory.exports.list();
         let (description, memory_bytes) = self.try_out(&factory, &file)?;
         let pool = Pool::open(
             factory,
-            manifest.isolation,
+            isolation,
             self.metrics.pool(&release.name),
             memory_bytes,
         )
@@ -156,13 +223,13 @@ impl Sandbox {
             summary: description.summary,
             contract,
             stages,
-            isolation: manifest.isolation,
+            isolation,
         };
         Ok(LoadedPlugin::new(info, plugin, pool, instruments))
     }
 
     /// Describes, initialises and self-tests an instance, which then goes. Gives the memory that it took.
-    fn try_out(
+    pub(crate) fn try_out(
         &self,
         factory: &InstanceFactory,
         file: &str,
@@ -238,11 +305,15 @@ impl PluginHost for Sandbox {
     }
 
     fn load(&self, release: &PluginRelease) -> Result<Arc<dyn Plugin>, LoadError> {
+        // What is logged goes where the caller's lines go.
+        let log = tracing::dispatcher::get_default(Clone::clone);
         // Guest code runs in here, on a runtime of its own, which cannot be nested in the caller's.
         let built = std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .name("wharf-load".to_owned())
-                .spawn_scoped(scope, || self.build(release))
+                .spawn_scoped(scope, || {
+                    tracing::dispatcher::with_default(&log, || self.build(release))
+                })
                 .map(std::thread::ScopedJoinHandle::join)
         });
         let file = || format!("plugins/{}.wasm", release.name);
@@ -272,34 +343,6 @@ fn factory(component: InstancePre<GuestState>, plugin: Arc<PluginFacts>) -> Inst
     }
 }
 
-/// Opens the cache. Without the folder that is set there is no sandbox; without the default one, only slower starts.
-fn open_cache(engine: &Engine, config: &Config) -> Result<CompileCache, SandboxError> {
-    let folder = config.cache_folder();
-    let opened = CompileCache::open(engine, folder.as_deref(), config.cache_files);
-    match (opened, folder) {
-        (Ok(cache), Some(_)) => Ok(cache),
-        (Ok(cache), None) => {
-            tracing::warn!(
-                "there is no home folder to keep compiled plugins in; set plugins.cache_folder to start faster"
-            );
-            Ok(cache)
-        }
-        (Err(source), folder) if config.cache_folder.is_some() => Err(SandboxError::Cache {
-            folder: folder.unwrap_or_default(),
-            source,
-        }),
-        (Err(error), folder) => {
-            tracing::warn!(?folder, %error, "cannot keep compiled plugins; set plugins.cache_folder to start faster");
-            CompileCache::open(engine, None, config.cache_files).map_err(|source| {
-                SandboxError::Cache {
-                    folder: folder.unwrap_or_default(),
-                    source,
-                }
-            })
-        }
-    }
-}
-
 /// Opens a regular file. A named pipe is refused like a folder, where opening it would wait for a writer.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let file = File::options()
@@ -322,65 +365,3 @@ pub(crate) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
-
-/// What went wrong while a plugin was tried out.
-fn start_error(
-    factory: &InstanceFactory,
-    file: &str,
-    during: &'static str,
-    error: StartError,
-) -> LoadError {
-    let plugin = &factory.plugin;
-    let hidden = |text: String| plugin.abilities.hide(&text, usize::MAX).into_owned();
-    match error {
-        StartError::Refused(types::Error::InvalidInput(input)) if during == "init" => {
-            let message = hidden(input.message);
-            let error = LoadError::new(format!("plugins/{}.toml", plugin.name), message);
-            match input.field {
-                Some(field) => error.with_key(format!("settings.{field}")),
-                None => error.with_key("settings"),
-            }
-        }
-        StartError::Refused(error) => {
-            let error = crate::fault::refusal(error, plugin);
-            LoadError::new(file, format!("the plugin's {during} refused: {error}"))
-        }
-        StartError::Fault(error, output) => {
-            let fault = Fault::of(error, &plugin.limits);
-            fault.log(
-                &Place {
-                    plugin,
-                    during,
-                    request_id: "",
-                },
-                &output,
-            );
-            let message = match &fault {
-                Fault::Limit(limit) => format!("the plugin's {during} failed: {limit}"),
-                Fault::Deadline => format!("the plugin's {during} took too long"),
-                Fault::Trap(error) => {
-                    let cause = hidden(error.root_cause().to_string());
-                    format!("the plugin's {during} trapped: {cause}")
-                }
-            };
-            match fault {
-                Fault::Trap(error) => {
-                    LoadError::new(file, message).with_source(Cause(hidden(format!("{error:#}"))))
-                }
-                _ => LoadError::new(file, message),
-            }
-        }
-    }
-}
-
-/// wasmtime's error as a standard one.
-#[derive(Debug)]
-struct Cause(String);
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Cause {}

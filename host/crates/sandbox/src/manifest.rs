@@ -7,6 +7,7 @@ use wharf_core::{Digest, Isolation, LoadError, Name};
 
 use crate::Limits;
 use crate::abilities::Grants;
+use crate::recording::Policy;
 
 /// The checked settings of a plugin.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Manifest {
     /// What the plugin may use beyond log, metrics and settings.
     pub(crate) grants: Grants,
     pub(crate) limits: Limits,
+    /// Which of its calls are recorded; none where none is.
+    pub(crate) record: Option<Policy>,
     /// The table `[settings]` as one JSON object.
     pub(crate) settings: Arc<str>,
 }
@@ -40,6 +43,7 @@ impl Manifest {
             pin: None,
             grants: Grants::default(),
             limits: defaults.clone(),
+            record: None,
             settings: Arc::from("{}"),
         };
         for (key, value) in &table {
@@ -58,6 +62,7 @@ impl Manifest {
             "isolation" => self.isolation = isolation(value).map_err(here)?,
             "sha256" => self.pin = Some(pin(value).map_err(here)?),
             "grants" => self.grants = Grants::parse(value)?,
+            "record" => self.record = Policy::parse(value)?,
             "limits" => {
                 let limits = value
                     .as_table()
@@ -76,7 +81,7 @@ impl Manifest {
             }
             _ => {
                 return Err(here(
-                    "there is no such key: use isolation, sha256, grants, limits, settings"
+                    "there is no such key: use isolation, sha256, grants, limits, record, settings"
                         .to_owned(),
                 ));
             }
@@ -174,7 +179,7 @@ mod tests {
             ),
             (
                 "memory = 3",
-                "plugins/top-k.toml [memory]: there is no such key: use isolation, sha256, grants, limits, settings",
+                "plugins/top-k.toml [memory]: there is no such key: use isolation, sha256, grants, limits, record, settings",
             ),
             (
                 "[limits]\ncall_ms = 0",

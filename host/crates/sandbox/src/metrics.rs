@@ -1,6 +1,9 @@
 //! The sandbox's metrics, and those that plugins declare.
 
+mod codec;
 mod http;
+mod pool;
+mod recording;
 mod state;
 
 use std::collections::HashMap;
@@ -18,7 +21,11 @@ use wharf_core::{Name, Stage};
 
 use crate::bindings::v1::exports::lifecycle::{Metric, MetricKind};
 
+pub(crate) use codec::{CodecInstruments, CodecMetrics};
 pub(crate) use http::{HttpInstruments, HttpMetrics, HttpOutcome};
+use pool::PoolGauges;
+pub(crate) use pool::PoolMetrics;
+pub(crate) use recording::{RecordingMetrics, RecordingOutcome};
 pub(crate) use state::{StateMetrics, StateSize};
 
 /// From a microsecond, as long as a kept instance takes, to ten seconds.
@@ -31,7 +38,7 @@ const DURATION_BOUNDARIES: [f64; 15] = [
 const DECLARED: usize = 64;
 
 /// Names that the host itself exports below `plugin_`.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 15] = [
     "call",
     "trap",
     "instances",
@@ -41,6 +48,8 @@ const RESERVED: [&str; 13] = [
     "log_line_dropped",
     "metric_value_dropped",
     "breaker",
+    "recording",
+    "codec_wait",
     "http_request",
     "state_entries",
     "state_bytes",
@@ -58,6 +67,7 @@ pub(crate) struct SandboxMetrics {
     compilations: Counter<u64>,
     lines_dropped: Counter<u64>,
     values_dropped: Counter<u64>,
+    recordings: Counter<u64>,
     /// What each declared name counts, so that two plugins do not disagree.
     declared: Mutex<HashMap<String, MetricKind>>,
 }
@@ -132,6 +142,10 @@ impl SandboxMetrics {
                 .u64_counter("plugin_metric_value_dropped")
                 .with_description("Values of plugins for metrics that they do not declare")
                 .build(),
+            recordings: meter
+                .u64_counter("plugin_recording")
+                .with_description("Plugin calls to be recorded, by plugin and outcome: written, full, large, secret, failed")
+                .build(),
             declared: Mutex::default(),
             meter: meter.clone(),
         }
@@ -149,10 +163,8 @@ impl SandboxMetrics {
     /// The instruments of one plugin's pool.
     pub(crate) fn pool(&self, plugin: &Name) -> PoolMetrics {
         let attributes = [KeyValue::new("plugin", plugin.shared())];
-        PoolMetrics {
-            gauges: Arc::clone(&self.pools.entry(plugin.clone()).or_default()),
-            misses: self.misses.bind(&attributes),
-        }
+        let gauges = Arc::clone(&self.pools.entry(plugin.clone()).or_default());
+        PoolMetrics::new(gauges, self.misses.bind(&attributes))
     }
 
     /// The instruments of one plugin's stage.
@@ -171,6 +183,11 @@ impl SandboxMetrics {
             traps: self.traps.bind(&attributes),
             duration: self.duration.bind(&attributes),
         }
+    }
+
+    /// The instruments of one plugin's recordings.
+    pub(crate) fn recording(&self, plugin: &Name) -> RecordingMetrics {
+        RecordingMetrics::new(&self.recordings, plugin)
     }
 
     /// Where the values of a plugin's own metrics go, once it has declared them.
@@ -289,7 +306,7 @@ impl Outcome {
         Self::Cancelled,
     ];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Refused => "refused",
@@ -315,38 +332,6 @@ impl StageMetrics {
         if outcome == Outcome::Fault {
             self.traps.add(1);
         }
-    }
-}
-
-/// What the gauges of a plugin's pools show. Every release of a plugin counts in the same ones, and the meter reads them when
-/// it is scraped: a request pays for an addition.
-#[derive(Default)]
-struct PoolGauges {
-    in_use: AtomicI64,
-    ready: AtomicI64,
-}
-
-/// The instruments of a pool.
-pub(crate) struct PoolMetrics {
-    gauges: Arc<PoolGauges>,
-    misses: BoundCounter<u64>,
-}
-
-impl PoolMetrics {
-    pub(crate) fn taken(&self) {
-        self.gauges.in_use.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn given_back(&self) {
-        self.gauges.in_use.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn ready(&self, change: i64) {
-        self.gauges.ready.fetch_add(change, Ordering::Relaxed);
-    }
-
-    pub(crate) fn missed(&self) {
-        self.misses.add(1);
     }
 }
 

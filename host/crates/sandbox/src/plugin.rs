@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wharf_core::{
-    BoxFuture, Candidate, Error, Payload, Plugin, PluginHealth, PluginInfo, RequestContext, Result,
-    Stage, TokenFilter,
+    BoxFuture, Candidate, Error, Filter, Payload, Plugin, PluginHealth, PluginInfo, RequestContext,
+    Result, Stage, Token,
 };
 
-use crate::bindings::v1::{Answer, Job};
+use crate::bindings::v1::{Answer, Filtering, Job};
 use crate::calls::Calls;
 use crate::filter::GuestFilter;
 use crate::guest::PluginFacts;
 use crate::metrics::StageMetrics;
 use crate::pool::Pool;
+use crate::recording::Journal;
 
 /// A plugin that was verified, compiled, type-checked and self-tested.
 pub(crate) struct LoadedPlugin {
@@ -39,24 +41,36 @@ impl LoadedPlugin {
     async fn call(&self, request: &Arc<RequestContext>, job: Job<'_>) -> Result<Answer> {
         let stage = job.stage();
         let mut record = self.calls.begin(stage)?;
+        let tape = self.calls.tape(&job, request, record.began);
         let mut lease = match self.pool.take(request).await {
             Ok(lease) => lease,
             Err(error) => {
-                let (outcome, error) = self.calls.without_instance(error, request);
-                record.outcome = outcome;
-                return Err(error);
+                let mut judged = self.calls.without_instance(error, request);
+                record.outcome = judged.outcome;
+                if let Some(tape) = tape {
+                    (self.calls).keep(tape, &mut judged, &record, Journal::default());
+                }
+                return judged.answer;
             }
         };
-        let answer = lease.instance().call(request, job, record.began).await;
-        let (outcome, answer) = self.calls.judge(answer, stage, request, lease.instance());
-        if outcome.is_sound() {
+        let instance = lease.instance();
+        if tape.is_some() {
+            instance.begin_journal();
+        }
+        let answer = instance.call(request, job, record.began).await;
+        let mut judged = self.calls.judge(answer, stage, request, instance);
+        record.waited = instance.waited();
+        if let Some(tape) = tape {
+            let journal = instance.end_journal();
+            self.calls.keep(tape, &mut judged, &record, journal);
+        }
+        if judged.outcome.is_sound() {
             lease.ended();
         }
-        record.waited = lease.instance().waited();
         // The instance goes back before the time is taken: what that costs is the request's too.
         drop(lease);
-        record.outcome = outcome;
-        answer
+        record.outcome = judged.outcome;
+        judged.answer
     }
 
     /// What preprocess and postprocess give.
@@ -112,13 +126,25 @@ impl Plugin for LoadedPlugin {
         Box::pin(self.choose(request, candidates))
     }
 
-    fn filter<'a>(
+    fn filter_tokens<'a>(
         &'a self,
         request: &'a Arc<RequestContext>,
-    ) -> BoxFuture<'a, Result<Box<dyn TokenFilter>>> {
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Vec<Token>>>>> {
         Box::pin(async {
-            let filter = GuestFilter::open(&self.calls, &self.pool, request).await?;
-            Ok(Box::new(filter) as Box<dyn TokenFilter>)
+            let opened = GuestFilter::open(&self.calls, &self.pool, request, Filtering::Tokens);
+            Ok(Box::new(opened.await?) as Box<dyn Filter<Vec<Token>>>)
+        })
+    }
+
+    fn filter_chunks<'a>(
+        &'a self,
+        request: &'a Arc<RequestContext>,
+        media_type: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Bytes>>>> {
+        Box::pin(async move {
+            let filtering = Filtering::Chunks(media_type);
+            let opened = GuestFilter::open(&self.calls, &self.pool, request, filtering);
+            Ok(Box::new(opened.await?) as Box<dyn Filter<Bytes>>)
         })
     }
 

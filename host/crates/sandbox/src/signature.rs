@@ -85,18 +85,22 @@ pub(crate) fn verify(
             return Err(refused(&message).with_source(error));
         }
     };
-    let signature = Signature::from_slice(&bytes).map_err(|_| {
-        refused(&format!(
-            "a signature has 64 bytes, and this is none: {how}"
-        ))
-    })?;
-    let trusted = |key: &TrustedKey| key.0.verify_strict(component, &signature).is_ok();
-    if !config.trusted_keys.iter().any(trusted) {
-        return Err(refused(&format!(
+    match is_trusted(&config.trusted_keys, &bytes, component) {
+        Some(true) => Ok(()),
+        Some(false) => Err(refused(&format!(
             "no key of plugins.trusted_keys made this signature for this component: {how}, or add the key"
-        )));
+        ))),
+        None => Err(refused(&format!(
+            "a signature has 64 bytes, and this is none: {how}"
+        ))),
     }
-    Ok(())
+}
+
+/// Whether one of the keys made the signature for the component. None where the bytes are no signature.
+pub(crate) fn is_trusted(keys: &[TrustedKey], signature: &[u8], component: &[u8]) -> Option<bool> {
+    let signature = Signature::from_slice(signature).ok()?;
+    let trusted = |key: &TrustedKey| key.0.verify_strict(component, &signature).is_ok();
+    Some(keys.iter().any(trusted))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
-//! Files of the site that a plugin's settings name. They are read from inside the site alone, once, and are part of what the plugin is.
+//! Files that a plugin's settings name. They are read once, and are part of what the plugin is. A relative path is read inside the site
+//! alone; an absolute one is the operator's word.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +11,12 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use sha2::{Digest as _, Sha256};
 use wharf_core::{Digest, SiteFile};
 
+use crate::loader::open_file;
+
 /// The largest file. The tokenizers of large models have some 30 MB.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Reads the files of these paths inside the site.
+/// Reads the files of these paths.
 pub(crate) fn read_all<'a>(site: &Path, paths: impl IntoIterator<Item = &'a str>) -> Vec<SiteFile> {
     let mut paths = paths.into_iter().peekable();
     if paths.peek().is_none() {
@@ -22,6 +26,7 @@ pub(crate) fn read_all<'a>(site: &Path, paths: impl IntoIterator<Item = &'a str>
     paths
         .map(|path| {
             let content = match &site {
+                _ if Path::new(path).is_absolute() => read_absolute(Path::new(path)),
                 Ok(site) => read(site, path),
                 Err(error) => Err(format!("the site cannot be opened: {error}")),
             };
@@ -43,10 +48,18 @@ fn read(site: &Dir, path: &str) -> Result<Vec<u8>, String> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .clone();
-    let file = match site.open_with(path, &options) {
-        Ok(file) => file.into_std(),
-        Err(error) => return Err(explain(&error)),
-    };
+    match site.open_with(path, &options) {
+        Ok(file) => read_all_of(file.into_std()),
+        Err(error) => Err(explain(&error)),
+    }
+}
+
+fn read_absolute(path: &Path) -> Result<Vec<u8>, String> {
+    let file = open_file(path).map_err(|error| format!("cannot be read: {error}"))?;
+    read_all_of(file)
+}
+
+fn read_all_of(file: File) -> Result<Vec<u8>, String> {
     let metadata = file.metadata().map_err(|error| explain(&error))?;
     if !metadata.is_file() {
         return Err("is no regular file; put a file there".to_owned());

@@ -72,20 +72,16 @@ impl Summary {
         })?;
         for import in names.imports {
             summary.version_of(&import);
-            let grant = interface(&import)
-                .and_then(|interface| abilities::NAMES.into_iter().find(|name| *name == interface));
+            let grant = interface(&import).and_then(|interface| {
+                let mut names = abilities::NAMES.iter().copied();
+                names.find(|name| *name == interface)
+            });
             summary.imports.push(Import {
                 granted: grant.is_none_or(|grant| manifest.grants.has(grant)),
                 grant,
                 name: import,
             });
         }
-        let in_order = [
-            Stage::Router,
-            Stage::Preprocess,
-            Stage::Postprocess,
-            Stage::TokenFilter,
-        ];
         for export in &names.exports {
             summary.version_of(export);
         }
@@ -96,7 +92,7 @@ impl Summary {
                 .any(|name| interface(name) == Some(wanted))
         };
         summary.lifecycle = exports("lifecycle");
-        summary.stages = in_order
+        summary.stages = Stage::ALL
             .into_iter()
             .filter(|stage| exports(stage.name()))
             .collect();

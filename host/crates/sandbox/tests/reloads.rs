@@ -60,6 +60,7 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
             component: Arc::clone(component),
             settings: "".into(),
             files: Arc::from([]),
+            owner: None,
         })
         .unwrap();
     let request = Arc::new(RequestContext {

@@ -235,3 +235,127 @@ fn what_is_no_tokenizer_is_refused() {
     });
     assert!(Tokenizer::from_json(file.to_string().as_bytes()).is_err());
 }
+
+#[test]
+fn what_may_make_too_much_of_a_text_is_refused() {
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let twice = replace(json!({"String": "a"}), "aa");
+    let long = "x".repeat(33);
+    let with = |member: &str, part: Value| {
+        let mut file = pieces();
+        file[member] = part;
+        file
+    };
+    let sequence = |parts: Vec<Value>| json!({"type": "Sequence", "normalizers": parts});
+    let byte_level = json!({"type": "ByteLevel"});
+    let byte_level_splits = json!({
+        "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": false
+    });
+    // What a normal form makes long again and again, where it is made short between.
+    let twice_normal = sequence(vec![
+        json!({"type": "NFKC"}),
+        replace(json!({"Regex": "a{3}"}), "b"),
+    ]);
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let template = json!({
+        "type": "TemplateProcessing", "single": vec![text.clone(); 3],
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {}
+    });
+    for (file, said) in [
+        (
+            with("normalizer", replace(json!({"String": " "}), &long)),
+            "33 times as long",
+        ),
+        (
+            with("normalizer", sequence(vec![twice; 10])),
+            "1024 times as long",
+        ),
+        (
+            with("normalizer", replace(json!({"Regex": "a*"}), &long)),
+            "34 times as long",
+        ),
+        (
+            with(
+                "normalizer",
+                json!({"type": "Prepend", "prepend": long.repeat(2)}),
+            ),
+            "66 times as long",
+        ),
+        (
+            with("decoder", replace(json!({"String": "a"}), &long)),
+            "33 times as long",
+        ),
+        (
+            with("normalizer", sequence(vec![byte_level; 5])),
+            "81 times as long",
+        ),
+        (
+            with(
+                "pre_tokenizer",
+                json!({"type": "Sequence", "pretokenizers": vec![byte_level_splits; 5]}),
+            ),
+            "81 times as long",
+        ),
+        (
+            with("normalizer", sequence(vec![json!({"type": "NFKC"}); 3])),
+            "121 times as long",
+        ),
+        (
+            with("normalizer", sequence(vec![twice_normal; 4])),
+            "1331 times as long",
+        ),
+        (
+            with(
+                "decoder",
+                json!({"type": "Sequence", "decoders": vec![json!({"type": "BPEDecoder", "suffix": ""}); 4]}),
+            ),
+            "81 times as long",
+        ),
+        (
+            with(
+                "normalizer",
+                sequence(vec![json!({"type": "Prepend", "prepend": "x"}); 64]),
+            ),
+            "66 of its parts",
+        ),
+        (
+            with("post_processor", template.clone()),
+            "repeats a text 3 times",
+        ),
+        (
+            with(
+                "post_processor",
+                json!({"type": "Sequence", "processors": [template]}),
+            ),
+            "repeats a text 3 times",
+        ),
+    ] {
+        let error = Tokenizer::from_json(file.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    let mut file = pieces();
+    file["model"]["vocab"][long.repeat(200)] = json!(11);
+    let error = Tokenizer::from_json(file.to_string().as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("6600 bytes"), "{error}");
+    // What is in use is not.
+    let sentence_piece = vec![
+        json!({"type": "Prepend", "prepend": "\u{2581}"}),
+        replace(json!({"String": " "}), "\u{2581}"),
+        json!({"type": "NFKC"}),
+        replace(json!({"Regex": " {2,}"}), " "),
+    ];
+    let tokenizer = load(&with("normalizer", sequence(sentence_piece)));
+    assert_eq!(tokenizer.grown(10), 30);
+    assert!(tokenizer.is_quick());
+    assert_eq!(tokenizer.decoded(2), 12, "the longest token is [PAD]");
+}
+
+#[test]
+fn an_expression_that_backtracks_is_not_quick() {
+    let mut file = pieces();
+    file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "(?:a|aa)+(?=b)"}, "behavior": "Isolated", "invert": false}
+    ]});
+    assert!(!load(&file).is_quick());
+    assert!(load(&pieces()).is_quick());
+}

@@ -1,5 +1,5 @@
 //! The ability `codec`: images and tokenizers. What takes longer than a thread hop runs on threads that may block, and never more
-//! of it at one time than there are cores and memory for.
+//! of it at one time than there are cores and memory for; plugins take turns.
 
 mod workers;
 
@@ -9,13 +9,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use wharf_codec::{CodecError, Encoded, EncodingOptions, Image, ImageTarget, SpecialIds};
-use wharf_core::{Digest, SiteFile, Tensor};
+use wharf_core::{Digest, Name, SiteFile, Tensor};
 
 use super::Granted;
-use workers::{Load, Workers};
+use crate::metrics::CodecInstruments;
+use workers::{Load, Places, Workers};
 
 /// The folders of the site that a file may lie in: those that are watched.
 const FOLDERS: [&str; 2] = ["models", "plugins"];
@@ -32,12 +34,14 @@ const TEXT_OVERHEAD_BYTES: usize = 16;
 /// About the memory that tokenising takes for a byte of text: where each byte is a token, each has a text, a place and a split of its own.
 const TOKENISING_BYTES: u64 = 256;
 
-/// The most ids that become a text at once.
+/// The most ids that become a text at once, and the most that they may become.
 const MOST_IDS: usize = 1 << 20;
+const MOST_DECODED_BYTES: u64 = 1 << 30;
 
 /// Work below these runs at once, on the thread of the request: it takes less than some hundred microseconds.
 const SHORT_TEXT_BYTES: usize = 2048;
 const SHORT_IDS: usize = 1024;
+const SHORT_DECODED_BYTES: u64 = 4 << 20;
 const SHORT_SOURCE_PIXELS: u64 = 64 * 64;
 const SHORT_SOURCE_BYTES: usize = 64 << 10;
 const SHORT_TARGET_BYTES: usize = 64 << 10;
@@ -118,10 +122,10 @@ fn is_inside(path: &str) -> bool {
 }
 
 /// What all plugins share: tokenizers of the same content, and the threads.
-#[derive(Default)]
 pub(crate) struct Codecs {
     tokenizers: Mutex<HashMap<Digest, Weak<wharf_codec::Tokenizer>>>,
-    workers: Workers,
+    places: Places,
+    instruments: CodecInstruments,
 }
 
 /// What a plugin was granted.
@@ -141,11 +145,24 @@ pub(crate) struct Codec {
 pub struct Tokenizer(Arc<wharf_codec::Tokenizer>);
 
 impl Codecs {
-    /// Opens a grant, whose files were read.
+    pub(crate) fn new(meter: &Meter) -> Self {
+        Self {
+            tokenizers: Mutex::default(),
+            places: Places::default(),
+            instruments: CodecInstruments::new(meter),
+        }
+    }
+
+    /// Opens the grant of a plugin, whose files were read.
     ///
     /// # Errors
     /// The key within the grant, and what is wrong with it.
-    pub(crate) fn open(&self, grant: Grant, files: &[SiteFile]) -> Result<Codec, (String, String)> {
+    pub(crate) fn open(
+        &self,
+        grant: Grant,
+        plugin: &Name,
+        files: &[SiteFile],
+    ) -> Result<Codec, (String, String)> {
         let tokenizers = (grant.tokenizers)
             .into_iter()
             .map(|(name, path)| {
@@ -159,16 +176,14 @@ impl Codecs {
             max_pixels: grant.max_pixels,
             max_text_bytes: grant.max_text_kb as usize * 1024,
             tokenizers,
-            workers: self.workers.clone(),
+            workers: self.places.for_plugin(self.instruments.bind(plugin)),
         })
     }
 
     /// The tokenizer of a file: one that is open already, where its content is the same.
     fn tokenizer(&self, path: &str, files: &[SiteFile]) -> Result<Tokenizer, String> {
-        let file = (files.iter())
-            .find(|file| &*file.path == path)
-            .ok_or_else(|| format!("{path} was not read; reload the site"))?;
-        let content = (file.content.as_ref()).map_err(|reason| format!("{path} {reason}"))?;
+        let file = SiteFile::named(path, files)?;
+        let content = file.content()?;
         // Nothing that serves requests waits here: names are resolved when a plugin is loaded.
         let mut open = self.tokenizers.lock();
         open.retain(|_, tokenizer| tokenizer.strong_count() > 0);
@@ -233,12 +248,15 @@ impl Codec {
                 self.max_text_bytes
             ))));
         }
-        let encode = move |cancelled: &AtomicBool| tokenizer.0.encode(&texts, &options, cancelled);
-        if bytes <= SHORT_TEXT_BYTES {
-            return Work::Done(encode(&AtomicBool::new(false)));
-        }
-        let load = Load::of_bytes((bytes as u64).saturating_mul(TOKENISING_BYTES));
-        Work::long(&self.workers, load, encode)
+        let size = if bytes <= SHORT_TEXT_BYTES {
+            Size::Short
+        } else {
+            let grown = tokenizer.0.grown(bytes as u64);
+            Size::Long(Load::of_bytes(grown.saturating_mul(TOKENISING_BYTES)))
+        };
+        self.tokenise(tokenizer, size, move |tokenizer, cancelled| {
+            tokenizer.encode(&texts, &options, cancelled)
+        })
     }
 
     /// Prepares the decoding of ids.
@@ -254,13 +272,52 @@ impl Codec {
                 ids.len()
             ))));
         }
-        let short = ids.len() <= SHORT_IDS;
-        let decode = move |_: &AtomicBool| tokenizer.0.decode(&ids, special);
-        if short {
-            return Work::Done(decode(&AtomicBool::new(false)));
+        let bytes = tokenizer.0.decoded(ids.len());
+        if bytes > MOST_DECODED_BYTES {
+            return Work::Done(Err(CodecError::Invalid(format!(
+                "the text of {} ids may take {bytes} bytes; the most is {MOST_DECODED_BYTES}: send less",
+                ids.len()
+            ))));
         }
-        Work::long(&self.workers, Load::default(), decode)
+        let size = if ids.len() <= SHORT_IDS && bytes <= SHORT_DECODED_BYTES {
+            Size::Short
+        } else {
+            Size::Long(Load::of_bytes(bytes))
+        };
+        self.tokenise(tokenizer, size, move |tokenizer, _| {
+            tokenizer.decode(&ids, special)
+        })
     }
+
+    /// Prepares work of a tokenizer. What is short is done at once, unless the tokenizer makes it long.
+    fn tokenise<T: Send + 'static>(
+        &self,
+        Tokenizer(tokenizer): Tokenizer,
+        size: Size,
+        work: impl FnOnce(&wharf_codec::Tokenizer, &AtomicBool) -> Result<T, CodecError>
+        + Send
+        + 'static,
+    ) -> Work<T> {
+        if let Size::Long(load) = size {
+            let work = move |cancelled: &AtomicBool| work(&tokenizer, cancelled);
+            return Work::long(&self.workers, load, work);
+        }
+        let at_once = tokenizer.is_quick();
+        let timed =
+            move |cancelled: &AtomicBool| tokenizer.timed(|tokenizer| work(tokenizer, cancelled));
+        if at_once {
+            return Work::Done(timed(&AtomicBool::new(false)));
+        }
+        Work::long(&self.workers, Load::default(), timed)
+    }
+}
+
+/// How long work should take, as far as its input says.
+#[derive(Clone, Copy)]
+enum Size {
+    /// Less than a thread hop, or not much more.
+    Short,
+    Long(Load),
 }
 
 impl Tokenizer {

@@ -8,16 +8,15 @@ mod exchange;
 mod message;
 mod origin;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use wharf_core::Name;
+use wharf_core::{Name, SiteFile};
 
-use self::connection::{HttpClient, Lookups, Roots};
+use self::connection::{AllLookups, HttpClient, Roots};
 use self::origin::GrantedOrigin;
 use super::Granted;
 use crate::metrics::{HttpInstruments, HttpMetrics};
@@ -25,7 +24,7 @@ use crate::metrics::{HttpInstruments, HttpMetrics};
 pub(crate) use exchange::{Call, Refusal};
 pub(crate) use message::{Answer, Outgoing};
 
-/// The most that a header block may have, whatever a grant says: clients are shared, and so is what they buffer.
+/// The most that a header block may have, whatever a grant says: so much a client buffers.
 const HEADERS_KB: u32 = 64;
 
 /// `[grants.http]`.
@@ -48,7 +47,7 @@ pub(crate) struct Grant {
     /// The most redirects that are followed; with 0 the guest gets them as answers.
     redirects: u32,
     /// Certificate authorities in PEM that are trusted beside the machine's. A path in the site, or an absolute one.
-    ca_file: Option<PathBuf>,
+    ca_file: Option<String>,
 }
 
 impl Default for Grant {
@@ -92,11 +91,18 @@ impl Granted for Grant {
     }
 }
 
-/// What all plugins share: the connections to servers whose certificates the machine's authorities signed.
-pub(crate) struct Client {
+impl Grant {
+    /// The files that the grant names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.ca_file.as_deref().into_iter()
+    }
+}
+
+/// What all plugins share: the machine's authorities, and the places of lookups. Connections they do not: a plugin that ties its own up
+/// leaves those of others alone.
+pub(crate) struct Clients {
     roots: Roots,
-    lookups: Lookups,
-    pooled: parking_lot::Mutex<Option<HttpClient>>,
+    lookups: AllLookups,
     instruments: HttpInstruments,
 }
 
@@ -112,17 +118,17 @@ struct Opened {
     metrics: HttpMetrics,
 }
 
-impl Client {
+impl Clients {
     pub(crate) fn new(meter: &Meter) -> Self {
         Self {
             roots: Roots::default(),
-            lookups: Lookups::default(),
-            pooled: parking_lot::Mutex::default(),
+            lookups: AllLookups::default(),
             instruments: HttpInstruments::new(meter),
         }
     }
 
-    /// Opens a grant. It may read certificates from files, so it never runs on a thread that serves requests.
+    /// Opens the grant of a plugin, whose files were read. The machine's certificates may be read, so it never runs on a thread that
+    /// serves requests.
     ///
     /// # Errors
     /// The key and what is wrong with it: where the file of authorities cannot be used, or `https` is granted on a machine
@@ -130,7 +136,8 @@ impl Client {
     pub(crate) fn open(
         &self,
         grant: Grant,
-        (site, plugin): (&Path, &Name),
+        plugin: &Name,
+        files: &[SiteFile],
     ) -> Result<Http, (String, String)> {
         let origins: Vec<_> = grant
             .origins
@@ -138,34 +145,24 @@ impl Client {
             .map(|origin| GrantedOrigin::parse(origin))
             .collect::<Result<_, _>>()
             .map_err(|message| ("origins".to_owned(), message))?;
-        let client = match &grant.ca_file {
-            // Connections that such an authority vouches for are for the plugins that trust it, and for no others.
-            Some(file) => {
-                let roots = self
-                    .roots
-                    .and_file(&site.join(file))
-                    .map_err(|message| ("ca_file".to_owned(), message))?;
-                connection::client(roots, &self.lookups)
-            }
-            None => {
-                let roots = self.roots.of_machine();
-                if roots.is_empty() && origins.iter().any(GrantedOrigin::is_secure) {
-                    let message = "this machine trusts no certificate authority, so no https can be asked: install \
-                        the package ca-certificates, or set ca_file";
-                    return Err(("origins".to_owned(), message.to_owned()));
-                }
-                let mut pooled = self.pooled.lock();
-                pooled
-                    .get_or_insert_with(|| connection::client(roots, &self.lookups))
-                    .clone()
-            }
+        let roots = match &grant.ca_file {
+            Some(file) => self
+                .roots
+                .and_file(file, files)
+                .map_err(|message| ("ca_file".to_owned(), message))?,
+            None => self.roots.of_machine(),
         };
+        if roots.is_empty() && origins.iter().any(GrantedOrigin::is_secure) {
+            let message = "this machine trusts no certificate authority, so no https can be asked: install the package \
+                ca-certificates, or set ca_file";
+            return Err(("origins".to_owned(), message.to_owned()));
+        }
         Ok(Http(Arc::new(Opened {
             slots: Semaphore::new(grant.calls as usize),
             metrics: self.instruments.bind(plugin),
             origins,
             grant,
-            client,
+            client: connection::client(roots, self.lookups.for_plugin()),
         })))
     }
 }

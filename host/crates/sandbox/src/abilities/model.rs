@@ -10,10 +10,13 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use parking_lot::RwLock;
 use serde::Deserialize;
-use wharf_core::{Error, ErrorKind, ModelCalls, Name, Payload, RequestContext, Result, Tensor};
+use wharf_core::{
+    Error, ErrorKind, ModelCalls, Name, Payload, PluginOwner, RequestContext, Result, Tensor,
+};
 
 use super::Granted;
 use crate::guest::Growth;
+use crate::recording::AnswerSlot;
 
 /// Stands for every target.
 const ALL: &str = "*";
@@ -76,11 +79,13 @@ impl Calls {
         *self.0.write() = Some(models);
     }
 
-    pub(crate) fn open(&self, grant: Grant) -> Model {
+    /// Opens the grant of a plugin: one of a bundle calls what its own release has.
+    pub(crate) fn open(&self, grant: Grant, owner: Option<&PluginOwner>) -> Model {
+        let own = |owner: &PluginOwner| Arc::new(RwLock::new(Some(Weak::clone(&owner.models))));
         Model {
             targets: (!grant.targets.contains(ALL)).then_some(grant.targets),
             calls: grant.calls as usize,
-            port: Arc::clone(&self.0),
+            port: owner.map_or_else(|| Arc::clone(&self.0), own),
         }
     }
 }
@@ -106,6 +111,8 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     pub(crate) version: Option<String>,
     pub(crate) input: Payload,
+    /// Where its answer is noted, in a call that may be recorded.
+    pub(crate) slot: Option<AnswerSlot>,
 }
 
 impl Model {
@@ -148,15 +155,32 @@ impl Caller {
             target,
             version,
             input,
+            slot,
         } = asked;
         let given = self
             .models
             .call(&self.request, &target, version.as_deref(), input)
             .await;
+        // Before it counts as the guest's: the notes take nothing of its limits, and have the answer that breaks one.
+        if let Some(slot) = slot {
+            slot.fill(&given);
+        }
         match given {
             Ok(payload) => held(&self.growth, payload).map(Ok),
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    /// Leaves a call behind. What it takes along stays counted against the guest's memory until it has ended.
+    pub(crate) fn mirror(&self, asked: Asked) -> Result<()> {
+        let Asked {
+            target,
+            version,
+            input,
+            slot: _,
+        } = asked;
+        self.models
+            .mirror(&self.request, &target, version.as_deref(), input)
     }
 
     /// Makes several calls, so many at once as are granted. The results are in the order of the calls.
@@ -230,7 +254,7 @@ mod tests {
         let open = |grant| {
             let grant: Grant = toml::from_str(grant).unwrap();
             grant.check().unwrap();
-            Calls::default().open(grant)
+            Calls::default().open(grant, None)
         };
         let two = open("targets = ['embed', 'digits']");
         assert_eq!((two.permits("embed"), two.permits("other")), (true, false));

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use memchr::memmem;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
@@ -163,6 +164,12 @@ impl Secret {
         let kept = self.kept.iter().find(|kept| kept.name == name)?;
         let values = kept.values.read().clone();
         Some(values.now.to_string())
+    }
+
+    /// Whether bytes have a secret in them.
+    pub(crate) fn is_in(&self, bytes: &[u8]) -> bool {
+        let values = self.values();
+        (patterns(&values).iter()).any(|pattern| memmem::find(bytes, pattern.as_bytes()).is_some())
     }
 
     /// The first bytes of a text, without secrets.

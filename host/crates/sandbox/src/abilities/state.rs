@@ -1,6 +1,6 @@
 //! The ability `state`: small values of a plugin that outlive its instances and its releases.
 //!
-//! A plugin's state is found by the plugin's name. Every release of it opens the same one, with the bounds of its own grant. A state that no release
+//! A plugin's state is found by the plugin's name, and by the bundle that it came with. Every release of it opens the same one, with the bounds of its own grant. A state that no release
 //! has open any more is kept for [`KEPT`], so that a plugin which is taken out and put back finds it, and is then dropped.
 
 mod scope;
@@ -82,7 +82,7 @@ pub(crate) struct Stores {
 }
 
 /// A change of the sharing begins another state: nothing of it could be read by the same requests.
-type Places = HashMap<(Name, Sharing), Place>;
+type Places = HashMap<(Option<Name>, Name, Sharing), Place>;
 
 struct Place {
     store: Arc<Store>,
@@ -114,10 +114,11 @@ impl Stores {
         Self { places, metrics }
     }
 
-    pub(crate) fn open(&self, grant: Grant, plugin: &Name) -> State {
+    /// Opens the state of a plugin, of a bundle or of the site.
+    pub(crate) fn open(&self, grant: Grant, (bundle, plugin): (Option<Name>, &Name)) -> State {
         let mut places = self.places.lock();
         let place = places
-            .entry((plugin.clone(), grant.scope))
+            .entry((bundle, plugin.clone(), grant.scope))
             .or_insert_with(|| Place {
                 store: Arc::default(),
                 gone_since: None,
@@ -153,7 +154,7 @@ fn sizes(places: &Mutex<Places>) -> BTreeMap<Name, StateSize> {
     let stores: Vec<_> = places
         .lock()
         .iter()
-        .map(|((plugin, _), place)| (plugin.clone(), Arc::clone(&place.store)))
+        .map(|((_, plugin, _), place)| (plugin.clone(), Arc::clone(&place.store)))
         .collect();
     let mut sizes = BTreeMap::<Name, StateSize>::new();
     for (plugin, store) in stores {

@@ -20,7 +20,7 @@ use wharf_core::{Body, RequestContext, Tensor};
 
 pub(crate) use generated::exports::wharf::plugin as exports;
 pub(crate) use generated::wharf::plugin::types;
-pub(crate) use stages::{Answer, Job, StageExports, Stages};
+pub(crate) use stages::{Answer, Filtering, Job, Piece, StageExports, Stages};
 
 use crate::guest::GuestState;
 
@@ -54,11 +54,12 @@ pub(crate) const VERSION: Version = (1, 1, 0);
 pub(crate) const IMPORTS: [&str; 4] = ["types", "log", "metrics", "settings"];
 
 /// The interfaces that a plugin may export.
-pub(crate) const EXPORTS: [&str; 5] = [
+pub(crate) const EXPORTS: [&str; 6] = [
     "preprocess",
     "postprocess",
     "router",
     "token-filter",
+    "chunk-filter",
     "lifecycle",
 ];
 

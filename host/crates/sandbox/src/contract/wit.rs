@@ -3,7 +3,7 @@
 use crate::bindings::v1;
 
 /// The functions of a version of the contract.
-pub(super) struct Contract {
+pub(crate) struct Contract {
     functions: Vec<Function>,
 }
 
@@ -16,7 +16,7 @@ struct Function {
 
 impl Contract {
     /// Reads version 1 out of the text that the bindings are generated from.
-    pub(super) fn v1() -> Self {
+    pub(crate) fn v1() -> Self {
         let mut functions = Vec::new();
         for text in v1::WIT {
             let (mut interface, mut resource) = (None, None);
@@ -55,7 +55,7 @@ impl Contract {
     }
 
     /// The functions of an interface, with the lines that declare them.
-    pub(super) fn functions(&self, interface: &str) -> Vec<(&String, &'static str)> {
+    pub(crate) fn functions(&self, interface: &str) -> Vec<(&String, &'static str)> {
         self.functions
             .iter()
             .filter(|function| function.interface == interface)
@@ -120,6 +120,6 @@ mod tests {
             assert_eq!(contract.signature(interface, name), Some(line));
         }
         assert_eq!(contract.functions("lifecycle").len(), 3);
-        assert_eq!(contract.functions("types").len(), 30);
+        assert_eq!(contract.functions("types").len(), 31);
     }
 }

@@ -75,6 +75,7 @@ async fn an_endless_loop_ends_at_its_limit() {
         began.elapsed()
     );
     assert_eq!(error.kind(), ErrorKind::PluginFault);
+    assert!(!error.is_said_by_guest());
     assert_eq!(spin.health().consecutive_faults, 1);
     let error = spin
         .preprocess(&request_within(Duration::from_millis(10)), body("x"))
@@ -104,6 +105,7 @@ async fn a_guests_own_error_keeps_its_kind_and_text() {
         let request = request_with(&[("x-behaviour", "fail"), ("x-error", case)]);
         let error = hostile.preprocess(&request, body("x")).await.unwrap_err();
         assert_eq!(error.kind(), kind);
+        assert!(error.is_said_by_guest());
         assert_eq!(
             error.message(),
             format!("hostile: {}", case.replace('-', " "))
@@ -137,7 +139,7 @@ async fn a_router_sees_the_candidates_and_cannot_choose_another() {
         })
         .collect();
     let contract = site.load("contract", &guest("contract"), "").unwrap();
-    assert_eq!(contract.info().stages.len(), 4);
+    assert_eq!(contract.info().stages.len(), 5);
     assert_eq!(contract.route(&request(), &candidates).await.unwrap(), 1);
     let calls = site.metric("plugin_contract_calls_total", &[("plugin", "contract")]);
     assert_eq!(calls, 1.0, "{:?}", site.metrics());

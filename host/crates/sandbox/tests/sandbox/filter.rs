@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wharf_core::{ErrorKind, Plugin, RequestContext, Result, Token, TokenFilter, Verdict};
+use wharf_core::{ErrorKind, Filter, Plugin, RequestContext, Result, Token, Verdict};
 
 use crate::site::{Log, Site, guest, request, request_within};
+
+type TokenFilter = Box<dyn Filter<Vec<Token>>>;
 
 const HOSTILE: [(&str, &str); 1] = [("plugin", "hostile")];
 
@@ -29,15 +31,15 @@ fn joined(tokens: &[Token]) -> String {
     texts(tokens).concat()
 }
 
-async fn open(plugin: &dyn Plugin) -> Box<dyn TokenFilter> {
-    plugin.filter(&request()).await.unwrap()
+async fn open(plugin: &dyn Plugin) -> TokenFilter {
+    plugin.filter_tokens(&request()).await.unwrap()
 }
 
 /// Pushes one token, and gives the texts that come out.
-async fn push(filter: &mut Box<dyn TokenFilter>, text: &str) -> Result<String> {
+async fn push(filter: &mut TokenFilter, text: &str) -> Result<String> {
     match filter.push(tokens([text])).await? {
         Verdict::Emit(tokens) => Ok(joined(&tokens)),
-        Verdict::Stop { tokens, reason } => Ok(format!("{} | {reason}", joined(&tokens))),
+        Verdict::Stop { last, reason } => Ok(format!("{} | {reason}", joined(&last))),
     }
 }
 
@@ -48,7 +50,7 @@ async fn whole(plugin: &dyn Plugin, pushes: Vec<Vec<Token>>) -> (String, Option<
     for push in pushes {
         match filter.push(push).await.unwrap() {
             Verdict::Emit(tokens) => text += &joined(&tokens),
-            Verdict::Stop { tokens, reason } => return (text + &joined(&tokens), Some(reason)),
+            Verdict::Stop { last, reason } => return (text + &joined(&last), Some(reason)),
         }
     }
     (text + &joined(&filter.finish().await.unwrap()), None)
@@ -167,7 +169,7 @@ async fn a_text_that_is_left_leaves_nothing() {
             ..(*request()).clone()
         });
         for round in 0..100 {
-            let mut filter = hostile.filter(&of_tenant).await.unwrap();
+            let mut filter = hostile.filter_tokens(&of_tenant).await.unwrap();
             assert_eq!(push(&mut filter, "filters").await.unwrap(), "1");
             // Between two calls, or in the middle of one.
             if round % 10 == 0 {
@@ -178,11 +180,11 @@ async fn a_text_that_is_left_leaves_nothing() {
         assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 0.0);
         assert_eq!(hostile.health().faults, 0);
         // What it refuses ends the text as well, but is its own decision.
-        let mut filter = hostile.filter(&of_tenant).await.unwrap();
+        let mut filter = hostile.filter_tokens(&of_tenant).await.unwrap();
         let error = push(&mut filter, "refuse").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 0.0);
-        let mut filter = hostile.filter(&of_tenant).await.unwrap();
+        let mut filter = hostile.filter_tokens(&of_tenant).await.unwrap();
         assert_eq!(push(&mut filter, "filters").await.unwrap(), "1");
     }
 }
@@ -248,11 +250,11 @@ async fn a_text_ends_at_the_requests_deadline() {
     let settings = "[limits]\ncall_ms = 60000";
     let hostile = site.load("hostile", &guest("hostile"), settings).unwrap();
     let request = request_within(Duration::from_millis(200));
-    let mut filter = hostile.filter(&request).await.unwrap();
+    let mut filter = hostile.filter_tokens(&request).await.unwrap();
     push(&mut filter, "x").await.unwrap();
     let error = push(&mut filter, "spin").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline);
-    let error = hostile.filter(&request).await.err().unwrap();
+    let error = hostile.filter_tokens(&request).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Deadline);
     assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 0.0);
 }
@@ -263,7 +265,7 @@ async fn texts_count_among_the_instances() {
     let settings = "[limits]\ninstances = 2";
     let hostile = site.load("hostile", &guest("hostile"), settings).unwrap();
     let (first, second) = (open(&*hostile).await, open(&*hostile).await);
-    let error = hostile.filter(&request()).await.err().unwrap();
+    let error = hostile.filter_tokens(&request()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     drop(first);
     open(&*hostile).await.finish().await.unwrap();
@@ -279,12 +281,12 @@ async fn a_filter_that_cannot_be_opened_leaves_nothing() {
         ("trap", ErrorKind::PluginFault),
     ] {
         let request = crate::site::request_with(&[("x-behaviour-open", behaviour)]);
-        let error = hostile.filter(&request).await.err().unwrap();
+        let error = hostile.filter_tokens(&request).await.err().unwrap();
         assert_eq!(error.kind(), kind);
         assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 0.0);
     }
     let echo = site.load("echo", &guest("echo"), "").unwrap();
-    let error = echo.filter(&request()).await.err().unwrap();
+    let error = echo.filter_tokens(&request()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Internal);
 }
 

@@ -99,6 +99,67 @@ async fn detect_boxes_keeps_the_best_of_those_that_overlap() {
     assert!(text.contains("layout"), "{text}");
 }
 
+/// Words at spaces, each a token.
+const WORDS: &str = r#"{
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {"type": "Lowercase"},
+    "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+    "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"[PAD]": 0, "[UNK]": 1, "a": 2, "ship": 3, "sails": 4}}
+}"#;
+
+#[tokio::test]
+async fn tokenize_takes_texts_by_the_granted_tokenizer() {
+    let site = Site::new();
+    std::fs::write(site.folder.path().join("plugins/words.json"), WORDS).unwrap();
+    let granted = |settings: &str| {
+        format!("[grants.codec.tokenizers]\nwords = 'plugins/words.json'\n[settings]\n{settings}")
+    };
+    let words = granted("tokenizer = 'words'\nmax_length = 4\nsegments = 'token_type_ids'");
+    let tokenize = load(&site, "tokenize", &words);
+    let document = r#"{"texts": ["A ship sails", "a", "A ship, a ship, a ship"]}"#;
+    let answer = tokenize
+        .preprocess(&request(), send("application/json", document))
+        .await;
+    let answer = tensors(answer.unwrap());
+    let names: Vec<&str> = answer.iter().map(Tensor::name).collect();
+    assert_eq!(names, ["input_ids", "attention_mask", "token_type_ids"]);
+    assert_eq!(&**answer[0].shape(), [3, 4]);
+    assert_eq!(
+        answer[0].as_slice::<i64>().unwrap(),
+        [2, 3, 4, 0, 2, 0, 0, 0, 2, 3, 1, 2]
+    );
+    assert_eq!(
+        answer[1].as_slice::<i64>().unwrap(),
+        [1, 1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 1]
+    );
+    assert_eq!(site.metric("plugin_tokenize_texts_total", &[]), 3.0);
+    assert_eq!(site.metric("plugin_tokenize_length", &[]), 1.0);
+
+    for input in [
+        send("application/json", "{"),
+        send("text/plain", &b"\xff"[..]),
+        send("image/png", "a ship"),
+        send("text/plain", vec![b'a'; (1 << 20) + 1]),
+    ] {
+        let error = tokenize.preprocess(&request(), input).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.field()),
+            (ErrorKind::InvalidArgument, Some("body"))
+        );
+    }
+    assert_eq!(tokenize.health().faults, 0);
+    for (settings, mention) in [
+        (granted("tokenizer = 'bert'"), "settings.tokenizer"),
+        (
+            granted("tokenizer = 'words'\npad_to = 0"),
+            "settings.pad_to",
+        ),
+        ("[settings]\ntokenizer = 'words'".to_owned(), "codec"),
+    ] {
+        let text = refusal(&site, "tokenize", &settings);
+        assert!(text.contains(mention), "{text}");
+    }
+}
+
 /// A file of 16-bit samples, 16,000 a second.
 fn wav(samples: usize) -> Vec<u8> {
     let data: Vec<u8> = (0..samples)
@@ -214,7 +275,7 @@ async fn redact_takes_out_what_spans_tokens() {
         pattern = '\bTKT-\d{1,8}\b'
     ";
     let redact = load(&site, "redact", settings);
-    let mut filter = redact.filter(&request()).await.unwrap();
+    let mut filter = redact.filter_tokens(&request()).await.unwrap();
     let mut given = Vec::new();
     let sent = [
         "Mail ",

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use wharf_core::LoadError;
 use wharf_sandbox::Config;
 
-use crate::site::{Site, body, guest, request};
+use crate::site::{Log, Site, body, guest, request};
 use crate::wat;
 
 #[track_caller]
@@ -219,6 +219,21 @@ fn what_would_take_long_to_compile_is_refused_by_a_cap() {
         let error = refusal(&site, component, "");
         assert!(error.message.contains(cap), "{}", error.message);
     }
+}
+
+#[test]
+fn settings_that_nothing_checks_are_said() {
+    let site = Site::new();
+    let logged = |component: &str, settings: &str| {
+        let log = Log::default();
+        let kept = log.keep();
+        site.load("plugin", &guest(component), settings).unwrap();
+        drop(kept);
+        log.text().contains("exports no lifecycle")
+    };
+    assert!(logged("echo", "[settings]\nfactor = 1"));
+    assert!(!logged("echo", ""));
+    assert!(!logged("scale", "[settings]\nfactor = 1.0"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod cache;
 mod calls;
+mod chunks;
 mod codec;
 mod filter;
 mod first_party;
@@ -11,8 +12,11 @@ mod isolation;
 mod limits;
 mod loading;
 mod model;
+mod recording;
+mod routers;
 mod safety;
 mod secret;
+mod shadow;
 mod signatures;
 mod site;
 mod state;

@@ -196,6 +196,41 @@ async fn a_request_that_leaves_cancels_its_calls() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_left_behind_takes_the_handles_along_and_is_not_waited_for() {
+    let settings = "[grants.model]\ntargets = ['slow', 'full', 'gone']";
+    let targets = [("slow", "gate never"), ("full", "full"), ("other", "")];
+    let asking = Asking::new(&targets, settings);
+    let fields = [("x-targets", "slow@next"), ("x-way", "mirror")];
+    let (request, input) = (request_with(&fields), floats(&[1.5; 1000]));
+    let output = asking.ensemble.preprocess(&request, input.clone());
+    let output = output.await.unwrap();
+    let mirrored = asking.models.mirrored();
+    assert_eq!(mirrored.len(), 1);
+    assert_eq!(mirrored[0].target, "slow");
+    assert_eq!(mirrored[0].version.as_deref(), Some("next"));
+    assert!(Arc::ptr_eq(&mirrored[0].request, &request));
+    for payload in [&output, &mirrored[0].input] {
+        assert_eq!(
+            first(payload).data().as_ptr(),
+            first(&input).data().as_ptr()
+        );
+    }
+    // A refusal says why the call is not made; without the grant it does not get as far as the host.
+    let fields = [("x-targets", "slow,full,gone,other"), ("x-way", "mirror")];
+    let report = asking.report(&fields).await;
+    assert_eq!(report[0], "ok [1.0, 2.0]");
+    assert_eq!(report[1], "unavailable full by script");
+    assert_eq!(report[2], "not-found no such target by script");
+    assert!(
+        report[3].starts_with("denied the grant model"),
+        "{report:?}"
+    );
+    assert_eq!(asking.models.mirrored().len(), 2);
+    assert_eq!(asking.models.made().len(), 0);
+    asking.expect_idle();
+}
+
+#[tokio::test]
 async fn there_are_no_calls_outside_of_a_stage_call() {
     let site = Site::new();
     let models = FakeModelCalls::new(&[("one", "")]);

@@ -19,8 +19,9 @@ use wharf_sandbox::{Config, Sandbox};
 
 /// A site in a folder of its own, and a sandbox with a cache of its own.
 pub(crate) struct Site {
-    pub(crate) folder: TempDir,
+    // Before the folder: it may still write into it.
     pub(crate) sandbox: Sandbox,
+    pub(crate) folder: TempDir,
     registry: Registry,
     _provider: SdkMeterProvider,
 }
@@ -48,7 +49,9 @@ impl Site {
             ..config
         };
         Self {
-            sandbox: Sandbox::new(config, &provider.meter("test")).unwrap(),
+            sandbox: Sandbox::new(config, &provider.meter("test"))
+                .unwrap()
+                .with_recordings(),
             folder,
             registry,
             _provider: provider,

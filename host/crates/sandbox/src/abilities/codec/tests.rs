@@ -1,5 +1,7 @@
 //! Grants: what they may name, and what plugins share of them.
 
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry::metrics::noop::NoopMeterProvider;
 use wharf_testkit::Reference;
 
 use super::*;
@@ -58,7 +60,8 @@ fn file(path: &str, content: &str, digest: u8) -> SiteFile {
 
 #[test]
 fn tokenizers_of_the_same_content_are_one() {
-    let codecs = Codecs::default();
+    let codecs = Codecs::new(&NoopMeterProvider::new().meter("test"));
+    let plugin = "words".parse().unwrap();
     let files = [
         file("models/a", WORDS, 1),
         file("models/b", WORDS, 1),
@@ -66,7 +69,7 @@ fn tokenizers_of_the_same_content_are_one() {
     ];
     let open = |path: &str| {
         let grant = toml::from_str(&format!("tokenizers.words = {path:?}")).unwrap();
-        codecs.open(grant, &files).unwrap()
+        codecs.open(grant, &plugin, &files).unwrap()
     };
     let (a, b, c) = (open("models/a"), open("models/b"), open("models/c"));
     let words = |codec: &Codec| codec.tokenizer("words").unwrap().0;
@@ -80,6 +83,47 @@ fn tokenizers_of_the_same_content_are_one() {
         1,
         "the others are forgotten"
     );
+}
+
+#[test]
+fn short_texts_are_done_at_once_unless_the_tokenizer_may_make_them_long() {
+    // It tries every way to divide a word in which no `c` follows.
+    let split = r#"{"type": "Split", "pattern": {"Regex": "(?:a|b|ab)+(?=c)"}, "behavior": "Isolated", "invert": false}"#;
+    let hostile = WORDS.replace(
+        r#""pre_tokenizer": null"#,
+        &format!(r#""pre_tokenizer": {split}"#),
+    );
+    assert_ne!(hostile, WORDS);
+    let files = [file("models/a", WORDS, 1), file("models/b", &hostile, 2)];
+    let grant = "[tokenizers]\nplain = 'models/a'\nhostile = 'models/b'";
+    let codecs = Codecs::new(&NoopMeterProvider::new().meter("test"));
+    let grant = toml::from_str(grant).unwrap();
+    let codec = codecs
+        .open(grant, &"words".parse().unwrap(), &files)
+        .unwrap();
+    let encode = |name: &str, text: &str| {
+        let options = EncodingOptions {
+            max_length: None,
+            pad_to: None,
+            special: false,
+            most_bytes: 1 << 20,
+        };
+        codec.encode(
+            codec.tokenizer(name).unwrap(),
+            vec![text.to_owned()],
+            options,
+        )
+    };
+    assert!(matches!(encode("plain", "a"), Work::Done(Ok(_))));
+    let long = "a".repeat(SHORT_TEXT_BYTES + 1);
+    assert!(matches!(encode("plain", &long), Work::Takes(_)));
+    assert!(matches!(encode("hostile", "a"), Work::Takes(_)));
+    let decode = |name: &str| {
+        let tokenizer = codec.tokenizer(name).unwrap();
+        codec.decode(tokenizer, vec![0], SpecialIds::Kept)
+    };
+    assert!(matches!(decode("plain"), Work::Done(Ok(_))));
+    assert!(matches!(decode("hostile"), Work::Takes(_)));
 }
 
 #[test]

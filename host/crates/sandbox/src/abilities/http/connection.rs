@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -19,11 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tower::Service;
+use wharf_core::SiteFile;
 
 use super::HEADERS_KB;
-use crate::loader::read_file;
 
 /// The longest that a connection may take to be made, TLS included. A request's own time may end it before; this ends
 /// those that outlive their request because another connection became free first.
@@ -38,11 +37,14 @@ const IDLE_CONNECTIONS: usize = 32;
 /// The most header fields of an answer.
 const HEADER_FIELDS: usize = 256;
 
-/// The most lookups of names at one time. Each blocks a thread, and goes on when its request is gone.
-const LOOKUPS: usize = 16;
+/// The most lookups of names at one time, of all plugins and of one. Each blocks a thread, and goes on when its request is gone, perhaps
+/// for half a minute where no server answers for the name: so a plugin that asks such names keeps places from itself, and not
+/// from others.
+const LOOKUPS: usize = 64;
+const LOOKUPS_OF_A_PLUGIN: usize = 8;
 
 /// The largest file of certificate authorities, in bytes.
-const ROOTS_BYTES: u64 = 1 << 20;
+const ROOTS_BYTES: usize = 1 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
@@ -51,8 +53,8 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// Makes a client that trusts these authorities.
-pub(super) fn client(roots: Arc<RootCertStore>, lookups: &Lookups) -> HttpClient {
-    let mut tcp = HttpConnector::new_with_resolver(lookups.clone());
+pub(super) fn client(roots: Arc<RootCertStore>, lookups: Lookups) -> HttpClient {
+    let mut tcp = HttpConnector::new_with_resolver(lookups);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(Duration::from_secs(30)));
@@ -100,13 +102,37 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Looks names up, so many at one time.
-#[derive(Clone)]
-pub(crate) struct Lookups(Arc<Semaphore>);
+/// The lookups of all plugins.
+pub(super) struct AllLookups(Arc<Semaphore>);
 
-impl Default for Lookups {
+impl Default for AllLookups {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(LOOKUPS)))
+    }
+}
+
+impl AllLookups {
+    /// The lookups as one plugin gets them.
+    pub(super) fn for_plugin(&self) -> Lookups {
+        Lookups {
+            all: Arc::clone(&self.0),
+            own: Arc::new(Semaphore::new(LOOKUPS_OF_A_PLUGIN)),
+        }
+    }
+}
+
+/// Looks names up for one plugin.
+#[derive(Clone)]
+pub(crate) struct Lookups {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
+impl Lookups {
+    /// A place for a lookup. The plugin's own comes first: what waits for that keeps none from others.
+    async fn place(self) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
+        let own = self.own.acquire_owned().await?;
+        Ok([own, self.all.acquire_owned().await?])
     }
 }
 
@@ -120,13 +146,13 @@ impl Service<Name> for Lookups {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let slots = Arc::clone(&self.0);
+        let lookups = self.clone();
         Box::pin(async move {
-            let slot = slots.acquire_owned().await?;
+            let place = lookups.place().await?;
             let lookup = tokio::task::spawn_blocking(move || {
                 let found = (name.as_str(), 0).to_socket_addrs();
-                // A lookup that nobody waits for any more has its slot until it ends.
-                drop(slot);
+                // A lookup that nobody waits for any more has its place until it ends.
+                drop(place);
                 found
             });
             Ok(lookup.await??)
@@ -157,16 +183,25 @@ impl Roots {
         Arc::clone(self.0.get_or_init(read))
     }
 
-    /// The machine's authorities and those of a file.
+    /// The machine's authorities and those of a file that was read.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub(super) fn and_file(&self, file: &Path) -> Result<Arc<RootCertStore>, String> {
+    pub(super) fn and_file(
+        &self,
+        path: &str,
+        files: &[SiteFile],
+    ) -> Result<Arc<RootCertStore>, String> {
         let mut roots = (*self.of_machine()).clone();
         let wrong = |what: &dyn std::fmt::Display| format!("cannot read certificates: {what}");
-        let pem = read_file(file, ROOTS_BYTES).map_err(|error| wrong(&error))?;
+        let pem = SiteFile::named(path, files)
+            .and_then(SiteFile::content)
+            .map_err(|reason| wrong(&reason))?;
+        if pem.len() > ROOTS_BYTES {
+            return Err(wrong(&format!("{path} has more than {ROOTS_BYTES} bytes")));
+        }
         let mut found = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| wrong(&error))?;
             roots.add(certificate).map_err(|error| wrong(&error))?;
             found += 1;
@@ -175,5 +210,26 @@ impl Roots {
             return Err("the file has no certificate in PEM".to_owned());
         }
         Ok(Arc::new(roots))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_plugin_whose_names_nobody_answers_for_leaves_others_their_lookups() {
+        let all = AllLookups::default();
+        let (hanging, other) = (all.for_plugin(), all.for_plugin());
+        let place = |lookups: &Lookups| lookups.clone().place().now_or_never();
+        let held: Vec<_> = (0..LOOKUPS_OF_A_PLUGIN)
+            .map(|_| place(&hanging).expect("there is a place").unwrap())
+            .collect();
+        assert!(place(&hanging).is_none());
+        assert!(place(&other).is_some());
+        drop(held);
+        assert!(place(&hanging).is_some());
     }
 }

@@ -18,7 +18,7 @@ fn grant(text: &str) -> Grant {
 }
 
 fn open(stores: &Stores, text: &str) -> State {
-    stores.open(grant(text), &"counter".parse().unwrap())
+    stores.open(grant(text), (None, &"counter".parse().unwrap()))
 }
 
 fn text(found: Option<Found>) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{LinkerInstance, WasmStr};
+use wasmtime::component::{LinkerInstance, Resource, WasmStr};
 use wharf_core::Body;
 
 use super::convert::range;
@@ -36,6 +36,16 @@ pub(super) fn link(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Resu
         |store: Store<'_>, (body, offset, length)| {
             let data = &store.data().body(&body)?.data;
             Ok((range(data, offset, length).map(Lent::<u8>::new),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]body.with-media-type",
+        |mut store: Store<'_>, (body, media_type): (Resource<Body>, WasmStr)| {
+            let retyped = Body {
+                media_type: media_type.to_str(&store)?.into(),
+                data: store.data().body(&body)?.data.clone(),
+            };
+            Ok((store.data_mut().keep(retyped)?,))
         },
     )
 }

@@ -3,7 +3,7 @@
 use wasmtime::component::Resource;
 use wharf_core::{Candidate, Datatype, Payload, TensorError, Token, Verdict};
 
-use super::{exports, types};
+use super::{Piece, exports, types};
 use crate::fault::shortened;
 use crate::guest::GuestState;
 use crate::limits::LimitBroken;
@@ -139,18 +139,39 @@ impl From<exports::token_filter::Token> for Token {
     }
 }
 
-impl From<exports::token_filter::Verdict> for Verdict {
+impl From<exports::token_filter::Verdict> for Verdict<Piece> {
     fn from(verdict: exports::token_filter::Verdict) -> Self {
-        let tokens = |tokens: Vec<exports::token_filter::Token>| {
-            tokens.into_iter().map(Token::from).collect()
-        };
         match verdict {
-            exports::token_filter::Verdict::Emit(given) => Self::Emit(tokens(given)),
-            exports::token_filter::Verdict::Stop((given, reason)) => Self::Stop {
-                tokens: tokens(given),
+            exports::token_filter::Verdict::Emit(given) => Self::Emit(given.into()),
+            exports::token_filter::Verdict::Stop((last, reason)) => Self::Stop {
+                last: last.into(),
                 reason: shortened(reason),
             },
         }
+    }
+}
+
+impl From<exports::chunk_filter::Verdict> for Verdict<Piece> {
+    fn from(verdict: exports::chunk_filter::Verdict) -> Self {
+        match verdict {
+            exports::chunk_filter::Verdict::Emit(given) => Self::Emit(given.into()),
+            exports::chunk_filter::Verdict::Stop((last, reason)) => Self::Stop {
+                last: last.into(),
+                reason: shortened(reason),
+            },
+        }
+    }
+}
+
+impl From<Vec<exports::token_filter::Token>> for Piece {
+    fn from(tokens: Vec<exports::token_filter::Token>) -> Self {
+        Self::Tokens(tokens.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<Vec<u8>> for Piece {
+    fn from(chunk: Vec<u8>) -> Self {
+        Self::Chunk(chunk.into())
     }
 }
 

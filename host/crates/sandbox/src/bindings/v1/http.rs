@@ -12,6 +12,7 @@ use crate::abilities::http::{Answer, Call, Http, Outgoing, Refusal};
 use crate::guest::{Growth, GuestState};
 use crate::limits::LimitBroken;
 use crate::logging::{Line, Severity};
+use crate::recording::Unrecorded;
 
 type Sent = Result<Answer, Refusal>;
 
@@ -105,6 +106,7 @@ fn sender(state: &GuestState) -> wasmtime::Result<Option<Sender>> {
 
 /// Takes a request from the guest, with the handle of its body.
 fn outgoing(state: &mut GuestState, request: wit::Outgoing) -> wasmtime::Result<Outgoing> {
+    state.note(Unrecorded::Http);
     let body = request
         .body
         .map(|body: Resource<Body>| state.take(body))

@@ -13,10 +13,11 @@ use crate::limits::LimitBroken;
 impl Host for GuestState {
     async fn infer(&mut self, call: Call) -> wasmtime::Result<Result<Payload, Error>> {
         let asked = asked(self, call)?;
-        let (caller, asked) = match caller(self).and_then(|caller| Ok((caller, asked?))) {
+        let (caller, mut asked) = match caller(self).and_then(|caller| Ok((caller, asked?))) {
             Ok(ready) => ready,
             Err(error) => return Ok(Err(explain(&error))),
         };
+        note(self, &mut asked);
         let given = self.wait(async move { caller.call(asked).await }).await??;
         give(self, given)
     }
@@ -34,7 +35,7 @@ impl Host for GuestState {
             }
             .into());
         }
-        let asked = calls
+        let mut asked = calls
             .into_iter()
             .map(|call| asked(self, call))
             .collect::<wasmtime::Result<Vec<_>>>()?;
@@ -45,10 +46,19 @@ impl Host for GuestState {
                 return Ok(asked.iter().map(|_| Err(error.clone())).collect());
             }
         };
+        for asked in asked.iter_mut().flatten() {
+            note(self, asked);
+        }
         let given = self
             .wait(async move { caller.call_all(asked).await })
             .await??;
         given.into_iter().map(|given| give(self, given)).collect()
+    }
+
+    async fn mirror(&mut self, call: Call) -> wasmtime::Result<Result<(), Error>> {
+        let asked = asked(self, call)?;
+        let left = caller(self).and_then(|caller| caller.mirror(asked?));
+        Ok(left.map_err(|error| explain(&error)))
     }
 }
 
@@ -58,6 +68,13 @@ fn caller(state: &GuestState) -> CoreResult<Caller> {
     let model =
         model.ok_or_else(|| CoreError::internal("a plugin calls models without a grant"))?;
     model.caller(state.shared_request(), state.growth.clone())
+}
+
+/// Notes a call whose answer a recording has.
+fn note(state: &mut GuestState, asked: &mut Asked) {
+    if let Some(journal) = state.journal() {
+        asked.slot = journal.calls(&asked.target, asked.version.as_deref());
+    }
 }
 
 /// Takes the input of a call from the guest, also where the call is refused: its handles are gone either way.
@@ -80,6 +97,7 @@ fn asked(state: &mut GuestState, call: Call) -> wasmtime::Result<CoreResult<Aske
         target,
         version,
         input,
+        slot: None,
     }))
 }
 

@@ -1,12 +1,16 @@
 //! The stages of a component: found by name once when it is loaded, by index in every instance.
 
+mod filters;
+
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, ResourceAny};
-use wharf_core::{Candidate, Payload, Stage, Token, Verdict};
+use wharf_core::{Candidate, Payload, Stage, Verdict};
 
 use super::convert::{candidate, lend, request_handle, take};
 use super::{exports, types};
 use crate::guest::GuestState;
+
+pub(crate) use filters::{Filtering, Piece};
 
 /// Where a component keeps its stages.
 pub(crate) struct StageExports {
@@ -14,6 +18,7 @@ pub(crate) struct StageExports {
     postprocess: Option<exports::postprocess::GuestIndices>,
     router: Option<exports::router::GuestIndices>,
     token_filter: Option<exports::token_filter::GuestIndices>,
+    chunk_filter: Option<exports::chunk_filter::GuestIndices>,
     lifecycle: Option<exports::lifecycle::GuestIndices>,
 }
 
@@ -25,6 +30,7 @@ impl StageExports {
             postprocess: exports::postprocess::GuestIndices::new(component).ok(),
             router: exports::router::GuestIndices::new(component).ok(),
             token_filter: exports::token_filter::GuestIndices::new(component).ok(),
+            chunk_filter: exports::chunk_filter::GuestIndices::new(component).ok(),
             lifecycle: exports::lifecycle::GuestIndices::new(component).ok(),
         }
     }
@@ -36,10 +42,16 @@ impl StageExports {
             (Stage::Preprocess, self.preprocess.is_some()),
             (Stage::Postprocess, self.postprocess.is_some()),
             (Stage::TokenFilter, self.token_filter.is_some()),
+            (Stage::ChunkFilter, self.chunk_filter.is_some()),
         ]
         .into_iter()
         .filter_map(|(stage, exported)| exported.then_some(stage))
         .collect()
+    }
+
+    /// Whether the component is told its settings when an instance begins.
+    pub(crate) fn has_lifecycle(&self) -> bool {
+        self.lifecycle.is_some()
     }
 
     /// Gets the typed functions of an instance.
@@ -70,6 +82,10 @@ impl StageExports {
                 .map(|indices| indices.load(&mut *store, instance))
                 .transpose()
                 .map_err(|error| of(error, "token-filter"))?,
+            chunk_filter: (self.chunk_filter.as_ref())
+                .map(|indices| indices.load(&mut *store, instance))
+                .transpose()
+                .map_err(|error| of(error, "chunk-filter"))?,
             lifecycle: (self.lifecycle.as_ref())
                 .map(|indices| indices.load(&mut *store, instance))
                 .transpose()
@@ -84,6 +100,7 @@ pub(crate) struct Stages {
     postprocess: Option<exports::postprocess::Guest>,
     router: Option<exports::router::Guest>,
     token_filter: Option<exports::token_filter::Guest>,
+    chunk_filter: Option<exports::chunk_filter::Guest>,
     lifecycle: Option<exports::lifecycle::Guest>,
 }
 
@@ -95,12 +112,12 @@ pub(crate) enum Job<'a> {
     Postprocess(Payload),
     /// Choose one of these.
     Route(&'a [Candidate]),
-    /// Begin a text.
-    Open,
-    /// Filter these tokens of a text.
-    Push(ResourceAny, Vec<Token>),
-    /// End a text.
-    Finish(ResourceAny),
+    /// Begin a text or a body.
+    Open(Filtering<'a>),
+    /// Filter this piece of it.
+    Push(ResourceAny, Piece),
+    /// End it.
+    Finish(ResourceAny, Stage),
 }
 
 /// What a stage gives.
@@ -109,12 +126,12 @@ pub(crate) enum Answer {
     Payload(Payload),
     /// The index that a router chose, inside the candidates.
     Index(usize),
-    /// The filter of the text that begins.
+    /// The filter of the text or body that begins.
     Filter(ResourceAny),
-    /// What becomes of the tokens. Once the text is stopped, the filter is gone.
-    Verdict(Verdict),
-    /// The last tokens of a text. The filter is gone.
-    Tokens(Vec<Token>),
+    /// What becomes of a piece. Once the text or body is stopped, the filter is gone.
+    Verdict(Verdict<Piece>),
+    /// The last piece. The filter is gone.
+    Last(Piece),
 }
 
 impl Job<'_> {
@@ -123,7 +140,9 @@ impl Job<'_> {
             Self::Preprocess(_) => Stage::Preprocess,
             Self::Postprocess(_) => Stage::Postprocess,
             Self::Route(_) => Stage::Router,
-            Self::Open | Self::Push(..) | Self::Finish(_) => Stage::TokenFilter,
+            Self::Open(filtering) => filtering.stage(),
+            Self::Push(_, piece) => piece.stage(),
+            Self::Finish(_, stage) => *stage,
         }
     }
 }
@@ -170,46 +189,14 @@ impl Stages {
                 }
                 return Ok(Some(index.map(Answer::Index)));
             }
-            Job::Open | Job::Push(..) | Job::Finish(_) => return self.filter(store, job).await,
+            Job::Open(filtering) => return self.open(store, filtering).await,
+            Job::Push(filter, piece) => return self.push(store, filter, piece).await,
+            Job::Finish(filter, stage) => return self.finish(store, filter, stage).await,
         };
         match given {
             Ok(payload) => Ok(Some(Ok(Answer::Payload(take(store.data_mut(), payload)?)))),
             Err(error) => Ok(Some(Err(error))),
         }
-    }
-
-    /// Calls the token filter. The guest's filter is dropped with the end of its text, and where the guest refuses.
-    async fn filter(
-        &self,
-        store: &mut Store<GuestState>,
-        job: Job<'_>,
-    ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
-        let Some(stage) = &self.token_filter else {
-            return Ok(None);
-        };
-        let (filter, answer) = match job {
-            Job::Push(filter, tokens) => {
-                let tokens: Vec<_> = tokens.into_iter().map(Into::into).collect();
-                let methods = stage.filter();
-                let given = methods.call_push(&mut *store, filter, &tokens).await?;
-                let verdict = given.map(Verdict::from);
-                if matches!(verdict, Ok(Verdict::Emit(_))) {
-                    return Ok(Some(verdict.map(Answer::Verdict)));
-                }
-                (filter, verdict.map(Answer::Verdict))
-            }
-            Job::Finish(filter) => {
-                let given = stage.filter().call_finish(&mut *store, filter).await?;
-                let tokens = given.map(|tokens| tokens.into_iter().map(Into::into).collect());
-                (filter, tokens.map(Answer::Tokens))
-            }
-            _ => {
-                let opened = stage.call_open(&mut *store, request_handle()).await?;
-                return Ok(Some(opened.map(Answer::Filter)));
-            }
-        };
-        filter.resource_drop_async(&mut *store).await?;
-        Ok(Some(answer))
     }
 
     /// Asks the plugin what it is. None where it has no lifecycle.

@@ -6,12 +6,14 @@ use super::generated::wharf::plugin::state::{Entry, Host, Swapped};
 use super::types::{Error, InvalidInput};
 use crate::abilities::state::{Found, NotCounted, State, Swap, View};
 use crate::guest::GuestState;
+use crate::recording::Unrecorded;
 
 type Given<T> = wasmtime::Result<Result<T, Error>>;
 
 impl GuestState {
     /// The state of the tenant that the guest works for; of nobody's outside of a stage call.
     fn view(&self) -> wasmtime::Result<(&State, View<'_>)> {
+        self.note(Unrecorded::State);
         let state = (self.plugin().abilities.state.as_ref())
             .ok_or_else(|| wasmtime::format_err!("state is called without its grant"))?;
         Ok((state, state.view(self.tenant(), Instant::now())))

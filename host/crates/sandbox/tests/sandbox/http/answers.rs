@@ -7,6 +7,7 @@ use serde_json::json;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
+use wharf_core::PluginHost as _;
 use wharf_testkit::eventually;
 
 use super::server::Server;
@@ -303,4 +304,31 @@ async fn tls_trusts_the_authorities_that_the_grant_names() {
         assert_eq!(error.key.as_deref(), Some("grants.http.ca_file"));
         assert!(error.message.contains(message), "{error}");
     }
+}
+
+#[test]
+fn the_authorities_are_part_of_the_plugin() {
+    let (site, authority, other) = (Site::new(), Authority::new(), Authority::new());
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    let absolute = elsewhere.path().to_str().unwrap();
+    for file in ["own.pem", absolute] {
+        let settings =
+            format!("[grants.http]\norigins = ['https://a.example']\nca_file = {file:?}\n");
+        let path = site.folder.path().join(file);
+        let read = |pem: &str| {
+            std::fs::write(&path, pem).unwrap();
+            let file = site.put("outbound", &guest("outbound"), &settings);
+            site.sandbox.read(&file).unwrap()
+        };
+        let first = read(&authority.pem());
+        assert_ne!(read(&other.pem()).digest, first.digest, "{file}");
+        assert_eq!(read(&authority.pem()).digest, first.digest, "{file}");
+        // What was read is what is loaded.
+        read("nothing");
+        assert!(site.sandbox.load(&first).is_ok(), "{file}");
+    }
+    let settings = "[grants.http]\norigins = ['https://a.example']\nca_file = '../own.pem'\n";
+    let error = site.load("outbound", &guest("outbound"), settings).err();
+    let message = error.unwrap().message;
+    assert!(message.contains("leads out of the site"), "{message}");
 }
