@@ -1,16 +1,22 @@
-//! The circuit breaker of a plugin's release: where most of its calls fail, it is not called for a while.
+//! The circuit breaker of a plugin's release: where most of its calls trap, it is not called for a while.
 //!
 //! A breaker spares the host work that comes to nothing, such as loops that each run into their limit, and tells the client
 //! at once instead. It replaces nothing: that is the roll-back's, which compares a release with the one before.
 //!
+//! Only faults count: traps, broken limits and time that ran out. What a guest answers itself, if only that it failed, is an answer.
+//!
 //! Closed, it remembers the last 32 calls. Where too many of them failed it opens, and no call is made. After a pause one
 //! call is let through: where that ends well the breaker closes, and otherwise it opens again for twice as long.
+
+mod tenants;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+pub(crate) use tenants::Breakers;
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +45,8 @@ struct Pause {
     probing: bool,
     /// The pauses since the breaker was last closed.
     pauses: u32,
+    /// When a call last trapped.
+    last_fault: Option<Instant>,
 }
 
 /// A call that may be made.
@@ -55,7 +63,9 @@ pub(crate) enum Permit {
 pub(crate) enum Fate {
     /// It ended, if only by refusing.
     Ended,
-    /// The plugin failed.
+    /// The guest says that it failed. It works, but a release before it might not have failed.
+    Failed,
+    /// It trapped, broke a limit or took too long.
     Fault,
     /// It says nothing of the plugin: the request left, or found no instance free.
     Nothing,
@@ -114,7 +124,7 @@ impl Breaker {
         settings: impl FnOnce() -> BreakerSettings,
     ) -> Change {
         match (permit, fate) {
-            (Permit::Call, Fate::Ended) => {
+            (Permit::Call, Fate::Ended | Fate::Failed) => {
                 // Written only where there was a fault: the line is shared by all who call the plugin.
                 if self.history.load(Ordering::Relaxed) != 0 {
                     self.remember(0);
@@ -123,6 +133,7 @@ impl Breaker {
             }
             (Permit::Call, Fate::Fault) => {
                 let settings = settings();
+                self.pause.lock().last_fault = Some(Instant::now());
                 let faults = self.remember(1).count_ones();
                 if settings.faults == 0 || faults < settings.faults {
                     return Change::None;
@@ -130,7 +141,7 @@ impl Breaker {
                 self.trip(settings)
             }
             (Permit::Call, Fate::Nothing) => Change::None,
-            (Permit::Probe, Fate::Ended) => {
+            (Permit::Probe, Fate::Ended | Fate::Failed) => {
                 let mut pause = self.pause.lock();
                 *pause = Pause::default();
                 self.history.store(0, Ordering::Relaxed);
@@ -138,7 +149,9 @@ impl Breaker {
                 Change::Closed
             }
             (Permit::Probe, Fate::Fault) => {
-                self.pause.lock().prolong(settings());
+                let mut pause = self.pause.lock();
+                pause.last_fault = Some(Instant::now());
+                pause.prolong(settings());
                 Change::StaysOpen
             }
             (Permit::Probe, Fate::Nothing) => {
@@ -146,6 +159,17 @@ impl Breaker {
                 Change::None
             }
         }
+    }
+
+    /// Whether it is closed and none of the last calls was a fault.
+    fn is_clean(&self) -> bool {
+        !self.open.load(Ordering::Acquire) && self.history.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether the last fault is so long ago that, with this longest pause, no pause is left.
+    fn is_stale(&self, longest: Duration) -> bool {
+        let last = self.pause.lock().last_fault;
+        last.is_some_and(|last| last.elapsed() > longest)
     }
 
     /// Gives the last calls, with this one.

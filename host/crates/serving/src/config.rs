@@ -16,6 +16,8 @@ pub struct Config {
     pub default_timeout_ms: u64,
     /// The most requests at once on a route that says nothing else. More are refused as `Unavailable`, at once.
     pub max_in_flight: u32,
+    /// The most requests under way that plugins mirrored, all targets together. More are refused as `Unavailable`, at once.
+    pub max_mirrored: u32,
     /// Whether the site is watched for changes. Without, only `/admin/reload` reloads. Takes effect at the next start.
     pub watch: bool,
     /// How long the site must be quiet before a change is read, in milliseconds.
@@ -30,7 +32,8 @@ pub struct Config {
     pub rollback_after_faults: u64,
     /// How long after a swap a plugin may be rolled back, in milliseconds. The release before it is kept loaded so long.
     pub rollback_probation_ms: u64,
-    /// The faults among the last 32 calls of a plugin after which it is not called for a while. 0 switches that off.
+    /// The faults among the last 32 calls of a plugin for a tenant after which it is not called for that tenant for a while. Requests
+    /// without a tenant count together. 0 switches that off.
     pub breaker_faults: u32,
     /// How long it is not called at first, in milliseconds. Each time that the call after a pause fails too, twice as long.
     pub breaker_pause_ms: u64,
@@ -60,6 +63,7 @@ impl Default for Config {
         Self {
             default_timeout_ms: 10_000,
             max_in_flight: 1024,
+            max_mirrored: 32,
             watch: true,
             debounce_ms: 200,
             rescan_ms: 30_000,
@@ -92,6 +96,7 @@ impl Config {
                 u64::from(self.max_in_flight),
                 1..=1_000_000,
             ),
+            ("max_mirrored", u64::from(self.max_mirrored), 0..=1_000_000),
             ("debounce_ms", self.debounce_ms, 1..=60_000),
             ("rescan_ms", self.rescan_ms, 100..=24 * MAX_MS),
             ("max_parallel_loads", self.max_parallel_loads as u64, 1..=64),

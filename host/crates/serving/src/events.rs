@@ -42,6 +42,10 @@ pub enum EventKind {
     Paused,
     /// It is called again.
     Resumed,
+    /// It gets a share of the traffic, beside the one in force.
+    Tried,
+    /// It took the place of the one in force.
+    Promoted,
 }
 
 impl EventKind {
@@ -55,6 +59,8 @@ impl EventKind {
             Self::RolledBack => "rolled-back",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::Tried => "tried",
+            Self::Promoted => "promoted",
         }
     }
 }
@@ -97,7 +103,7 @@ impl Journal {
     pub(crate) fn note(&self, kind: EventKind, file: String, message: String) {
         match kind {
             EventKind::RolledBack => {
-                tracing::error!(file, reason = message, "plugin rolled back");
+                tracing::error!(file, reason = message, "{} rolled back", kind_of(&file));
             }
             EventKind::Paused => tracing::error!(file, reason = message, "plugin paused"),
             _ => tracing::info!(file, detail = message, "site: {}", kind.name()),
@@ -182,6 +188,7 @@ fn kind_of(file: &str) -> &'static str {
         Some("plugins") => "plugin",
         Some("models") => "model",
         Some("routes") => "route",
+        Some("bundles") => "bundle",
         _ => "site",
     }
 }

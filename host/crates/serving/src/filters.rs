@@ -1,45 +1,45 @@
-//! The token filters of one generated text, one behind the other.
+//! The filters of one text or body that comes piece by piece, one behind the other.
 
 use futures_util::{Stream, StreamExt, stream};
-use wharf_core::{Result, Token, TokenFilter, Verdict};
+use wharf_core::{Filter, Portion, Result, Verdict};
 
-/// The most tokens that go into the filters at once.
+/// The most pieces that go into the filters at once.
 const MOST_AT_ONCE: usize = 64;
 
-/// The filters of one text, in their order: each sees what the one before it gave. Dropping it ends the text in all of
-/// them, whatever they still hold.
+/// The filters of one text or body, in their order: each sees what the one before it gave. Dropping it ends the text in all of
+/// them, whatever they still hold. A text is a `Vec<Token>` at a time, a body `Bytes`.
 ///
-/// A filter that fails ends the text. No failure policy can help there: the tokens that it held are gone with it.
-pub struct FilterChain {
-    filters: Vec<Box<dyn TokenFilter>>,
+/// A filter that fails ends the text. No failure policy can help there: what it held is gone with it.
+pub struct FilterChain<P: Portion> {
+    filters: Vec<Box<dyn Filter<P>>>,
 }
 
-impl FilterChain {
+impl<P: Portion> FilterChain<P> {
     /// Takes the filters of a text that begins.
     #[must_use]
-    pub fn new(filters: Vec<Box<dyn TokenFilter>>) -> Self {
+    pub fn new(filters: Vec<Box<dyn Filter<P>>>) -> Self {
         Self { filters }
     }
 
-    /// Takes the tokens that came since the last call, and gives those that came through.
+    /// Takes what came since the last call, and gives what came through.
     ///
     /// Where a filter stops the text, the filters behind it are ended with what it gave last. A stop of theirs lies before
     /// its own in the text, so its reason is the one that counts. After a stop or an error the chain takes nothing more.
     ///
     /// # Errors
     /// Those of the filters.
-    pub async fn push(&mut self, tokens: Vec<Token>) -> Result<Verdict> {
-        let mut tokens = tokens;
+    pub async fn push(&mut self, portion: P) -> Result<Verdict<P>> {
+        let mut portion = portion;
         for at in 0..self.filters.len() {
-            if tokens.is_empty() {
-                return Ok(Verdict::Emit(tokens));
+            if portion.is_empty() {
+                return Ok(Verdict::Emit(portion));
             }
-            match self.filters[at].push(tokens).await {
-                Ok(Verdict::Emit(given)) => tokens = given,
-                Ok(Verdict::Stop { tokens, reason }) => {
+            match self.filters[at].push(portion).await {
+                Ok(Verdict::Emit(given)) => portion = given,
+                Ok(Verdict::Stop { last, reason }) => {
                     let behind = self.filters.split_off(at + 1);
                     self.filters.clear();
-                    return flush(behind, tokens, Some(reason)).await;
+                    return flush(behind, last, Some(reason)).await;
                 }
                 Err(error) => {
                     self.filters.clear();
@@ -47,78 +47,78 @@ impl FilterChain {
                 }
             }
         }
-        Ok(Verdict::Emit(tokens))
+        Ok(Verdict::Emit(portion))
     }
 
     /// Ends the text: each filter gives what it kept back to the next one, which ends after it.
     ///
     /// # Errors
     /// Those of the filters.
-    pub async fn finish(self) -> Result<Verdict> {
-        flush(self.filters, Vec::new(), None).await
+    pub async fn finish(self) -> Result<Verdict<P>> {
+        flush(self.filters, P::default(), None).await
     }
 
-    /// Filters the tokens of a generator as they come. Those that came while the filters worked go in together. The last
-    /// verdict ends the text, with a reason or as its generator did; an error of either is the last as well.
-    pub fn filter<S>(self, tokens: S) -> impl Stream<Item = Result<Verdict>> + Send
+    /// Filters the pieces of a source as they come. Those that came while the filters worked go in together. The last
+    /// verdict ends the text, with a reason or as its source did; an error of either is the last as well.
+    pub fn filter<S>(self, pieces: S) -> impl Stream<Item = Result<Verdict<P>>> + Send
     where
-        S: Stream<Item = Result<Token>> + Send + 'static,
+        S: Stream<Item = Result<P::Piece>> + Send + 'static,
     {
-        let tokens = Box::pin(tokens.ready_chunks(MOST_AT_ONCE));
-        stream::unfold(Some((self, tokens, Ok(()))), |text| async {
+        let pieces = Box::pin(pieces.ready_chunks(MOST_AT_ONCE));
+        stream::unfold(Some((self, pieces, Ok(()))), |text| async {
             let (mut chain, mut source, failed) = text?;
             if let Err(error) = failed {
                 return Some((Err(error), None));
             }
-            let Some(chunk) = source.next().await else {
+            let Some(came) = source.next().await else {
                 return Some((chain.finish().await, None));
             };
             // What came before a failure goes before it.
             let mut failed = Ok(());
-            let mut tokens = Vec::with_capacity(chunk.len());
-            for token in chunk {
-                match token {
-                    Ok(token) => tokens.push(token),
+            let mut pieces = Vec::with_capacity(came.len());
+            for piece in came {
+                match piece {
+                    Ok(piece) => pieces.push(piece),
                     Err(error) => {
                         failed = Err(error);
                         break;
                     }
                 }
             }
-            let verdict = chain.push(tokens).await;
+            let verdict = chain.push(P::of_pieces(pieces)).await;
             let goes_on = matches!(verdict, Ok(Verdict::Emit(_)));
             Some((verdict, goes_on.then_some((chain, source, failed))))
         })
     }
 }
 
-/// Ends filters with the last tokens that come to them.
-async fn flush(
-    filters: Vec<Box<dyn TokenFilter>>,
-    mut tokens: Vec<Token>,
+/// Ends filters with the last that comes to them.
+async fn flush<P: Portion>(
+    filters: Vec<Box<dyn Filter<P>>>,
+    mut last: P,
     mut reason: Option<String>,
-) -> Result<Verdict> {
+) -> Result<Verdict<P>> {
     for mut filter in filters {
-        let given = match tokens.is_empty() {
-            true => Verdict::Emit(Vec::new()),
-            false => filter.push(tokens).await?,
+        let given = match last.is_empty() {
+            true => Verdict::Emit(P::default()),
+            false => filter.push(last).await?,
         };
-        tokens = match given {
+        last = match given {
             Verdict::Emit(mut given) => {
-                given.extend(filter.finish().await?);
+                given.append(filter.finish().await?);
                 given
             }
             Verdict::Stop {
-                tokens,
+                last,
                 reason: earlier,
             } => {
                 reason = Some(earlier);
-                tokens
+                last
             }
         };
     }
     Ok(match reason {
-        Some(reason) => Verdict::Stop { tokens, reason },
-        None => Verdict::Emit(tokens),
+        Some(reason) => Verdict::Stop { last, reason },
+        None => Verdict::Emit(last),
     })
 }

@@ -3,6 +3,8 @@
 //! Nothing here is decided by what a single request says. A call that fails is noted in the breaker; on trial its input is
 //! kept as well, for the roll-back to ask the release before the same.
 
+mod filter;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,10 +17,11 @@ use wharf_core::{
     Candidate, Digest, Error, ErrorKind, Name, Payload, Plugin, PluginInfo, RequestContext, Result,
 };
 
-use crate::breaker::{Breaker, Change, Fate, Permit};
+use crate::breaker::{Breakers, Change, Fate, Permit};
 use crate::config::Config;
 use crate::events::{EventKind, Journal};
 use crate::metrics::{BreakerCounters, Metrics};
+use crate::state::Surroundings;
 
 /// The most failed calls that wait for the release before; further ones say nothing new.
 const MOST_SUSPECTS: usize = 8;
@@ -34,6 +37,8 @@ pub(crate) struct Guards {
     metrics: Arc<Metrics>,
     /// Told of each suspect.
     faults: Arc<Notify>,
+    /// Where the plugins lie in the site: empty, or the folder of a release.
+    folder: String,
     suspects: Mutex<VecDeque<Suspect>>,
 }
 
@@ -57,7 +62,7 @@ pub(crate) enum Input {
 /// A release that is called through its guard.
 pub(crate) struct Guarded {
     plugin: Arc<dyn Plugin>,
-    breaker: Breaker,
+    breakers: Breakers,
     trial: Trial,
     counters: Arc<BreakerCounters>,
     guards: Arc<Guards>,
@@ -100,7 +105,38 @@ impl Guards {
             journal,
             metrics,
             faults,
+            folder: String::new(),
             suspects: Mutex::default(),
+        }
+    }
+
+    /// The same for the plugins of a folder in the site, `bundles/shop/3/`.
+    pub(crate) fn within(&self, folder: String) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            journal: Arc::clone(&self.journal),
+            metrics: Arc::clone(&self.metrics),
+            faults: Arc::clone(&self.faults),
+            folder,
+            suspects: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What routes are linked with beside their parts.
+    pub(crate) fn surroundings<'a>(&'a self, config: &'a Config) -> Surroundings<'a> {
+        Surroundings {
+            config,
+            metrics: &self.metrics,
+            faults: &self.faults,
+            member: None,
         }
     }
 
@@ -124,7 +160,7 @@ impl Guarded {
         Self {
             counters: guards.metrics.breaker(&plugin.info().name),
             plugin,
-            breaker: Breaker::default(),
+            breakers: Breakers::default(),
             trial: Trial::default(),
             guards: Arc::clone(guards),
         }
@@ -203,7 +239,7 @@ impl Guarded {
         request: &'a Arc<RequestContext>,
         input: impl FnOnce() -> Input,
     ) -> Result<Call<'a>> {
-        let permit = self.permit()?;
+        let permit = self.permit(request)?;
         let input = self.is_on_trial().then(input);
         Ok(Call {
             guarded: self,
@@ -214,9 +250,10 @@ impl Guarded {
         })
     }
 
-    fn permit(&self) -> Result<Permit> {
+    fn permit(&self, request: &RequestContext) -> Result<Permit> {
         let settings = || self.guards.config.load().breaker();
-        self.breaker.admit(settings).map_err(|wait| {
+        let tenant = request.tenant.as_ref();
+        self.breakers.admit(tenant, settings).map_err(|wait| {
             self.counters.refused();
             Error::new(
                 ErrorKind::Unavailable,
@@ -227,25 +264,43 @@ impl Guarded {
     }
 
     /// What a call's answer says of the plugin.
-    fn fate(&self, error: Option<ErrorKind>) -> Fate {
-        match error {
-            Some(ErrorKind::PluginFault) => Fate::Fault,
-            // Whether that was the plugin's fault, or the request had no time, the plugin's host has judged.
-            Some(ErrorKind::Deadline) if self.plugin.health().consecutive_faults > 0 => Fate::Fault,
-            Some(ErrorKind::Deadline | ErrorKind::Unavailable) => Fate::Nothing,
+    fn fate(&self, error: Option<&Error>) -> Fate {
+        let Some(error) = error else {
+            return Fate::Ended;
+        };
+        match error.kind() {
+            ErrorKind::PluginFault if error.is_said_by_guest() => Fate::Failed,
+            ErrorKind::PluginFault => Fate::Fault,
+            ErrorKind::Deadline => self.fate_past_deadline(),
+            ErrorKind::Unavailable => Fate::Nothing,
             _ => Fate::Ended,
         }
     }
 
-    fn ended(&self, permit: &Permit, fate: Fate) {
+    /// Whether that was the plugin's fault, or the request had no time, the plugin's host has judged.
+    fn fate_past_deadline(&self) -> Fate {
+        if self.plugin.health().consecutive_faults > 0 {
+            Fate::Fault
+        } else {
+            Fate::Nothing
+        }
+    }
+
+    fn ended(&self, request: &RequestContext, permit: &Permit, fate: Fate) {
         if fate == Fate::Ended && self.is_on_trial() {
             self.trial.ended_well.fetch_add(1, Ordering::Relaxed);
         }
         let settings = || self.guards.config.load().breaker();
-        let change = self.breaker.ended(permit, fate, settings);
+        let tenant = request.tenant.as_ref();
+        let change = self.breakers.ended(tenant, permit, fate, settings);
+        let whose = || {
+            tenant.map_or(String::new(), |tenant| {
+                format!(" for the tenant {tenant:?}")
+            })
+        };
         let name = &self.plugin.info().name;
         let note = |kind, message| {
-            let file = format!("plugins/{name}.wasm");
+            let file = format!("{}plugins/{name}.wasm", self.guards.folder);
             self.guards.journal.note(kind, file, message);
         };
         match change {
@@ -255,7 +310,8 @@ impl Guarded {
                 note(
                     EventKind::Paused,
                     format!(
-                        "most of its calls failed: it is not called for {} ms, then tried again; the log has the faults",
+                        "most of its calls{} trapped or ran into a limit: they are not made for {} ms, then one is tried; the log has the faults",
+                        whose(),
                         pause.as_millis()
                     ),
                 );
@@ -265,7 +321,7 @@ impl Guarded {
                 self.counters.closed();
                 note(
                     EventKind::Resumed,
-                    "a call succeeded: it is called again".to_owned(),
+                    format!("a call{} succeeded: it is called again", whose()),
                 );
             }
         }
@@ -274,7 +330,7 @@ impl Guarded {
 
 impl Call<'_> {
     fn end<T>(mut self, result: Result<T>) -> Result<T> {
-        self.fate = Some(self.guarded.fate(result.as_ref().err().map(Error::kind)));
+        self.fate = Some(self.guarded.fate(result.as_ref().err()));
         result
     }
 }
@@ -284,13 +340,13 @@ impl Drop for Call<'_> {
         let fate = self.fate.unwrap_or_else(|| {
             // Whatever the client does, past its deadline the request is ended by the route.
             if self.request.remaining().is_zero() {
-                self.guarded.fate(Some(ErrorKind::Deadline))
+                self.guarded.fate_past_deadline()
             } else {
                 Fate::Nothing
             }
         });
         let guarded = self.guarded;
-        if fate == Fate::Fault
+        if matches!(fate, Fate::Failed | Fate::Fault)
             && let Some(input) = self.input.take()
         {
             let info = guarded.plugin.info();
@@ -302,7 +358,7 @@ impl Drop for Call<'_> {
                 ended_well: guarded.trial.ended_well.load(Ordering::Relaxed),
             });
         }
-        guarded.ended(&self.permit, fate);
+        guarded.ended(self.request, &self.permit, fate);
     }
 }
 

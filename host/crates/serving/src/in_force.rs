@@ -8,15 +8,17 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use wharf_core::{Engine, Name, PluginHost};
 
+use crate::bundle::Reading;
 use crate::config::Config;
 use crate::events::Journal;
 use crate::guarded::Guards;
-use crate::lifecycle::IndexEntry;
+use crate::lifecycle::{self, IndexEntry};
 use crate::metrics::{Gauges, Metrics};
+use crate::mirrors::Mirrors;
 use crate::reaper::{Reaper, Retired};
 use crate::site::Ports;
 use crate::snapshot::Snapshot;
-use crate::state::{Effects, State, Surroundings, UnderWay, Versions};
+use crate::state::{Effects, State, Surroundings, UnderWay, Versions, write_record};
 use crate::status::{ReloadReport, SiteStatus};
 
 /// What requests, the reload and the roll-back share.
@@ -28,14 +30,21 @@ pub(crate) struct InForce {
     pub(crate) journal: Arc<Journal>,
     pub(crate) reaper: Reaper,
     pub(crate) faults: Arc<Notify>,
+    /// Told of the faults of bundles' releases.
+    pub(crate) noticed: Arc<Notify>,
     pub(crate) guards: Arc<Guards>,
+    pub(crate) mirrors: Mirrors,
     /// Whether the first load is done.
+    pub(crate) loaded: watch::Sender<bool>,
+    /// Whether requests are to be sent here.
     pub(crate) ready: watch::Sender<bool>,
     metrics: Arc<Metrics>,
     current: ArcSwap<Snapshot>,
     state: Mutex<State>,
     /// The versions that are being loaded.
     loading: Mutex<Versions>,
+    /// Held while what became of releases is written.
+    saving: Mutex<()>,
 }
 
 impl InForce {
@@ -55,7 +64,8 @@ impl InForce {
             Arc::clone(&metrics),
             Arc::clone(&faults),
         ));
-        let state = Mutex::new(State::new(&config.load(), &guards));
+        let noticed = Arc::<Notify>::default();
+        let state = Mutex::new(State::of_site(&config.load(), &guards, &noticed));
         Ok(Self {
             site,
             engine,
@@ -64,12 +74,16 @@ impl InForce {
             journal,
             reaper: Reaper::start()?,
             faults,
+            noticed,
             guards,
+            mirrors: Mirrors::default(),
+            loaded: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             metrics,
             current: ArcSwap::default(),
             state,
             loading: Mutex::default(),
+            saving: Mutex::default(),
         })
     }
 
@@ -104,18 +118,22 @@ impl InForce {
             config: &config,
             metrics: &self.metrics,
             faults: &self.faults,
+            member: None,
         };
         let mut snapshot = state.link(around, &mut effects);
         let old = self.snapshot();
         let changed = !snapshot.same_as(&old);
         let mut generation = old.generation();
         drop(old);
+        let serves = !snapshot.routes.is_empty() || !state.wants_any();
         if changed {
             generation += 1;
             snapshot.generation = generation;
             let old = self.current.swap(Arc::new(snapshot));
             self.reaper.retire(Retired::Snapshot(old));
         }
+        // After the swap: whoever is told of it finds what serves.
+        self.tell_ready(serves);
         for retired in effects.retired {
             self.reaper.retire(retired);
         }
@@ -128,11 +146,32 @@ impl InForce {
             // A probation has begun, and wants to be watched.
             self.faults.notify_one();
         }
+        if state.bundles.on_trial() {
+            self.noticed.notify_one();
+        }
         ReloadReport {
             generation,
             changed,
             errors,
         }
+    }
+
+    /// Says that the first load is done.
+    pub(crate) fn first_load_done(&self) {
+        let state = self.state.lock();
+        let serves = !self.current.load().routes.is_empty() || !state.wants_any();
+        // First, so that whoever waited for the load finds it so.
+        self.ready
+            .send_if_modified(|known| std::mem::replace(known, serves) != serves);
+        self.loaded.send_replace(true);
+    }
+
+    /// Ready is who has loaded the site for the first time and serves something of it, where it has something to serve. One
+    /// thing that is broken beside others that serve is no reason to take the others away.
+    fn tell_ready(&self, serves: bool) {
+        let ready = serves && *self.loaded.borrow();
+        self.ready
+            .send_if_modified(|known| std::mem::replace(known, ready) != ready);
     }
 
     /// Says that versions are being loaded, until what is given back is dropped.
@@ -149,10 +188,26 @@ impl InForce {
         self.read(|state| state.index(&under_way))
     }
 
+    /// Writes what became of releases to the site. Blocks.
+    pub(crate) fn save_bundles(&self) {
+        // One after the other: what is written last is the newest.
+        let _saving = self.saving.lock();
+        let _site = match lifecycle::lock(&self.site) {
+            Ok(lock) => lock,
+            // Another process changes the site. What is not written now is written with the next pass.
+            Err(lifecycle::Busy) => return,
+        };
+        for (bundle, record) in self.read(|state| state.bundles.to_save()) {
+            let result = write_record(&self.site, &bundle, &record);
+            self.state.lock().bundles.saved(&bundle, &record, result);
+        }
+    }
+
     pub(crate) fn status(&self) -> SiteStatus {
         let (plugins, models) = self.read(|state| (state.plugins.status(), state.models.status()));
         SiteStatus {
             generation: self.current.load().generation(),
+            loaded: *self.loaded.borrow(),
             ready: *self.ready.borrow(),
             plugins,
             models,
@@ -176,10 +231,17 @@ impl Gauges for InForce {
     fn live(&self) -> [(&'static str, u64); 3] {
         let current = self.current.load();
         let [snapshots, models, plugins] = self.reaper.counts();
+        let [of_plugins, of_models] = self.read(|state| state.bundles.parts());
         [
             ("snapshot", 1 + snapshots),
-            ("model", current.models().count() as u64 + models),
-            ("plugin", current.plugins().count() as u64 + plugins),
+            (
+                "model",
+                current.models().count() as u64 + of_models + models,
+            ),
+            (
+                "plugin",
+                current.plugins().count() as u64 + of_plugins + plugins,
+            ),
         ]
     }
 
@@ -187,7 +249,17 @@ impl Gauges for InForce {
         let current = self.current.load();
         current
             .routes()
-            .map(|route| (route.name().clone(), u64::from(route.in_flight())))
+            .map(|route| {
+                let name = route.name();
+                // What is on trial has a limit of its own, so that it takes no place from what is in force.
+                let on_trial = current.drawn.get(name.as_str());
+                let on_trial = on_trial.map_or(0, |drawn| drawn.route.in_flight());
+                (name.clone(), u64::from(route.in_flight() + on_trial))
+            })
             .collect()
+    }
+
+    fn bundles(&self) -> Vec<Reading> {
+        self.read(|state| state.bundles.readings())
     }
 }

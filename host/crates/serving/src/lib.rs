@@ -19,9 +19,11 @@ mod guarded;
 mod pipeline;
 
 mod calls;
+mod mirrors;
 
 mod site;
 
+mod bundle;
 mod in_force;
 mod reconcile;
 mod state;
@@ -35,6 +37,7 @@ mod rollback;
 mod status;
 mod watcher;
 
+pub use bundle::{BundleStatus, ReleaseCounts, ReleaseName, ReleaseState, ReleaseStatus};
 pub use check::check;
 pub use config::{Config, ModelControl};
 pub use events::{Event, EventKind, FileError};

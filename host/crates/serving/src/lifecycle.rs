@@ -19,7 +19,7 @@ pub use change::{ModelChange, ModelCheck, ModelFile, SettingEdit, SettingValue};
 pub use index::{IndexEntry, ModelState};
 pub use statistics::{BatchStatistics, ModelStatistics, Tally};
 
-pub(crate) use commit::recover;
+pub(crate) use commit::{Busy, lock, recover};
 pub(crate) use staging::{STAGING, Staged};
 
 impl Serving {

@@ -2,6 +2,8 @@
 //! it is asked. So counting costs one addition, and a name that a client made up can never become a series.
 
 mod breakers;
+mod bundles;
+mod mirrors;
 mod refusals;
 mod requests;
 
@@ -13,9 +15,11 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use wharf_core::Name;
 
+use crate::bundle::Reading;
 use crate::events::EventKind;
 
 pub(crate) use breakers::BreakerCounters;
+pub(crate) use mirrors::MirrorCounters;
 pub(crate) use refusals::{Choosing, Refused, RefusedCounters};
 pub(crate) use requests::{Accounting, ModelCounters};
 
@@ -33,8 +37,12 @@ pub(crate) struct Metrics {
     refused: DashMap<Name, Arc<RefusedCounters>>,
     /// By plugin.
     breakers: DashMap<Name, Arc<BreakerCounters>>,
+    /// By target.
+    mirrors: DashMap<Name, Arc<MirrorCounters>>,
     /// By kind and outcome.
     reloads: DashMap<(&'static str, &'static str), u64>,
+    /// By bundle and verdict.
+    verdicts: DashMap<(Name, &'static str), u64>,
 }
 
 impl Metrics {
@@ -78,40 +86,66 @@ impl Metrics {
         Arc::clone(&counters)
     }
 
-    /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `site`.
+    /// The counters of the requests that are mirrored to a route: the same ones in every generation.
+    pub(crate) fn mirrored(&self, route: &Name) -> Arc<MirrorCounters> {
+        if let Some(counters) = self.mirrors.get(route) {
+            return Arc::clone(&counters);
+        }
+        if self.mirrors.len() >= MOST_MODELS {
+            self.mirrors
+                .retain(|_, counters| Arc::strong_count(counters) > 1);
+        }
+        let counters = self
+            .mirrors
+            .entry(route.clone())
+            .or_insert_with(|| Arc::new(MirrorCounters::new(route)));
+        Arc::clone(&counters)
+    }
+
+    /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `bundle`, `site`.
     pub(crate) fn reload(&self, kind: &'static str, outcome: EventKind) {
         *self.reloads.entry((kind, outcome.name())).or_default() += 1;
     }
 
     /// Makes the meter read the counters, and what `gauges` shows.
     pub(crate) fn register(self: &Arc<Self>, meter: &Meter, gauges: &Arc<impl Gauges>) {
-        let metrics = Arc::clone(self);
-        // The exporter adds `_total` to the name of a counter.
-        meter
-            .u64_observable_counter("model_request")
-            .with_description("Requests by route (endpoint), model version and outcome")
-            .with_callback(move |observer| {
+        self.counter(
+            meter,
+            "model_request",
+            "Requests by route (endpoint), model version and outcome",
+            |metrics, observer| {
                 for counters in &metrics.models {
                     observe(observer, counters.counts());
                 }
-            })
-            .build();
-        let metrics = Arc::clone(self);
-        meter
-            .u64_observable_counter("route_refused")
-            .with_description("Requests by route (endpoint) that were refused before they reached a model, by reason")
-            .with_callback(move |observer| {
+            },
+        );
+        self.counter(
+            meter,
+            "route_refused",
+            "Requests by route (endpoint) that were refused before they reached a model, by reason",
+            |metrics, observer| {
                 for counters in &metrics.refused {
                     observe(observer, counters.counts());
                 }
-            })
-            .build();
+            },
+        );
+        self.counter(
+            meter,
+            "mirrored_request",
+            "Requests that plugins mirrored, by target (endpoint) and outcome",
+            |metrics, observer| {
+                for counters in &metrics.mirrors {
+                    observe(observer, counters.counts());
+                }
+            },
+        );
         self.register_breakers(meter);
-        let metrics = Arc::clone(self);
-        meter
-            .u64_observable_counter("reload")
-            .with_description("Changes of the site by kind and outcome")
-            .with_callback(move |observer| {
+        self.register_bundles(meter, gauges);
+        self.counter(
+            meter,
+            "reload",
+            "Changes of the site by kind and outcome",
+            |metrics, observer| {
                 for count in &metrics.reloads {
                     let (kind, outcome) = *count.key();
                     let attributes = [
@@ -120,8 +154,8 @@ impl Metrics {
                     ];
                     observer.observe(*count, &attributes);
                 }
-            })
-            .build();
+            },
+        );
         // A meter outlives what it measures: it must not keep a site loaded.
         let live = Arc::downgrade(gauges);
         meter
@@ -146,6 +180,23 @@ impl Metrics {
             })
             .build();
     }
+
+    /// Makes a counter whose values `show` reads when the meter is asked. The exporter adds `_total` to its name.
+    fn counter(
+        self: &Arc<Self>,
+        meter: &Meter,
+        name: &'static str,
+        description: &'static str,
+        show: impl Fn(&Self, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    ) {
+        let metrics = Arc::clone(self);
+        // The meter keeps the callback; the instrument itself is only a name for it.
+        let _ = meter
+            .u64_observable_counter(name)
+            .with_description(description)
+            .with_callback(move |observer| show(&metrics, observer))
+            .build();
+    }
 }
 
 /// Shows the counts that are not zero: a series begins with its first event.
@@ -168,4 +219,7 @@ pub(crate) trait Gauges: Send + Sync + 'static {
 
     /// The requests of each route in force.
     fn in_flight(&self) -> Vec<(Name, u64)>;
+
+    /// What the releases of bundles did.
+    fn bundles(&self) -> Vec<Reading>;
 }

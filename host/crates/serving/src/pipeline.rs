@@ -11,6 +11,7 @@ use wharf_core::{
     stage_span,
 };
 
+use crate::bundle::Measuring;
 use crate::guarded::Guarded;
 use crate::metrics::{Accounting, Choosing, Refused};
 use crate::route::{OnFailure, Route, Stage, Target};
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub model: Name,
     /// Its version.
     pub version: u64,
+    /// The release, where the route is part of a bundle.
+    pub release: Option<u64>,
 }
 
 impl Route {
@@ -37,16 +40,21 @@ impl Route {
         let _slot = self
             .admission
             .enter(self.max_in_flight)
-            .inspect_err(|_full| self.refused.add(Refused::Full))?;
+            .inspect_err(|_full| self.no_room(Refused::Full))?;
+        // A release on trial is judged by what its requests come to, however they end.
+        let measuring = self.tally.as_deref();
+        let measuring = measuring.map(|tally| Measuring::start(tally, request.deadline));
         // The deadline is around everything, so that no layer can outstay it; plugins and the model know it as well, and
         // stop their own work by it.
-        match timeout_at(request.deadline.into(), self.layers(request, input)).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.faults.notify_one();
-                Err(past_deadline())
-            }
+        let ended = timeout_at(request.deadline.into(), self.layers(request, input)).await;
+        let result = ended.unwrap_or_else(|_| {
+            self.faults.notify_one();
+            Err(past_deadline())
+        });
+        if let Some(measuring) = measuring {
+            measuring.end(result.as_ref().err().map(Error::kind));
         }
+        result
     }
 
     /// The layers inside admission and deadline.
@@ -104,6 +112,7 @@ impl Route {
             payload,
             model: info.name.clone(),
             version: info.version,
+            release: self.release.as_ref().map(|release| release.release),
         })
     }
 

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 use wharf_core::{Model, Name, Plugin};
 
+use crate::bundle::ReleaseName;
 use crate::snapshot::Snapshot;
 use crate::status::DrainStatus;
 
@@ -23,6 +24,8 @@ pub(crate) enum Retired {
     Snapshot(Arc<Snapshot>),
     Model(Arc<dyn Model>),
     Plugin(Arc<dyn Plugin>),
+    /// A plugin or a model of a release.
+    Part(Arc<ReleaseName>, Box<Retired>),
 }
 
 /// The reaper's thread, and what it holds.
@@ -204,6 +207,36 @@ impl Draining {
             Retired::Snapshot(_) => &self.snapshots,
             Retired::Model(_) => &self.models,
             Retired::Plugin(_) => &self.plugins,
+            Retired::Part(_, part) => self.of(part),
+        }
+    }
+}
+
+impl Retired {
+    fn holders(&self) -> usize {
+        match self {
+            Self::Snapshot(snapshot) => Arc::strong_count(snapshot),
+            Self::Model(model) => Arc::strong_count(model),
+            Self::Plugin(plugin) => Arc::strong_count(plugin),
+            Self::Part(_, part) => part.holders(),
+        }
+    }
+
+    fn subject(&self) -> (&'static str, String) {
+        match self {
+            Self::Snapshot(snapshot) => ("snapshot", snapshot.generation().to_string()),
+            Self::Model(model) => {
+                let info = model.info();
+                ("model", format!("{}/{}", info.name, info.version))
+            }
+            Self::Plugin(plugin) => ("plugin", plugin.info().name.to_string()),
+            Self::Part(release, part) => {
+                let (kind, subject) = part.subject();
+                (
+                    kind,
+                    format!("{}/{}: {subject}", release.bundle, release.release),
+                )
+            }
         }
     }
 }
@@ -211,12 +244,7 @@ impl Draining {
 impl Held {
     /// The holders beside the reaper. Once it is zero it stays so: nobody is left to clone it.
     fn references(&self) -> usize {
-        let count = match &self.retired {
-            Retired::Snapshot(snapshot) => Arc::strong_count(snapshot),
-            Retired::Model(model) => Arc::strong_count(model),
-            Retired::Plugin(plugin) => Arc::strong_count(plugin),
-        };
-        count - 1
+        self.retired.holders() - 1
     }
 
     fn model(&self) -> Option<(Name, u64)> {
@@ -228,14 +256,7 @@ impl Held {
     }
 
     fn status(&self) -> DrainStatus {
-        let (kind, subject) = match &self.retired {
-            Retired::Snapshot(snapshot) => ("snapshot", snapshot.generation().to_string()),
-            Retired::Model(model) => {
-                let info = model.info();
-                ("model", format!("{}/{}", info.name, info.version))
-            }
-            Retired::Plugin(plugin) => ("plugin", plugin.info().name.to_string()),
-        };
+        let (kind, subject) = self.retired.subject();
         DrainStatus {
             kind,
             subject,

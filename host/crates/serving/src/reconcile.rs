@@ -8,12 +8,15 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::task::{JoinError, spawn_blocking};
-use wharf_core::{Engine, LoadError, ModelFolder, ModelVersion, PluginHost};
+use wharf_core::{
+    Digest, Engine, LoadError, ModelFolder, ModelVersion, PluginFile, PluginHost, PluginRelease,
+};
 
+use crate::bundle::{self, ReleaseName};
 use crate::in_force::InForce;
 use crate::reaper::Retired;
 use crate::site::{Ports, Scan};
-use crate::state::{Load, Loaded, PluginLoad, Purpose, Versions};
+use crate::state::{Load, Loaded, PluginLoad, Purpose, StandIn, Versions};
 use crate::status::ReloadReport;
 
 /// The earlier versions that are tried where the wanted ones of a model cannot be loaded.
@@ -35,14 +38,33 @@ pub(crate) async fn reconcile(
     retire(in_force, outdated);
     let _loading = in_force.loading(versions(&loads));
     loaded.extend(load_all(in_force, loads).await);
+    // In the place of releases that failed, and beside those that did not. It ends: each is loaded once.
+    loop {
+        let more = in_force.read(|state| state.plan_releases(&mut scan, purpose, &loaded));
+        let count = more.len();
+        let found = load_all(in_force, more).await;
+        // None where the runtime ends.
+        if count == 0 || found.is_empty() {
+            break;
+        }
+        loaded.extend(found);
+    }
     // Whoever asks for a model is told that it does not load, and nothing else is loaded in its place.
     let fallen: Vec<ModelVersion> = match purpose {
         Purpose::Load(_) => Vec::new(),
-        _ => in_force.read(|state| state.fallen(&loaded).into_iter().cloned().collect()),
+        _ => in_force.read(|state| {
+            let fallen = state.fallen(&scan, &loaded, purpose);
+            fallen.into_iter().cloned().collect()
+        }),
     };
     for version in fallen {
-        let in_force = Arc::clone(in_force);
-        let fallback = spawn_blocking(move || fall_back(in_force.ports().engine, &version)).await;
+        let (in_force, purpose) = (Arc::clone(in_force), purpose.clone());
+        let fallback = spawn_blocking(move || {
+            fall_back(in_force.ports().engine, &version, |version| {
+                in_force.read(|state| state.models.stand_in(version, &purpose))
+            })
+        });
+        let fallback = fallback.await;
         match fallback {
             Ok(fallback) => loaded.extend(fallback),
             Err(error) if error.is_panic() => {
@@ -52,7 +74,9 @@ pub(crate) async fn reconcile(
             Err(_cancelled) => {}
         }
     }
-    in_force.change(|state, effects| state.apply(scan, loaded, purpose, effects))
+    let report = in_force.change(|state, effects| state.apply(scan, loaded, purpose, effects));
+    bundle::save(in_force).await;
+    report
 }
 
 /// Loads beside each other, as many at once as the settings say.
@@ -91,33 +115,54 @@ pub(crate) fn retire(in_force: &InForce, loaded: Vec<Loaded>) {
 pub(crate) fn versions(loads: &[Load]) -> Versions {
     let version = |load: &Load| match load {
         Load::Model(version) => Some((version.name.clone(), version.version)),
-        Load::Plugin(_) => None,
+        Load::Plugin(_) | Load::Release(_) => None,
     };
     loads.iter().filter_map(version).collect()
 }
 
 /// Loads an earlier version of a model none of whose wanted ones can be loaded: after a restart, what served before serves
-/// again. Blocks.
-pub(crate) fn fall_back(engine: &dyn Engine, failed: &ModelVersion) -> Option<Loaded> {
+/// again, and while it serves, it follows its files. `stand_in` says what is to be done about one. Blocks.
+pub(crate) fn fall_back(
+    engine: &dyn Engine,
+    failed: &ModelVersion,
+    stand_in: impl Fn(&ModelVersion) -> StandIn,
+) -> Vec<Loaded> {
     let folder = ModelFolder {
         site: failed.site.clone(),
         name: failed.name.clone(),
     };
+    let mut loaded = Vec::new();
     let mut below = failed.version;
     for _ in 0..MOST_FALLBACKS {
         // What is wrong with the folder was said when its versions were listed.
-        let version = engine.version_below(&folder, below).ok()??;
+        let Ok(Some(version)) = engine.version_below(&folder, below) else {
+            break;
+        };
         below = version.version;
-        match engine.load(&version) {
-            Ok(model) => return Some(Loaded::Model(version, Ok(model))),
-            Err(error) => tracing::warn!(%error, "an earlier version cannot be loaded either"),
+        match stand_in(&version) {
+            StandIn::Stays => break,
+            StandIn::Fails => continue,
+            StandIn::Loads => {}
+        }
+        let result = engine.load(&version);
+        let serves = result.is_ok();
+        if let Err(error) = &result {
+            tracing::warn!(%error, "an earlier version cannot be loaded either");
+        }
+        loaded.push(Loaded::Model(version, result));
+        if serves {
+            break;
         }
     }
-    None
+    loaded
 }
 
 /// What a load is about, kept beside it in case that it panics.
-struct Subject(Load);
+enum Subject {
+    Plugin(PluginFile, Digest),
+    Model(ModelVersion),
+    Release(ReleaseName, Digest),
+}
 
 impl Load {
     /// Loads. Blocks.
@@ -128,18 +173,19 @@ impl Load {
                 Loaded::Model(version, result)
             }
             Self::Plugin(load) => load.run(ports.plugins),
+            Self::Release(load) => {
+                let (name, digest) = (load.name.clone(), load.digest);
+                Loaded::Release(name, digest, load.run(ports))
+            }
         }
     }
 
     fn subject(&self) -> Subject {
-        Subject(match self {
-            Self::Model(version) => Load::Model(version.clone()),
-            Self::Plugin(load) => Load::Plugin(PluginLoad {
-                file: load.file.clone(),
-                digest: load.digest,
-                release: None,
-            }),
-        })
+        match self {
+            Self::Model(version) => Subject::Model(version.clone()),
+            Self::Plugin(load) => Subject::Plugin(load.file.clone(), load.digest),
+            Self::Release(load) => Subject::Release(load.name.clone(), load.digest),
+        }
     }
 }
 
@@ -162,6 +208,10 @@ impl PluginLoad {
             Some(release) => Ok(release),
             None => host.read(&self.file),
         };
+        let release = release.map(|release| PluginRelease {
+            owner: self.owner,
+            ..release
+        });
         match release {
             // The file may have changed since it was looked at: what is loaded is what was read.
             Ok(release) => Loaded::Plugin(self.file.name, release.digest, host.load(&release)),
@@ -173,16 +223,20 @@ impl PluginLoad {
 impl Subject {
     fn panicked(self, error: JoinError) -> Loaded {
         const MESSAGE: &str = "loading it panicked; this is a bug, please report it with the file";
-        match self.0 {
-            Load::Model(version) => {
+        match self {
+            Self::Model(version) => {
                 let file = format!("models/{}/{}", version.name, version.version);
                 let refused = LoadError::new(file, MESSAGE).with_source(error);
                 Loaded::Model(version, Err(refused))
             }
-            Load::Plugin(load) => {
-                let file = format!("plugins/{}.wasm", load.file.name);
-                let refused = LoadError::new(file, MESSAGE).with_source(error);
-                Loaded::Plugin(load.file.name, load.digest, Err(refused))
+            Self::Plugin(file, digest) => {
+                let place = format!("plugins/{}.wasm", file.name);
+                let refused = LoadError::new(place, MESSAGE).with_source(error);
+                Loaded::Plugin(file.name, digest, Err(refused))
+            }
+            Self::Release(name, digest) => {
+                let refused = LoadError::new(name.folder(), MESSAGE).with_source(error);
+                Loaded::Release(name, digest, Err(vec![refused]))
             }
         }
     }

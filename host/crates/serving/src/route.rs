@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use wharf_core::{LoadError, Model, ModelInfo, Name, Plugin, Result, TensorSpec};
 
 use crate::admission::{self, Admission};
+use crate::bundle::{ReleaseName, Tally};
 use crate::guarded::Guarded;
 use crate::lifecycle::ModelStatistics;
 use crate::metrics::{ModelCounters, Refused, RefusedCounters};
@@ -105,6 +106,7 @@ pub enum RouteOutput<'a> {
 }
 
 /// A route in force: every name of its spec is resolved to a thing that is loaded.
+#[derive(Clone)]
 pub struct Route {
     pub(crate) spec: Arc<RouteSpec>,
     pub(crate) timeout: Duration,
@@ -120,6 +122,13 @@ pub struct Route {
     pub(crate) refused: Arc<RefusedCounters>,
     /// Told of each failure of a plugin, so that a roll-back need not wait for a timer.
     pub(crate) faults: Arc<Notify>,
+    /// The release of a bundle that it is part of.
+    pub(crate) release: Option<Arc<ReleaseName>>,
+    /// Where the release counts its requests. One that is asked for by its number has none: whoever asks for it by name must
+    /// not decide its trial.
+    pub(crate) tally: Option<Arc<Tally>>,
+    /// The routes of its models' versions, where the numbers that clients use are those of releases: for the release's own plugins.
+    pub(crate) inner: Pins,
 }
 
 /// A plugin in its place in a route in force.
@@ -132,6 +141,7 @@ pub(crate) struct Stage {
 }
 
 /// A model that a route in force may lead to.
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) model: Arc<dyn Model>,
     pub(crate) labels: Arc<[String]>,
@@ -170,16 +180,44 @@ impl Route {
     /// `Unavailable` where `run` would refuse for it now.
     pub fn check_room(&self) -> Result<()> {
         if self.in_flight() >= self.max_in_flight {
-            self.refused.add(Refused::Full);
+            self.no_room(Refused::Full);
             return Err(admission::full());
         }
-        match (&self.router, &*self.targets) {
-            (None, [target]) => target
+        match self.only_target() {
+            Some(target) => target
                 .model
                 .check_room()
-                .inspect_err(|_full| self.refused.add(Refused::ModelFull)),
-            _ => Ok(()),
+                .inspect_err(|_full| self.no_room(Refused::ModelFull)),
+            None => Ok(()),
         }
+    }
+
+    /// What every request goes to, where there is no choice.
+    fn only_target(&self) -> Option<&Target> {
+        match (&self.router, &*self.targets) {
+            (None, [target]) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// Counts a request for which there is no room. Where it is known what it would have gone to, it failed there.
+    pub(crate) fn no_room(&self, why: Refused) {
+        self.refused.add(why);
+        if let Some(target) = self.only_target() {
+            target.counters.refused();
+        }
+        // How many the route takes is the operator's word. That a model is full may be the release's doing.
+        if why == Refused::ModelFull
+            && let Some(tally) = &self.tally
+        {
+            tally.no_room();
+        }
+    }
+
+    /// The release of a bundle that it is part of.
+    #[must_use]
+    pub fn release(&self) -> Option<&ReleaseName> {
+        self.release.as_deref()
     }
 
     /// What the route takes first: a body as the client sent it, or tensors. The specs are those of the first candidate;
@@ -219,9 +257,10 @@ impl Route {
     #[must_use]
     pub fn versions(&self) -> Vec<u64> {
         let versions: Vec<u64> = self.pins.versions().collect();
-        match versions.is_empty() {
-            true => vec![self.model_info().version],
-            false => versions,
+        match (versions.is_empty(), &self.release) {
+            (true, Some(release)) => vec![release.release],
+            (true, None) => vec![self.model_info().version],
+            (false, _) => versions,
         }
     }
 
@@ -321,6 +360,7 @@ impl RouteSpec {
                     format!("plugins/{plugin}.wasm is not there; add it, or take the stage out"),
                 )
                 .with_key(key)
+                .with_text_for_clients(format!("the plugin {plugin} is not there"))
             })
             .collect()
     }

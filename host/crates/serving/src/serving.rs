@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wharf_core::{Engine, Error, ErrorKind, LoadError, ModelCalls, PluginHost, Result};
 
+use crate::bundle::{self, BundleStatus};
 use crate::config::Config;
 use crate::in_force::InForce;
 use crate::lifecycle;
@@ -70,6 +71,8 @@ impl Serving {
         // Weak, since what is in force owns the plugins that call it.
         let models: Weak<dyn ModelCalls> = Arc::<InForce>::downgrade(&in_force);
         in_force.plugins.connect(models);
+        let outside = Arc::downgrade(&in_force);
+        in_force.change(|state, _| state.bundles.connect(outside));
         in_force.metrics().register(meter, &in_force);
         let (asks, asked) = mpsc::channel(MOST_ASKS);
         let (config_sender, site_config) = watch::channel(Arc::from(""));
@@ -78,6 +81,7 @@ impl Serving {
         let tasks = vec![
             tokio::spawn(site_task.run()),
             tokio::spawn(rollback::watch(Arc::clone(&in_force), stop.clone())),
+            tokio::spawn(bundle::watch(Arc::clone(&in_force), stop.clone())),
         ];
         Ok(Self(Arc::new(Inner {
             in_force,
@@ -96,15 +100,27 @@ impl Serving {
 
     /// Whether the first load is done.
     #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        *self.0.in_force.loaded.borrow()
+    }
+
+    /// Whether requests are to be sent here: the first load is done, and something serves or the site has nothing to serve.
+    #[must_use]
     pub fn ready(&self) -> bool {
         *self.0.in_force.ready.borrow()
     }
 
+    /// Tells of each change of [`Serving::ready`].
+    #[must_use]
+    pub fn ready_changed(&self) -> watch::Receiver<bool> {
+        self.0.in_force.ready.subscribe()
+    }
+
     /// Waits until the first load is done. What was found is then in force or refused.
     pub async fn loaded(&self) {
-        let mut ready = self.0.in_force.ready.subscribe();
+        let mut loaded = self.0.in_force.loaded.subscribe();
         // It cannot fail: the sender lives as long as this value.
-        let _ = ready.wait_for(|ready| *ready).await;
+        let _ = loaded.wait_for(|loaded| *loaded).await;
     }
 
     /// Looks at the content of everything in the site, and waits until what is there is in force or refused. What failed
@@ -126,7 +142,7 @@ impl Serving {
         ask: impl FnOnce(oneshot::Sender<Result<()>>) -> Ask,
     ) -> Result<()> {
         let unavailable = |message: &'static str| Error::new(ErrorKind::Unavailable, message);
-        if !self.ready() {
+        if !self.is_loaded() {
             return Err(unavailable("the server is still loading; try again soon")
                 .with_retry_after(RETRY_AFTER));
         }
@@ -180,10 +196,18 @@ impl Serving {
         self.0.in_force.status()
     }
 
+    /// The bundles of the site with their releases, sorted by name.
+    #[must_use]
+    pub fn bundles(&self) -> Vec<BundleStatus> {
+        self.0.in_force.read(|state| state.bundles.status())
+    }
+
     /// Stops watching, reloading and reaping, and joins what does so. What is in force stays so, for requests that still
-    /// run. Waits for a load that runs, up to `drain_timeout_ms`: it cannot be interrupted.
+    /// run, but for those that were mirrored: they are ended. Waits for a load that runs, up to `drain_timeout_ms`: it cannot be
+    /// interrupted.
     pub async fn shutdown(&self) {
         self.0.stop.cancel();
+        self.0.in_force.mirrors.stop().await;
         let tasks = std::mem::take(&mut *self.0.tasks.lock());
         let patience = self.0.in_force.config.load().drain_timeout();
         for mut task in tasks {
@@ -196,6 +220,8 @@ impl Serving {
                 }
             }
         }
+        // A verdict that was reached on the way here is one for the next start, too.
+        bundle::save(&self.0.in_force).await;
         let in_force = Arc::clone(&self.0.in_force);
         if let Err(error) = spawn_blocking(move || in_force.reaper.stop()).await {
             tracing::error!(%error, "the reaper could not be stopped");

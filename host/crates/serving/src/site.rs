@@ -4,6 +4,7 @@
 //! hashing gigabytes at each look, a folder whose files have the same sizes, times and inodes as at the last look is taken
 //! as unchanged; an operator's reload looks at the content in any case.
 
+mod bundles;
 mod fingerprint;
 mod listing;
 
@@ -19,9 +20,11 @@ use wharf_core::{
 
 use crate::route::{RouteSpec, parse};
 use crate::watcher::Whole;
+use bundles::BundleEyes;
 use fingerprint::Fingerprint;
 use listing::{Kind, list, read_text};
 
+pub(crate) use bundles::{BundleFound, Focus, FocusOn, ReleaseFound, Serves};
 pub(crate) use listing::{FOLDERS, hidden};
 
 /// What a look at the site found.
@@ -30,6 +33,7 @@ pub(crate) struct Scan {
     pub(crate) plugins: Section<PluginFound>,
     pub(crate) models: Section<ModelVersions>,
     pub(crate) routes: Section<Arc<RouteSpec>>,
+    pub(crate) bundles: Section<BundleFound>,
     /// The text of `wharf.toml`, empty where there is none; none where it cannot be read.
     pub(crate) site_config: Option<Arc<str>>,
     /// What is wrong with the folders themselves, and with names in them.
@@ -68,8 +72,9 @@ pub(crate) struct PluginFound {
 pub(crate) enum Look {
     /// After a change was noticed: what was written within this time is left alone until it is quiet.
     AfterChange(Duration),
-    /// From time to time: whatever is there, if its files look different.
-    Rescan,
+    /// From time to time: whatever is there, if its files look different. A release of a bundle, which comes as many files, must
+    /// have been quiet for this time.
+    Rescan(Duration),
     /// By order: the content of everything.
     Thorough,
 }
@@ -86,6 +91,9 @@ pub(crate) struct Scanner {
     site: PathBuf,
     plugins: BTreeMap<Name, Seen<ReadPlugin>>,
     models: BTreeMap<Name, Seen<ModelVersions>>,
+    bundles: BTreeMap<Name, BundleEyes>,
+    /// Which releases of bundles the next look is at.
+    pub(crate) focus: Focus,
 }
 
 struct Seen<T> {
@@ -106,6 +114,8 @@ impl Scanner {
             site: site.to_owned(),
             plugins: BTreeMap::new(),
             models: BTreeMap::new(),
+            bundles: BTreeMap::new(),
+            focus: Focus::default(),
         }
     }
 
@@ -127,6 +137,7 @@ impl Scanner {
         self.scan_plugins(ports, (look, whole), &mut scan);
         self.scan_models(ports, look, &mut scan);
         self.scan_routes((look, whole), &mut scan);
+        self.scan_bundles(ports, look, &mut scan);
         scan
     }
 

@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wharf_core::{Model, Name, Plugin};
+use bytes::Bytes;
+use wharf_core::{
+    Error, Filter, Model, Name, Plugin, RequestContext, Result as CoreResult, Stage, Token,
+};
 
+use crate::bundle::{Lot, ReleaseCalls};
+use crate::filters::FilterChain;
+use crate::guarded::Guarded;
 use crate::route::Route;
 
 /// The immutable set of all routes, models and plugins in force. A request takes one and keeps it to its end.
@@ -13,7 +19,21 @@ pub struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) routes: BTreeMap<Name, Arc<Route>>,
     pub(crate) models: BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>>,
-    pub(crate) plugins: BTreeMap<Name, Arc<dyn Plugin>>,
+    /// The version of each model that a request goes to which names none.
+    pub(crate) defaults: BTreeMap<Name, u64>,
+    pub(crate) plugins: BTreeMap<Name, Arc<Guarded>>,
+    /// The routes whose requests are divided between two releases of a bundle.
+    pub(crate) drawn: BTreeMap<Name, Drawn>,
+    /// The routes that only a release on trial has.
+    pub(crate) coming: BTreeMap<Name, Arc<Route>>,
+    /// Kept for the plugins of releases: they find what they call through these.
+    pub(crate) calls: Vec<Arc<ReleaseCalls>>,
+}
+
+/// A route in the release of a bundle that is on trial, and the lot that gives it its share of the requests.
+pub(crate) struct Drawn {
+    pub(crate) lot: Arc<Lot>,
+    pub(crate) route: Arc<Route>,
 }
 
 /// What there is not.
@@ -32,19 +52,54 @@ impl Snapshot {
         self.generation
     }
 
-    /// The route of a name.
+    /// The route of a name, as it is described: of a bundle's, the one in force.
     #[must_use]
     pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
         self.routes.get(name)
     }
 
+    /// The route that a request takes. Where a release of a bundle is on trial, the lot is drawn here, once for each request; a
+    /// bundle that keeps users to their release asks for the value of its header field.
+    #[must_use]
+    pub fn route_for<'h>(
+        &self,
+        name: &str,
+        field: impl FnOnce(&str) -> Option<&'h str>,
+    ) -> Option<&Arc<Route>> {
+        let route = self.routes.get(name)?;
+        if self.drawn.is_empty() {
+            return Some(route);
+        }
+        match self.drawn.get(name) {
+            Some(drawn) if drawn.lot.draw(field) => Some(&drawn.route),
+            _ => Some(route),
+        }
+    }
+
+    /// The route that a request takes: as [`Snapshot::endpoint`], and without a version as [`Snapshot::route_for`].
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn endpoint_for<'h>(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        field: impl FnOnce(&str) -> Option<&'h str>,
+    ) -> Result<&Arc<Route>, Missing> {
+        match version {
+            None => self.route_for(name, field).ok_or(Missing::Name),
+            Some(_) => self.endpoint(name, version),
+        }
+    }
+
     /// The route that serves a version of a name: a number, or a label such as `stable`; without a version, the route
-    /// itself.
+    /// itself. The versions of a bundle's route are the releases that are loaded.
     ///
     /// # Errors
     /// Says what is missing.
     pub fn endpoint(&self, name: &str, version: Option<&str>) -> Result<&Arc<Route>, Missing> {
-        let route = self.routes.get(name).ok_or(Missing::Name)?;
+        let coming = || self.coming.get(name).filter(|_| version.is_some());
+        let route = self.routes.get(name).or_else(coming).ok_or(Missing::Name)?;
         match version {
             None => Ok(route),
             Some(version) => route
@@ -66,17 +121,63 @@ impl Snapshot {
 
     /// Every plugin, sorted by name.
     pub fn plugins(&self) -> impl Iterator<Item = &Arc<dyn Plugin>> {
-        self.plugins.values()
+        self.plugins.values().map(|guarded| guarded.plugin())
     }
 
-    /// A version of a model; without a version the newest in force.
+    /// Opens the filters of a generated text, those of these plugins in their order. Where a plugin is not called for a while
+    /// because it kept failing, no text begins.
+    ///
+    /// # Errors
+    /// `Internal` where a plugin is not in force or filters no tokens; else as the plugins refuse.
+    pub async fn filter_tokens(
+        &self,
+        request: &Arc<RequestContext>,
+        plugins: &[Name],
+    ) -> CoreResult<FilterChain<Vec<Token>>> {
+        let mut filters: Vec<Box<dyn Filter<Vec<Token>>>> = Vec::with_capacity(plugins.len());
+        for plugin in plugins {
+            let guarded = self.filtering(plugin, Stage::TokenFilter)?;
+            filters.push(guarded.filter_tokens(request).await?);
+        }
+        Ok(FilterChain::new(filters))
+    }
+
+    /// Opens the filters of a body that comes in chunks, as [`Snapshot::filter_tokens`] does those of a text.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn filter_chunks(
+        &self,
+        request: &Arc<RequestContext>,
+        plugins: &[Name],
+        media_type: &str,
+    ) -> CoreResult<FilterChain<Bytes>> {
+        let mut filters: Vec<Box<dyn Filter<Bytes>>> = Vec::with_capacity(plugins.len());
+        for plugin in plugins {
+            let guarded = self.filtering(plugin, Stage::ChunkFilter)?;
+            filters.push(guarded.filter_chunks(request, media_type).await?);
+        }
+        Ok(FilterChain::new(filters))
+    }
+
+    fn filtering(&self, plugin: &Name, stage: Stage) -> CoreResult<&Arc<Guarded>> {
+        let guarded = self.plugins.get(plugin);
+        guarded
+            .filter(|guarded| guarded.info().stages.contains(&stage))
+            .ok_or_else(|| {
+                let stage = stage.name();
+                Error::internal(format!(
+                    "no plugin {plugin} with the stage {stage} is in force"
+                ))
+            })
+    }
+
+    /// A version of a model; without a version the one of requests that name none: the newest in force that its version
+    /// policy picks.
     #[must_use]
     pub fn model(&self, name: &str, version: Option<u64>) -> Option<&Arc<dyn Model>> {
         let versions = self.models.get(name)?;
-        match version {
-            Some(version) => versions.get(&version),
-            None => versions.last_key_value().map(|(_, model)| model),
-        }
+        versions.get(&version.or_else(|| self.defaults.get(name).copied())?)
     }
 
     /// Whether the other holds the very same things: then a swap would change nothing.
@@ -86,6 +187,7 @@ impl Snapshot {
         };
         self.routes.len() == other.routes.len()
             && self.models.len() == other.models.len()
+            && self.defaults == other.defaults
             && self.plugins.len() == other.plugins.len()
             && self
                 .routes
@@ -101,7 +203,31 @@ impl Snapshot {
                 .plugins
                 .values()
                 .zip(other.plugins.values())
-                .all(|(a, b)| same(a, b))
+                .all(|(a, b)| same(a.plugin(), b.plugin()))
+            && self.same_bundles(other)
+    }
+
+    fn same_bundles(&self, other: &Self) -> bool {
+        let same_drawn =
+            |a: &Drawn, b: &Drawn| Arc::ptr_eq(&a.lot, &b.lot) && Arc::ptr_eq(&a.route, &b.route);
+        self.drawn.len() == other.drawn.len()
+            && self.coming.len() == other.coming.len()
+            && self.calls.len() == other.calls.len()
+            && self
+                .drawn
+                .iter()
+                .zip(&other.drawn)
+                .all(|((n, a), (m, b))| n == m && same_drawn(a, b))
+            && self
+                .coming
+                .values()
+                .zip(other.coming.values())
+                .all(|(a, b)| Arc::ptr_eq(a, b))
+            && self
+                .calls
+                .iter()
+                .zip(&other.calls)
+                .all(|(a, b)| Arc::ptr_eq(a, b))
     }
 }
 

@@ -3,6 +3,7 @@
 //! The rule of all of it: a thing that cannot be served changes nothing. The old content of a plugin, model or route serves
 //! until its new content does; only what was taken away goes.
 
+mod bundles;
 mod demand;
 mod models;
 mod plugins;
@@ -13,23 +14,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
-use wharf_core::{Digest, LoadError, Model, ModelVersion, Name, Plugin, PluginFile, PluginRelease};
+use wharf_core::{
+    Digest, LoadError, Model, ModelVersion, Name, Plugin, PluginFile, PluginOwner, PluginRelease,
+};
 
+use crate::bundle::{Member, Release as BundleRelease, ReleaseLoad, ReleaseName};
 use crate::config::Config;
 use crate::events::EventKind;
 use crate::guarded::Guards;
 use crate::lifecycle::IndexEntry;
 use crate::metrics::Metrics;
 use crate::reaper::Retired;
-use crate::route::Parts;
-use crate::site::Scan;
+use crate::route::{Parts, RouteSpec};
+use crate::site::{Ports, Scan};
 use crate::snapshot::Snapshot;
+use bundles::Bundles;
 use demand::Demand;
 use models::Models;
 use plugins::Plugins;
 use routes::Routes;
 
-pub(crate) use models::{UnderWay, Versions};
+pub(crate) use bundles::write as write_record;
+pub(crate) use models::{StandIn, UnderWay, Versions};
 
 /// Everything that is loaded.
 #[derive(Default)]
@@ -37,6 +43,9 @@ pub(crate) struct State {
     pub(crate) plugins: Plugins,
     pub(crate) models: Models,
     routes: Routes,
+    pub(crate) bundles: Bundles,
+    /// The names that bundles and the site both have.
+    clashes: Vec<Arc<LoadError>>,
     /// What is wrong with folders and names.
     site_errors: Vec<Arc<LoadError>>,
     /// What is wrong with `wharf.toml`, by the program that reads it.
@@ -64,6 +73,7 @@ pub(crate) struct Failure {
 pub(crate) enum Load {
     Plugin(PluginLoad),
     Model(ModelVersion),
+    Release(Box<ReleaseLoad>),
 }
 
 /// A plugin to load.
@@ -71,12 +81,25 @@ pub(crate) struct PluginLoad {
     pub(crate) file: PluginFile,
     pub(crate) digest: Digest,
     pub(crate) release: Option<PluginRelease>,
+    /// What it belongs to, where that is not the site itself.
+    pub(crate) owner: Option<PluginOwner>,
 }
 
 /// What became of a load.
 pub(crate) enum Loaded {
     Plugin(Name, Digest, Result<Arc<dyn Plugin>, LoadError>),
     Model(ModelVersion, Result<Arc<dyn Model>, LoadError>),
+    Release(
+        ReleaseName,
+        Digest,
+        Result<Box<BundleRelease>, Vec<LoadError>>,
+    ),
+}
+
+/// The plugins and models of a state that are in force.
+pub(crate) struct InForceParts {
+    pub(crate) plugins: Vec<Arc<dyn Plugin>>,
+    pub(crate) models: Vec<Arc<dyn Model>>,
 }
 
 /// What a pass over the site is for.
@@ -103,6 +126,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a Config,
     pub(crate) metrics: &'a Metrics,
     pub(crate) faults: &'a Arc<Notify>,
+    /// The release of a bundle that the routes belong to.
+    pub(crate) member: Option<&'a Member>,
 }
 
 impl State {
@@ -114,18 +139,90 @@ impl State {
         }
     }
 
+    /// The same for a site, which may have bundles; `noticed` is told of the faults of their releases.
+    pub(crate) fn of_site(config: &Config, guards: &Arc<Guards>, noticed: &Arc<Notify>) -> Self {
+        Self {
+            bundles: Bundles::new(guards, noticed),
+            ..Self::new(config, guards)
+        }
+    }
+
     /// Says what must be loaded for the state to follow the site.
     pub(crate) fn plan(&self, scan: &mut Scan, purpose: &Purpose) -> Vec<Load> {
-        let now = (*purpose == Purpose::Follow).then(Instant::now);
+        let now = purpose.now();
         let mut loads = Vec::new();
         self.plugins.plan(&mut scan.plugins, now, &mut loads);
         self.models.plan(&scan.models, purpose, &mut loads);
+        loads.extend(self.plan_releases(scan, purpose, &[]));
         loads
     }
 
-    /// The models that would not serve at all: of each, the lowest version that failed.
-    pub(crate) fn fallen<'a>(&self, loaded: &'a [Loaded]) -> Vec<&'a ModelVersion> {
-        self.models.fallen(loaded)
+    /// Says which releases of bundles must be loaded beside those of this pass that were: in the place of those that failed, and to
+    /// be tried beside those that did not.
+    pub(crate) fn plan_releases(
+        &self,
+        scan: &mut Scan,
+        purpose: &Purpose,
+        loaded: &[Loaded],
+    ) -> Vec<Load> {
+        let now = purpose.now();
+        let mut loads = Vec::new();
+        let names = self.names(scan);
+        self.bundles
+            .plan(&mut scan.bundles, &names, now, loaded, &mut loads);
+        loads
+    }
+
+    /// The names of the site's own routes and models, with the place of each, as a look found them.
+    fn names(&self, scan: &Scan) -> BTreeMap<Name, String> {
+        let model = |name: &Name| (name.clone(), format!("models/{name}"));
+        let route = |name: &Name| (name.clone(), format!("routes/{name}.toml"));
+        let mut names = BTreeMap::new();
+        if !scan.models.complete {
+            names.extend(self.models.names().map(model));
+        }
+        names.extend(scan.models.found.keys().map(model));
+        if !scan.routes.complete {
+            names.extend(self.routes.names().map(route));
+        }
+        names.extend(scan.routes.found.keys().map(route));
+        names
+    }
+
+    /// Loads every release of every bundle that a look found, keeps none, and says what is wrong with them. Blocks.
+    pub(crate) fn check_bundles(&self, scan: &mut Scan, ports: Ports<'_>) -> Vec<Arc<LoadError>> {
+        let names = self.names(scan);
+        let bundles = std::mem::take(&mut scan.bundles);
+        bundles::check(bundles, &names, ports)
+    }
+
+    /// What of plugins and models is in force.
+    pub(crate) fn in_force(&self) -> InForceParts {
+        let plugins = self.plugins.in_force().into_values();
+        let models = self.models.in_force().into_values();
+        InForceParts {
+            plugins: plugins
+                .map(|guarded| Arc::clone(guarded.plugin()))
+                .collect(),
+            models: models.flat_map(BTreeMap::into_values).collect(),
+        }
+    }
+
+    /// The versions in whose place one below may serve.
+    pub(crate) fn fallen<'a>(
+        &self,
+        scan: &'a Scan,
+        loaded: &[Loaded],
+        purpose: &Purpose,
+    ) -> Vec<&'a ModelVersion> {
+        self.models.fallen(&scan.models, loaded, purpose)
+    }
+
+    /// Whether the site has something that is to be served: a model that is to be loaded, a route that does not depend on
+    /// models alone which are not, or a bundle.
+    pub(crate) fn wants_any(&self) -> bool {
+        let is_unwanted = |name: &Name| self.models.is_unwanted(name);
+        self.models.want_any() || self.routes.want_any(is_unwanted) || self.bundles.want_any()
     }
 
     /// Takes what was found and what was loaded.
@@ -136,11 +233,13 @@ impl State {
         purpose: &Purpose,
         effects: &mut Effects,
     ) {
+        let names = self.names(&scan);
         // A look at one model says nothing about the rest.
         if !matches!(purpose, Purpose::Load(_)) {
             self.site_errors = scan.errors;
         }
         let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
+        let mut releases = Vec::new();
         for one in loaded {
             match one {
                 Loaded::Plugin(name, digest, result) => {
@@ -149,26 +248,32 @@ impl State {
                 Loaded::Model(version, result) => {
                     models.insert((version.name.clone(), version.version), (version, result));
                 }
+                Loaded::Release(name, digest, result) => {
+                    releases.push((name.bundle, name.release, digest, result));
+                }
             }
         }
         self.plugins.apply(scan.plugins, plugins, effects);
         self.models.apply(scan.models, models, purpose, effects);
         self.routes.apply(scan.routes);
+        self.bundles.apply(scan.bundles, releases, &names, effects);
     }
 
     /// Makes the snapshot of the state: links every route. The generation is for the caller to set.
     pub(crate) fn link(&mut self, around: Surroundings<'_>, effects: &mut Effects) -> Snapshot {
         let models = self.models.in_force();
         let (plugins, labels) = (self.plugins.parts(), self.models.labels());
-        let unwanted = self.models.unwanted();
+        let (defaults, unwanted) = (self.models.defaults(), self.models.unwanted());
         self.routes.link(
             &Parts {
                 config: around.config,
                 metrics: around.metrics,
                 faults: around.faults,
+                member: around.member,
                 models: &models,
                 plugins: &plugins,
                 labels: &labels,
+                defaults: &defaults,
                 unwanted: &unwanted,
             },
             |plugin| self.plugins.wanted(plugin),
@@ -176,11 +281,25 @@ impl State {
         );
         drop(plugins);
         self.plugins.release(&self.routes, effects);
+        let mut routes = self.routes.in_force();
+        let public = self.bundles.link(around);
+        self.clashes.clear();
+        for (name, route) in public.routes {
+            // What is in force keeps its name: a file that came after it takes none away.
+            if let Some(own) = routes.insert(name.clone(), route) {
+                let clash = clash(&own.spec, self.bundles.place(&name));
+                self.clashes.push(Arc::new(clash));
+            }
+        }
         Snapshot {
             generation: 0,
-            routes: self.routes.in_force(),
+            routes,
             models,
+            defaults,
             plugins: self.plugins.in_force(),
+            drawn: public.drawn,
+            coming: public.coming,
+            calls: public.calls,
         }
     }
 
@@ -198,7 +317,7 @@ impl State {
     /// versions do not say.
     pub(crate) fn index(&self, under_way: &UnderWay) -> Vec<IndexEntry> {
         let mut index = self.models.index(under_way);
-        for entry in self.routes.index() {
+        for entry in self.routes.index().into_iter().chain(self.bundles.index()) {
             let same =
                 |other: &IndexEntry| (&other.name, other.version) == (&entry.name, entry.version);
             if !index.iter().any(same) {
@@ -216,7 +335,28 @@ impl State {
         errors.extend(self.plugins.errors());
         errors.extend(self.models.errors());
         errors.extend(self.routes.errors());
+        errors.extend(self.bundles.errors());
+        errors.extend(self.clashes.iter().map(Arc::clone));
         errors
+    }
+}
+
+/// Says that a route of the site is not served, because a bundle in force has its name.
+fn clash(own: &RouteSpec, place: Option<String>) -> LoadError {
+    let name = &own.name;
+    let file = match own.implicit {
+        true => format!("models/{name}"),
+        false => format!("routes/{name}.toml"),
+    };
+    let place = place.unwrap_or_default();
+    let message = format!("{place} has this name, and keeps it; give one of them another");
+    LoadError::new(file, message)
+}
+
+impl Purpose {
+    /// The moment at which a content that failed may be tried again; none where everything is tried.
+    fn now(&self) -> Option<Instant> {
+        (*self == Self::Follow).then(Instant::now)
     }
 }
 
@@ -235,7 +375,7 @@ impl Failure {
     /// The wait before the second attempt; it doubles with each.
     const FIRST_WAIT: Duration = Duration::from_secs(30);
 
-    fn after(before: Option<Failure>, digest: Digest, error: LoadError) -> Self {
+    pub(crate) fn after(before: Option<Failure>, digest: Digest, error: LoadError) -> Self {
         let attempts = before
             .filter(|before| before.digest == digest)
             .map_or(0, |before| before.attempts + 1);
@@ -248,7 +388,7 @@ impl Failure {
     }
 
     /// Whether this content is not to be tried at this moment. Without a moment everything is tried.
-    fn bars(&self, digest: Digest, now: Option<Instant>) -> bool {
+    pub(crate) fn bars(&self, digest: Digest, now: Option<Instant>) -> bool {
         self.digest == digest && now.is_some_and(|now| now < self.again_at)
     }
 }

@@ -24,6 +24,8 @@ pub struct SiteStatus {
     /// The generation in force.
     pub generation: u64,
     /// Whether the first load is done.
+    pub loaded: bool,
+    /// Whether requests are to be sent here.
     pub ready: bool,
     /// The plugins in force, sorted by name.
     pub plugins: Vec<PluginStatus>,

@@ -5,6 +5,7 @@
 //! `..data` as Kubernetes does; and where reports are lost, as on network file systems, a look from time to time finds what
 //! they would have said.
 
+mod bundles;
 mod changes;
 mod models;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wharf_core::{Name, Result};
 
+use crate::bundle::BundleOrder;
 use crate::in_force::InForce;
 use crate::lifecycle::ModelChange;
 use crate::reconcile::reconcile;
@@ -38,6 +40,8 @@ pub(crate) enum Ask {
     Load(Name, ModelChange, oneshot::Sender<Result<()>>),
     /// To take a model out of force.
     Unload(Name, oneshot::Sender<Result<()>>),
+    /// To do something with a bundle.
+    Bundle(Name, BundleOrder, oneshot::Sender<Result<()>>),
 }
 
 /// A site that never gets quiet is looked at all the same, after this many times the quiet that was waited for.
@@ -52,6 +56,8 @@ pub(crate) struct SiteTask {
     eyes: Option<Eyes>,
     changes: Arc<Changes>,
     watch: bool,
+    /// Whether something is being written that wants another look.
+    unsettled: bool,
 }
 
 /// What looks at the site: lent to a blocking thread for each look.
@@ -82,14 +88,16 @@ impl SiteTask {
             eyes: None,
             changes,
             watch,
+            unsettled: false,
         }
     }
 
     /// Reads the site at first, and then whenever someone asks, something changes or time passes, until it is stopped.
     pub(crate) async fn run(mut self) {
         // The first look loads the site. `wharf.toml` is then what the configuration was made of, and no change.
-        let (_, mut unsettled) = self.pass(Look::Thorough).await;
-        self.in_force.ready.send_replace(true);
+        let (_, unsettled) = self.pass(Look::Thorough).await;
+        self.unsettled = unsettled;
+        self.in_force.first_load_done();
         let mut next_rescan = Instant::now() + self.in_force.config.load().rescan();
         loop {
             let config = self.in_force.config.load_full();
@@ -104,9 +112,9 @@ impl SiteTask {
                     Some(ask) => (asked, due) = (Some(ask), false),
                     None => return,
                 },
-                () = sleep_until(next_rescan), if self.watch => look = Look::Rescan,
+                () = sleep_until(next_rescan), if self.watch => look = Look::Rescan(debounce),
                 () = self.changes.changed() => asked = self.quiet(debounce).await,
-                () = sleep(debounce), if unsettled => {}
+                () = sleep(debounce), if self.unsettled => {}
             }
             let waiting = self.answer(asked).await;
             if !waiting.is_empty() {
@@ -116,13 +124,13 @@ impl SiteTask {
                 if !self.watch || Instant::now() < next_rescan {
                     continue;
                 }
-                look = Look::Rescan;
+                look = Look::Rescan(debounce);
             }
             if look != Look::AfterChange(debounce) {
                 next_rescan = Instant::now() + config.rescan();
             }
             let (report, again) = self.pass(look).await;
-            unsettled = again && self.watch;
+            self.unsettled = again && self.watch;
             for answer in waiting {
                 // Whoever asked may have left.
                 let _ = answer.send(report.clone());
@@ -156,14 +164,14 @@ impl SiteTask {
         let unsettled = scan.unsettled;
         if let Some(text) = scan.site_config.clone() {
             self.site_config.send_if_modified(|known| {
-                let changed = *known != text && *self.in_force.ready.borrow();
+                let changed = *known != text && *self.in_force.loaded.borrow();
                 *known = text;
                 changed
             });
         }
         let purpose = match look {
             Look::Thorough => Purpose::Thorough,
-            Look::AfterChange(_) | Look::Rescan => Purpose::Follow,
+            Look::AfterChange(_) | Look::Rescan(_) => Purpose::Follow,
         };
         let report = reconcile(&self.in_force, scan, &purpose, Vec::new()).await;
         (report, unsettled)
@@ -227,9 +235,10 @@ impl Eyes {
         // Any other look takes whatever is there.
         let quiet = match look {
             Look::AfterChange(quiet) => quiet,
-            Look::Rescan | Look::Thorough => Duration::ZERO,
+            Look::Rescan(_) | Look::Thorough => Duration::ZERO,
         };
         let whole = self.changes.take(quiet);
+        self.scanner.focus = in_force.read(|state| state.bundles.focus());
         self.scanner.scan(in_force.ports(), look, &whole)
     }
 

@@ -127,10 +127,8 @@ impl ModelChange {
         };
         // The table of a setting may be what is wrong: an output that the model does not have.
         let is_own = |key: &str| {
-            self.settings.iter().find(|edit| {
-                let set = edit.key.replace('"', "");
-                within(key, &set) || within(&set, key)
-            })
+            let mut settings = self.settings.iter();
+            settings.find(|edit| within(key, &edit.key) || within(&edit.key, key))
         };
         let own = error.key.as_deref().and_then(is_own);
         match own.filter(|_| error.file == format!("models/{model}/model.toml")) {
@@ -283,6 +281,31 @@ mod tests {
         let many: Vec<String> = (0..=MAX_FILES).map(|index| index.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(checked(&many).unwrap_err().field(), Some("files"));
+    }
+
+    #[test]
+    fn a_setting_is_to_blame_where_it_or_its_table_is_wrong() {
+        let change = ModelChange {
+            settings: vec![SettingEdit {
+                key: "outputs.\"y.z\".classes".to_owned(),
+                value: SettingValue::Text("labels.txt".to_owned()),
+            }],
+            ..ModelChange::default()
+        };
+        let name = Name::new("m").unwrap();
+        let blamed = |file: &str, key: &str| {
+            let error = change.refused(&name, LoadError::new(file, "wrong").with_key(key));
+            error.field().map(str::to_owned)
+        };
+        let own = Some("config.outputs.\"y.z\".classes".to_owned());
+        for key in ["outputs", "outputs.\"y.z\"", "outputs.\"y.z\".classes"] {
+            assert_eq!(blamed("models/m/model.toml", key), own, "{key}");
+        }
+        // An output `y`, and a table in it.
+        for key in ["outputs.y", "outputs.y.z.classes", "outputs.\"y.z\".class"] {
+            assert_eq!(blamed("models/m/model.toml", key), None, "{key}");
+        }
+        assert_eq!(blamed("models/m/1/model.onnx", "outputs"), None);
     }
 
     #[test]

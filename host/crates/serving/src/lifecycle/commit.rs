@@ -309,10 +309,10 @@ impl Change {
 }
 
 /// Another process has the right to change the site.
-struct Busy;
+pub(crate) struct Busy;
 
 /// Takes the right to change a site. A file system without locks gives it to everyone.
-fn lock(site: &Path) -> Result<Option<File>, Busy> {
+pub(crate) fn lock(site: &Path) -> Result<Option<File>, Busy> {
     let Ok(file) = File::open(site) else {
         return Ok(None);
     };

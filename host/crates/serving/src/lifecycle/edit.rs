@@ -1,7 +1,7 @@
 //! Changes keys of a `model.toml`, and leaves the rest of the text as its author wrote it.
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, Table, TableLike, Value};
-use wharf_core::{Error, ErrorKind, Name, Result};
+use wharf_core::{Error, ErrorKind, LoadError, Name, Result};
 
 use super::change::{SettingEdit, SettingValue};
 
@@ -11,8 +11,9 @@ use super::change::{SettingEdit, SettingValue};
 /// Where the text is no TOML, or a key leads through what is no table.
 pub(super) fn edited(name: &Name, text: &str, edits: &[SettingEdit]) -> Result<String> {
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        let message = format!("models/{name}/model.toml: {}", error.message().trim());
-        Error::new(ErrorKind::Unprocessable, message)
+        let error = LoadError::new(format!("models/{name}/model.toml"), error.message());
+        let message = format!("the model's settings are no TOML: {}", error.message);
+        Error::new(ErrorKind::Unprocessable, message).with_source(error)
     })?;
     for edit in edits {
         set(document.as_table_mut(), edit).ok_or_else(|| {

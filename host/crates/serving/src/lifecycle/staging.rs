@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use cap_std::fs::Dir;
-use wharf_core::{Engine, Error, ErrorKind, ModelFolder, ModelVersion, Name, Result};
+use wharf_core::{Engine, Error, ErrorKind, LoadError, ModelFolder, ModelVersion, Name, Result};
 
 use super::change::ModelChange;
 use super::commit::{Change, Workspace, not_written};
@@ -239,10 +239,7 @@ impl Carrying<'_> {
 /// Opens the folder of a model; none where there is none.
 fn model_folder(root: &Dir, name: &Name) -> Result<Option<Dir>> {
     let path = format!("models/{name}");
-    let refused = |message: &str| {
-        let message = format!("{path}: {message}");
-        Error::new(ErrorKind::Unprocessable, message)
-    };
+    let refused = |message: &'static str| Error::new(ErrorKind::Unprocessable, message);
     match root.symlink_metadata(&path) {
         Ok(metadata) if metadata.is_dir() => root.open_dir(&path).map(Some).map_err(|error| {
             refused("the model's folder cannot be opened within the site").with_source(error)
@@ -279,24 +276,25 @@ fn version_of(name: &str) -> Option<u64> {
 /// The text of `model.toml`; empty where there is none.
 fn settings(there: &Dir, name: &Name) -> Result<String> {
     let refused = |message: &str| {
-        let message = format!("models/{name}/model.toml: {message}");
-        Error::new(ErrorKind::Unprocessable, message)
+        let error = LoadError::new(format!("models/{name}/model.toml"), message);
+        let message = format!("the model's settings cannot be changed: {message}");
+        Error::new(ErrorKind::Unprocessable, message).with_source(error)
     };
     match there.metadata("model.toml") {
         Ok(metadata) if !metadata.is_file() => {
-            return Err(refused("it is not a regular file; replace it by one"));
+            return Err(refused("the file is no regular one; replace it by one"));
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        Err(error) => return Err(refused("it cannot be read").with_source(error)),
+        Err(error) => return Err(refused("the file cannot be read").with_source(error)),
     }
     let mut text = String::new();
     there
         .open("model.toml")
         .and_then(|file| file.take(MAX_SETTINGS + 1).read_to_string(&mut text))
-        .map_err(|error| refused("it cannot be read").with_source(error))?;
+        .map_err(|error| refused("the file cannot be read").with_source(error))?;
     if text.len() as u64 > MAX_SETTINGS {
-        return Err(refused("it is longer than 1 MiB; make it shorter"));
+        return Err(refused("the file is longer than 1 MiB; make it shorter"));
     }
     Ok(text)
 }

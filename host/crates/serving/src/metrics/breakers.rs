@@ -46,21 +46,16 @@ impl BreakerCounters {
 impl Metrics {
     pub(super) fn register_breakers(self: &Arc<Self>, meter: &Meter) {
         let counter = |name, description, count: fn(&BreakerCounters) -> &AtomicU64| {
-            let metrics = Arc::clone(self);
-            meter
-                .u64_observable_counter(name)
-                .with_description(description)
-                .with_callback(move |observer| {
-                    for counters in &metrics.breakers {
-                        let attributes = counters.attributes.as_slice();
-                        observe(observer, [(count(&counters), attributes)].into_iter());
-                    }
-                })
-                .build();
+            self.counter(meter, name, description, move |metrics, observer| {
+                for counters in &metrics.breakers {
+                    let attributes = counters.attributes.as_slice();
+                    observe(observer, [(count(&counters), attributes)].into_iter());
+                }
+            });
         };
         counter(
             "plugin_breaker_opened",
-            "Pauses of plugins most of whose calls failed",
+            "Pauses of plugins most of whose calls trapped",
             |counters| &counters.opened,
         );
         counter(

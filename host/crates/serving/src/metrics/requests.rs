@@ -23,6 +23,9 @@ pub(crate) struct ModelCounters {
     outcomes: [AtomicU64; 1 + ErrorKind::ALL.len()],
     attributes: Vec<[KeyValue; 4]>,
     times: Times,
+    /// Requests that were refused for want of room, before there was anything to account for. Among those of outcomes they are
+    /// not: `route_refused` has them.
+    refused: AtomicU64,
     /// Made with the first run: most pairs of route and version never see one.
     runs: OnceLock<Box<[Runs; BUCKETS]>>,
     /// When the counters were made. The last request is kept as the time since.
@@ -44,7 +47,7 @@ struct Times {
     hits: AtomicU64,
     /// Requests.
     misses: AtomicU64,
-    /// Rows.
+    /// Rows that were computed.
     rows: AtomicU64,
     /// Since the counters were made, plus one; 0 before the first request.
     last: AtomicU64,
@@ -77,6 +80,7 @@ impl ModelCounters {
                 })
                 .collect(),
             times: Times::default(),
+            refused: AtomicU64::new(0),
             runs: OnceLock::new(),
             made: (Instant::now(), SystemTime::now()),
         }
@@ -87,6 +91,11 @@ impl ModelCounters {
         self.outcomes
             .iter()
             .zip(self.attributes.iter().map(<[KeyValue; 4]>::as_slice))
+    }
+
+    /// Counts a request that was refused for want of room.
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     fn ended(&self, error: Option<ErrorKind>, at: Instant) {
@@ -111,13 +120,12 @@ impl ModelCounters {
     fn succeeded(&self, rows: u64, timings: &Timings, took: Duration) {
         let times = &self.times;
         add(&times.success, took);
-        times.rows.fetch_add(rows, Ordering::Relaxed);
         add(&times.queue, timings.queue);
         match timings.cache {
             Some(CacheLookup::Hit(time)) => {
                 times.hits.fetch_add(1, Ordering::Relaxed);
                 add(&times.cache_hit, time);
-                // Nothing was computed for it.
+                // Nothing was computed for it: its rows are no inferences, as Triton counts them.
                 return;
             }
             Some(CacheLookup::Miss(time)) => {
@@ -126,6 +134,7 @@ impl ModelCounters {
             }
             None => {}
         }
+        times.rows.fetch_add(rows, Ordering::Relaxed);
         add(&times.compute_input, timings.compute_input);
         add(&times.compute_infer, timings.compute_infer);
         add(&times.compute_output, timings.compute_output);
@@ -136,7 +145,7 @@ impl ModelCounters {
         let times = &self.times;
         let mut outcomes = self.outcomes.iter().map(read);
         let successes = outcomes.next().unwrap_or_default();
-        let fails = outcomes.sum();
+        let fails = outcomes.sum::<u64>() + read(&self.refused);
         let (hits, misses) = (read(&times.hits), read(&times.misses));
         let computed = successes.saturating_sub(hits);
         let last = read(&times.last).checked_sub(1).map(Duration::from_nanos);

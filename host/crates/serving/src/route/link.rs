@@ -9,9 +9,10 @@ use wharf_core::{LoadError, Model, Name, Stage as StageKind};
 
 use super::{CandidateSpec, OnFailure, Pins, Route, RouteSpec, Stage, StageSpec, Target};
 use crate::admission::Admission;
+use crate::bundle::Member;
 use crate::config::Config;
 use crate::guarded::Guarded;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ModelCounters};
 use crate::snapshot::same;
 
 /// What routes are made of.
@@ -19,12 +20,24 @@ pub(crate) struct Parts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) metrics: &'a Metrics,
     pub(crate) faults: &'a Arc<Notify>,
+    /// The release of a bundle that the routes belong to.
+    pub(crate) member: Option<&'a Member>,
     pub(crate) models: &'a BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>>,
     pub(crate) plugins: &'a BTreeMap<Name, PluginParts>,
     /// The labels of the versions in force.
     pub(crate) labels: &'a BTreeMap<Name, Labels>,
+    /// The version of each model that a request goes to which names none.
+    pub(crate) defaults: &'a BTreeMap<Name, u64>,
     /// The models that are not to be loaded, with the reason.
     pub(crate) unwanted: &'a BTreeMap<Name, &'static str>,
+}
+
+impl Parts<'_> {
+    /// The counters of a route and a version. The version that a bundle's route is known by is its release.
+    pub(super) fn counters(&self, route: &Name, model: &Name, version: u64) -> Arc<ModelCounters> {
+        let version = self.member.map_or(version, |member| member.name.release);
+        self.metrics.model(route, model, version)
+    }
 }
 
 /// What the versions of a model may be called instead of their numbers.
@@ -80,8 +93,19 @@ pub(crate) fn link(
             .map_or_else(Arc::<Admission>::default, |old| Arc::clone(&old.admission)),
         refused: parts.metrics.refused(&spec.name),
         faults: Arc::clone(parts.faults),
+        release: parts.member.map(|member| Arc::clone(&member.name)),
+        tally: parts.member.map(|member| Arc::clone(&member.tally)),
+        inner: Pins::default(),
     };
-    route.pins = Pins::of(&route, parts, in_force);
+    let pins = Pins::of(&route, parts, in_force);
+    match parts.member {
+        // Clients name releases; the versions of its models are the release's own business.
+        Some(member) => {
+            route.inner = pins;
+            route.pins = Pins::of_release(&route, member, in_force);
+        }
+        None => route.pins = pins,
+    }
     match in_force {
         Some(old) if route.same_as(old) => Ok(Arc::clone(old)),
         _ => Ok(Arc::new(route)),
@@ -98,6 +122,12 @@ impl Linker<'_> {
     fn error(&mut self, key: impl Into<String>, message: String) {
         self.errors
             .push(LoadError::new(&self.file, message).with_key(key));
+    }
+
+    /// Where the message tells the operator of files, clients read the other.
+    fn error_of_file(&mut self, key: impl Into<String>, message: String, for_clients: String) {
+        let error = LoadError::new(&self.file, message).with_key(key);
+        self.errors.push(error.with_text_for_clients(for_clients));
     }
 
     fn targets(&mut self, spec: &RouteSpec) -> Vec<Target> {
@@ -131,35 +161,47 @@ impl Linker<'_> {
     fn target(&mut self, key: &str, spec: &RouteSpec, candidate: &CandidateSpec) -> Option<Target> {
         let name = &candidate.model;
         let Some(versions) = self.parts.models.get(name).filter(|v| !v.is_empty()) else {
-            let message = match self.parts.unwanted.get(name) {
-                Some(reason) => format!(
-                    "model {name} is not loaded: {reason}; load it, and the route is in force again"
-                ),
-                None => format!(
-                    "no model {name} is in force; add models/{name}/1/model.onnx, or mend it where it is refused"
-                ),
-            };
-            self.error(key, message);
+            match self.parts.unwanted.get(name) {
+                Some(reason) => {
+                    let message = format!(
+                        "model {name} is not loaded: {reason}; load it, and the route is in force again"
+                    );
+                    self.error(key, message);
+                }
+                None => {
+                    let is = format!("no model {name} is in force");
+                    let message = format!(
+                        "{is}; add models/{name}/1/model.onnx, or mend it where it is refused"
+                    );
+                    self.error_of_file(key, message, is);
+                }
+            }
             return None;
         };
         let found = match candidate.version {
             Some(version) => versions.get_key_value(&version),
-            None => versions.last_key_value(),
+            None => {
+                let default = self.parts.defaults.get(name);
+                default.and_then(|version| versions.get_key_value(version))
+            }
         };
         let Some((version, model)) = found else {
             let present: Vec<String> = versions.keys().map(u64::to_string).collect();
-            let message = format!(
-                "model {name} has no version {} in force, but {}; name one of these, or look at the version policy in models/{name}/model.toml",
+            let is = format!(
+                "model {name} has no version {} in force, but {}",
                 candidate.version.unwrap_or_default(),
                 present.join(", "),
             );
-            self.error(key, message);
+            let message = format!(
+                "{is}; name one of these, or look at the version policy in models/{name}/model.toml"
+            );
+            self.error_of_file(key, message, is);
             return None;
         };
         Some(Target {
             model: Arc::clone(model),
             labels: Arc::clone(&candidate.labels),
-            counters: self.parts.metrics.model(&spec.name, name, *version),
+            counters: self.parts.counters(&spec.name, name, *version),
         })
     }
 
@@ -174,10 +216,9 @@ impl Linker<'_> {
     fn stage(&mut self, key: &str, spec: &StageSpec, kind: StageKind) -> Option<Stage> {
         let name = &spec.plugin;
         let Some(parts) = self.parts.plugins.get(name) else {
-            let message = format!(
-                "no plugin {name} is in force; add plugins/{name}.wasm, or mend it where it is refused"
-            );
-            self.error(key, message);
+            let is = format!("no plugin {name} is in force");
+            let message = format!("{is}; add plugins/{name}.wasm, or mend it where it is refused");
+            self.error_of_file(key, message, is);
             return None;
         };
         let has = |plugin: &Guarded| plugin.info().stages.contains(&kind);
@@ -247,7 +288,7 @@ impl Linker<'_> {
 }
 
 impl Route {
-    pub(super) fn same_as(&self, other: &Self) -> bool {
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
         let same_stages = |a: &[Stage], b: &[Stage]| {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_as(b))
         };
@@ -268,6 +309,12 @@ impl Route {
                 .zip(&other.targets)
                 .all(|(a, b)| same(&a.model, &b.model) && a.labels == b.labels)
             && self.pins.same_as(&other.pins)
+            && self.inner.same_as(&other.inner)
+            && match (&self.tally, &other.tally) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => true,
+                _ => false,
+            }
     }
 }
 

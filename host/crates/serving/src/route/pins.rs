@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wharf_core::{Model, Name};
+use wharf_core::{Error, ErrorKind, Model, Name, Result};
 
 use super::link::Parts;
 use super::{CandidateSpec, Route, Target};
+use crate::bundle::Member;
 
 /// What a request that names a version goes through: the same stages, the same admission, and one model without a router.
 /// Made when the route is linked, so that finding one is a lookup.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Pins {
     versions: BTreeMap<u64, Arc<Route>>,
     labels: BTreeMap<Arc<str>, Arc<Route>>,
@@ -24,7 +25,10 @@ impl Pins {
     pub(super) fn of(route: &Route, parts: &Parts<'_>, in_force: Option<&Arc<Route>>) -> Self {
         let mut pins = Self::default();
         let mut made: BTreeMap<(&Name, u64), Arc<Route>> = BTreeMap::new();
-        let before = in_force.map(|old| &old.pins);
+        let before = in_force.map(|old| match parts.member {
+            Some(_) => &old.inner,
+            None => &old.pins,
+        });
         for (candidate, target) in route.spec.candidates.iter().zip(&route.targets) {
             let chosen = target.model.info().version;
             for (version, model) in reachable(candidate, parts) {
@@ -57,10 +61,40 @@ impl Pins {
         pins
     }
 
-    /// The route of a version: digits are a number, anything else is a label.
+    /// Makes the route by which a client names the release: the same, but that its requests do not count in a trial.
+    pub(super) fn of_release(
+        route: &Route,
+        member: &Member,
+        in_force: Option<&Arc<Route>>,
+    ) -> Self {
+        let named = Arc::new(Route {
+            tally: None,
+            ..route.clone()
+        });
+        let named = in_force.map_or_else(|| Arc::clone(&named), |old| old.pins.kept(&named));
+        Self {
+            versions: BTreeMap::from([(member.name.release, named)]),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// Those of another release beside these. Where both have a number, it stands for the one in force.
+    fn beside(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for (version, route) in &other.versions {
+            both.versions
+                .entry(*version)
+                .or_insert_with(|| Arc::clone(route));
+        }
+        both
+    }
+
+    /// The route of a version: digits are a number, as its folder is named, and anything else is a label.
     pub(crate) fn get(&self, version: &str) -> Option<&Arc<Route>> {
         if version.bytes().all(|byte| byte.is_ascii_digit()) {
-            self.versions.get(&version.parse().ok()?)
+            let number = version.parse().ok()?;
+            let is_plain = !version.starts_with('0') || version == "0";
+            self.versions.get(&number).filter(|_| is_plain)
         } else {
             self.labels.get(version)
         }
@@ -130,9 +164,7 @@ fn pin(
         targets: vec![Target {
             model: Arc::clone(model),
             labels: Arc::clone(&candidate.labels),
-            counters: parts
-                .metrics
-                .model(&route.spec.name, &candidate.model, model.info().version),
+            counters: parts.counters(&route.spec.name, &candidate.model, model.info().version),
         }],
         pre: route.pre.clone(),
         post: route.post.clone(),
@@ -140,5 +172,39 @@ fn pin(
         admission: Arc::clone(&route.admission),
         refused: Arc::clone(&route.refused),
         faults: Arc::clone(&route.faults),
+        release: route.release.clone(),
+        tally: None,
+        inner: Pins::default(),
     })
+}
+
+impl Route {
+    /// The route with the releases of another one beside its own: that is how one is described whose requests are divided.
+    pub(crate) fn beside(&self, other: &Self) -> Arc<Self> {
+        Arc::new(Self {
+            pins: self.pins.beside(&other.pins),
+            ..self.clone()
+        })
+    }
+
+    /// What a plugin of the same release calls by this name.
+    ///
+    /// # Errors
+    /// `NotFound` where the release has no such version of its model.
+    pub(crate) fn inner(self: &Arc<Self>, version: Option<&str>) -> Result<&Arc<Self>> {
+        let found = match version {
+            // By the way on which its requests do not count: the request that the plugin works for does.
+            None => Some(self.pins.routes().next().unwrap_or(self)),
+            Some(version) => self.inner.get(version),
+        };
+        found.ok_or_else(|| {
+            let there: Vec<String> = self.inner.versions().map(|v| v.to_string()).collect();
+            let message = format!(
+                "{} has no such version, but {}",
+                self.name(),
+                there.join(", ")
+            );
+            Error::new(ErrorKind::NotFound, message)
+        })
+    }
 }

@@ -80,6 +80,11 @@ impl Fingerprint {
         quiet && self.entries == later.entries
     }
 
+    /// Whether another look saw the very same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+
     /// Whether something was written so recently that it may not be whole, and is not known to be.
     pub(crate) fn unsettled(&self, look: Look, whole: &Whole) -> bool {
         let Look::AfterChange(quiet) = look else {
@@ -88,13 +93,38 @@ impl Fingerprint {
         self.entries
             .iter()
             .filter(|(path, _)| !whole.contains(path))
-            // A time in the future is a clock that differs, not a write that goes on.
-            .filter_map(|(_, identity)| self.taken.duration_since(identity.modified?).ok())
-            .any(|age| age < quiet)
+            .any(|(_, identity)| self.is_younger(identity.modified, quiet))
+    }
+
+    /// Whether something was put there so recently that more of it may come. A copy may bring the times of its files along,
+    /// so that it counts as well when something was changed at all.
+    pub(crate) fn touched(&self, look: Look) -> bool {
+        let (Look::AfterChange(quiet) | Look::Rescan(quiet)) = look else {
+            return false;
+        };
+        // Each by itself: one time in the future must not hide the others.
+        self.entries.iter().any(|(_, identity)| {
+            self.is_younger(identity.modified, quiet)
+                || self.is_younger(identity.changed_at(), quiet)
+        })
+    }
+
+    fn is_younger(&self, moment: Option<SystemTime>, quiet: Duration) -> bool {
+        // A time in the future is a clock that differs, not a write that goes on.
+        moment
+            .and_then(|moment| self.taken.duration_since(moment).ok())
+            .is_some_and(|age| age < quiet)
     }
 }
 
 impl Identity {
+    fn changed_at(&self) -> Option<SystemTime> {
+        let (seconds, nanos) = self.changed;
+        let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
+        let since = Duration::new(seconds, u32::try_from(nanos).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since)
+    }
+
     #[cfg(unix)]
     fn of(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;

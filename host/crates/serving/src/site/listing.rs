@@ -10,7 +10,7 @@ use wharf_core::{LoadError, Name};
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// The folders of a site.
-pub(crate) const FOLDERS: [&str; 3] = ["plugins", "models", "routes"];
+pub(crate) const FOLDERS: [&str; 4] = ["plugins", "models", "routes", "bundles"];
 
 /// A folder of the site.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(crate) enum Kind {
     Plugins,
     Models,
     Routes,
+    Bundles,
 }
 
 impl Kind {
@@ -26,13 +27,13 @@ impl Kind {
         FOLDERS[self as usize]
     }
 
-    /// The ending of the files that count; models are folders. What has another ending is not ours: settings of plugins,
+    /// The ending of the files that count; models and bundles are folders. What has another ending is not ours: settings of plugins,
     /// what editors leave behind (`x.wasm~`, `.x.toml.swp`, `x.toml.bak`, `4913`), readme files.
     fn ending(self) -> Option<&'static str> {
         match self {
             Self::Plugins => Some(".wasm"),
             Self::Routes => Some(".toml"),
-            Self::Models => None,
+            Self::Models | Self::Bundles => None,
         }
     }
 }
@@ -89,9 +90,9 @@ fn name_of(path: &Path, kind: Kind) -> Result<Option<Name>, String> {
         None => file_name.as_encoded_bytes(),
     };
     match std::fs::metadata(path) {
-        Ok(metadata) if kind == Kind::Models && !metadata.is_dir() => return Ok(None),
+        Ok(metadata) if kind.ending().is_none() && !metadata.is_dir() => return Ok(None),
         // Reading a pipe would wait for ever.
-        Ok(metadata) if kind != Kind::Models && !metadata.is_file() => {
+        Ok(metadata) if kind.ending().is_some() && !metadata.is_file() => {
             return Err("it is not a regular file; replace it by one".to_owned());
         }
         // It went since the folder was listed.
@@ -113,7 +114,7 @@ pub(crate) fn hidden(path: &Path) -> bool {
 }
 
 /// A file name that may be anything, made fit for a log line.
-fn printable(path: &Path) -> String {
+pub(crate) fn printable(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
         .to_string_lossy()

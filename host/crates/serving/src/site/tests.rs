@@ -51,7 +51,7 @@ fn what_is_being_written_is_left_alone_until_it_is_quiet() {
     ));
     // A look from time to time takes what is there.
     site.plugin("a", "scale 2");
-    assert!(!look(&mut scanner, Look::Rescan).unsettled);
+    assert!(!look(&mut scanner, Look::Rescan(Duration::ZERO)).unsettled);
 }
 
 #[test]
@@ -119,16 +119,16 @@ fn a_plugin_is_read_again_where_only_its_signature_changed() {
         plugins: &plugins,
     };
     let mut scanner = Scanner::new(site.path());
-    scanner.scan(ports, Look::Rescan, &Whole::new());
-    scanner.scan(ports, Look::Rescan, &Whole::new());
+    scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
+    scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
     assert_eq!(plugins.reads(), 1);
     site.write("plugins/a.wasm.sig", "two");
-    scanner.scan(ports, Look::Rescan, &Whole::new());
+    scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
     assert_eq!(plugins.reads(), 2);
     site.remove("plugins/a.wasm.sig");
-    scanner.scan(ports, Look::Rescan, &Whole::new());
+    scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
     assert_eq!(plugins.reads(), 3);
-    let scan = scanner.scan(ports, Look::Rescan, &Whole::new());
+    let scan = scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
     assert_eq!(scan.plugins.found.len(), 1, "a signature is no plugin");
 }
 
@@ -151,21 +151,39 @@ fn a_plugin_is_read_again_where_a_file_that_it_names_changed() {
         };
         plugin.digest
     };
-    let without = digest_of(Look::Rescan);
-    assert_eq!(digest_of(Look::Rescan), without);
+    let without = digest_of(Look::Rescan(Duration::ZERO));
+    assert_eq!(digest_of(Look::Rescan(Duration::ZERO)), without);
     assert_eq!(plugins.reads(), 1);
     site.write(file, "one");
-    let with_one = digest_of(Look::Rescan);
+    let with_one = digest_of(Look::Rescan(Duration::ZERO));
     assert_ne!(with_one, without, "a file that came is a change");
     age(&site, file, 60);
-    digest_of(Look::Rescan);
+    digest_of(Look::Rescan(Duration::ZERO));
     let reads = plugins.reads();
-    assert_eq!(digest_of(Look::Rescan), with_one);
+    assert_eq!(digest_of(Look::Rescan(Duration::ZERO)), with_one);
     assert_eq!(
         plugins.reads(),
         reads,
         "an unchanged file is not read again"
     );
     site.write(file, "two");
-    assert_ne!(digest_of(Look::Rescan), with_one);
+    assert_ne!(digest_of(Look::Rescan(Duration::ZERO)), with_one);
+}
+
+#[test]
+fn a_release_is_held_while_it_is_written_though_a_time_is_in_the_future() {
+    let site = Site::new();
+    site.put("bundles/shop/1/plugins/a.wasm", "end\n");
+    let file = site.path().join("bundles/shop/1/plugins/a.wasm");
+    let file = fs::File::options().append(true).open(file).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(7200))
+        .unwrap();
+    for quiet in [Look::AfterChange, Look::Rescan] {
+        let scan = look(
+            &mut Scanner::new(site.path()),
+            quiet(Duration::from_secs(3600)),
+        );
+        assert!(scan.unsettled);
+    }
+    assert!(!look(&mut Scanner::new(site.path()), Look::Thorough).unsettled);
 }

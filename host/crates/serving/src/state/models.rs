@@ -3,11 +3,11 @@
 mod folder;
 mod index;
 
+pub(crate) use folder::StandIn;
 pub(crate) use index::{UnderWay, Versions};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use wharf_core::{LoadError, Model, ModelVersion, ModelVersions, Name};
 
@@ -48,7 +48,7 @@ impl Models {
         purpose: &Purpose,
         loads: &mut Vec<Load>,
     ) {
-        let now = (*purpose == Purpose::Follow).then(Instant::now);
+        let now = purpose.now();
         for (name, found) in &section.found {
             let Found::Is(versions) = found else { continue };
             if !self.follows(name, purpose) {
@@ -124,28 +124,36 @@ impl Models {
         true
     }
 
-    /// The models that failed altogether: none of their versions is in force, and none was loaded now. Of each, the lowest
-    /// version that failed.
-    pub(super) fn fallen<'a>(&self, loaded: &'a [Loaded]) -> Vec<&'a ModelVersion> {
-        let mut fallen: BTreeMap<&Name, Option<&ModelVersion>> = BTreeMap::new();
-        for one in loaded {
-            let Loaded::Model(version, result) = one else {
-                continue;
-            };
-            let lowest = fallen.entry(&version.name).or_insert(Some(version));
-            *lowest = match result {
-                Ok(_) => None,
-                Err(_) => lowest.map(|lowest| match version.version < lowest.version {
-                    true => version,
-                    false => lowest,
-                }),
-            };
+    /// The versions in whose place one below may serve, one a model at the most: none of those that its policy picks is in
+    /// force, and all of them failed.
+    pub(super) fn fallen<'a>(
+        &self,
+        section: &'a Section<ModelVersions>,
+        loaded: &[Loaded],
+        purpose: &Purpose,
+    ) -> Vec<&'a ModelVersion> {
+        let now = purpose.now();
+        let nothing = Folder::default();
+        let fallen = |(name, found): (&'a Name, &'a Found<ModelVersions>)| match found {
+            Found::Is(versions) if self.follows(name, purpose) => {
+                let folder = self.folders.get(name).unwrap_or(&nothing);
+                folder.fallen(versions, loaded, now)
+            }
+            _ => None,
+        };
+        section.found.iter().filter_map(fallen).collect()
+    }
+
+    /// What is to be done about a version that may serve in the place of one that failed.
+    pub(crate) fn stand_in(&self, version: &ModelVersion, purpose: &Purpose) -> StandIn {
+        match self.folders.get(&version.name) {
+            Some(folder) => folder.stand_in(version.version, version.digest, purpose.now()),
+            None => StandIn::Loads,
         }
-        fallen
-            .into_iter()
-            .filter(|(name, _)| !self.serves(name))
-            .filter_map(|(_, lowest)| lowest)
-            .collect()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.folders.keys()
     }
 
     pub(super) fn in_force(&self) -> BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>> {
@@ -154,6 +162,19 @@ impl Models {
             .map(|(name, folder)| (name.clone(), folder.in_force()))
             .filter(|(_, versions)| !versions.is_empty())
             .collect()
+    }
+
+    /// The version of each model that requests go to which name none.
+    pub(super) fn defaults(&self) -> BTreeMap<Name, u64> {
+        let default =
+            |(name, folder): (&Name, &Folder)| Some((name.clone(), folder.default_version()?));
+        self.folders.iter().filter_map(default).collect()
+    }
+
+    /// Whether there is a model that is to be loaded.
+    pub(super) fn want_any(&self) -> bool {
+        let mut names = self.folders.keys().chain(self.demand.named());
+        names.any(|name| self.demand.wants(name))
     }
 
     pub(super) fn labels(&self) -> BTreeMap<Name, Labels> {
@@ -188,6 +209,11 @@ impl Models {
             .chain(missing)
     }
 
+    /// Whether the site has a model that is not to be loaded.
+    pub(super) fn is_unwanted(&self, name: &Name) -> bool {
+        self.folders.contains_key(name) && !self.demand.wants(name)
+    }
+
     /// Whether a version is in force with this content.
     pub(crate) fn has(&self, version: &ModelVersion) -> bool {
         let folder = self.folders.get(&version.name);
@@ -196,7 +222,7 @@ impl Models {
 
     /// Why a model is not in force as the site has it.
     pub(crate) fn problem(&self, name: &Name) -> Option<Arc<LoadError>> {
-        self.folders.get(name)?.errors().next()
+        self.folders.get(name)?.problem()
     }
 
     pub(crate) fn status(&self) -> Vec<ModelStatus> {

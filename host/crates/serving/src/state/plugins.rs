@@ -61,6 +61,7 @@ impl Plugins {
                     file: found.file.clone(),
                     digest: found.digest,
                     release: found.release.take(),
+                    owner: None,
                 }));
             }
         }
@@ -141,12 +142,12 @@ impl Plugins {
         });
     }
 
-    pub(super) fn in_force(&self) -> BTreeMap<Name, Arc<dyn Plugin>> {
+    pub(super) fn in_force(&self) -> BTreeMap<Name, Arc<Guarded>> {
         self.slots
             .iter()
             .filter_map(|(name, slot)| {
                 let current = slot.current.as_ref()?;
-                Some((name.clone(), Arc::clone(current.item.plugin())))
+                Some((name.clone(), Arc::clone(&current.item)))
             })
             .collect()
     }

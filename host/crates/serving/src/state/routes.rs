@@ -85,6 +85,17 @@ impl Routes {
             .retain(|_, slot| slot.file.is_some() || slot.route.is_some());
     }
 
+    /// Whether the site has a route with a file, but those all of whose models are not to be loaded.
+    pub(super) fn want_any(&self, is_unwanted: impl Fn(&Name) -> bool) -> bool {
+        let wanted = |file: &File| match file {
+            File::Is(spec) => !spec.candidates.iter().all(|it| is_unwanted(&it.model)),
+            File::Refused(_) | File::Unread => true,
+        };
+        self.0
+            .values()
+            .any(|slot| slot.file.as_ref().is_some_and(wanted))
+    }
+
     pub(super) fn in_force(&self) -> BTreeMap<Name, Arc<Route>> {
         self.0
             .iter()
@@ -101,12 +112,18 @@ impl Routes {
             .any(|used| same(used, plugin))
     }
 
+    /// The names that have a file.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        let with_file = self.0.iter().filter(|(_, slot)| slot.file.is_some());
+        with_file.map(|(name, _)| name)
+    }
+
     /// How every route with a file is: with the versions that it leads to.
     pub(super) fn index(&self) -> Vec<IndexEntry> {
         let with_file = self.0.iter().filter(|(_, slot)| slot.file.is_some());
         with_file
             .flat_map(|(name, slot)| {
-                let error = slot.errors.first().map(ToString::to_string);
+                let error = slot.errors.first().map(|error| error.client_text());
                 let entry = |version, state, reason| IndexEntry {
                     name: name.clone(),
                     version,

@@ -1,10 +1,11 @@
 //! What clients ask of models: done by the task of the site between its looks, one ask at a time and in their order.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use wharf_core::{Error, ErrorKind, ModelVersion, Name, Result};
+use wharf_core::{Error, ErrorKind, LoadError, ModelVersion, Name, Result};
 
 use super::{Ask, SiteTask};
 use crate::lifecycle::{ModelChange, ModelCheck, Staged};
@@ -29,13 +30,16 @@ impl SiteTask {
             match ask {
                 Ask::Reload(answer) => reloads.push(answer),
                 // Whoever asked has left, or the server ends: dropping the ask tells those who wait.
-                Ask::Load(_, _, answer) | Ask::Unload(_, answer)
+                Ask::Load(_, _, answer) | Ask::Unload(_, answer) | Ask::Bundle(_, _, answer)
                     if answer.is_closed() || self.stop.is_cancelled() => {}
                 Ask::Load(name, change, answer) => {
                     let _ = answer.send(self.load(&name, change).await);
                 }
                 Ask::Unload(name, answer) => {
                     let _ = answer.send(self.unload(&name));
+                }
+                Ask::Bundle(name, order, answer) => {
+                    let _ = answer.send(self.order(&name, order).await);
                 }
             }
         }
@@ -190,8 +194,11 @@ fn no_model(name: &Name) -> Error {
     Error::new(ErrorKind::NotFound, message).with_field("model")
 }
 
-/// What the site has, or would have, cannot be loaded. The message names the file as the operator knows it, relative to the
-/// site; the log gets the cause as well.
-pub(crate) fn unprocessable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Unprocessable, error.to_string()).with_source(error)
+/// What the site has, or would have, cannot be loaded. The client reads what is wrong with which version; the log gets the
+/// file and the cause as well.
+pub(crate) fn unprocessable(
+    error: impl Borrow<LoadError> + std::error::Error + Send + Sync + 'static,
+) -> Error {
+    let text = error.borrow().client_text();
+    Error::new(ErrorKind::Unprocessable, text).with_source(error)
 }

@@ -1,15 +1,18 @@
-//! The token filters of a text, with a generator that takes its time.
+//! The filters of texts and bodies, with a generator that takes its time.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use wharf_core::{ErrorKind, Token, Verdict};
+use wharf_core::{ErrorKind, Plugin, Token, Verdict};
 use wharf_serving::FilterChain;
-use wharf_testkit::{FakeFilter, FakeGenerator, FakePlugin, request, token};
+use wharf_testkit::{FakeFilter, FakeGenerator, FakePiece, FakePlugin, request, token};
 
-fn chain(filters: &[&str]) -> FilterChain {
-    FilterChain::new(filters.iter().map(|lines| FakeFilter::of(lines)).collect())
+/// The filters of a text of tokens, or of a body of bytes.
+fn chain<T: FakePiece>(filters: &[&str]) -> FilterChain<T::Portion> {
+    let filters = filters.iter().map(|lines| FakeFilter::<T>::of(lines));
+    FilterChain::new(filters.collect())
 }
 
 fn texts(tokens: Vec<Token>) -> Vec<String> {
@@ -19,12 +22,12 @@ fn texts(tokens: Vec<Token>) -> Vec<String> {
 /// The texts that come through, with the reason where the text was stopped.
 async fn filtered(filters: &[&str], generator: FakeGenerator) -> (Vec<String>, Option<String>) {
     let mut given = Vec::new();
-    let mut verdicts = pin!(chain(filters).filter(generator.tokens()));
+    let mut verdicts = pin!(chain::<Token>(filters).filter(generator.tokens()));
     while let Some(verdict) = verdicts.next().await {
         match verdict.unwrap() {
             Verdict::Emit(tokens) => given.extend(texts(tokens)),
-            Verdict::Stop { tokens, reason } => {
-                given.extend(texts(tokens));
+            Verdict::Stop { last, reason } => {
+                given.extend(texts(last));
                 assert!(verdicts.next().await.is_none(), "a stop is the last");
                 return (given, Some(reason));
             }
@@ -76,7 +79,7 @@ async fn tokens_go_through_as_they_come_and_a_text_can_be_left() {
     let pace = Duration::from_millis(20);
     let generator = FakeGenerator::new(["a", "b", "c"]).every(pace);
     let began = Instant::now();
-    let mut verdicts = Box::pin(chain(&["upper"]).filter(generator.tokens()));
+    let mut verdicts = Box::pin(chain::<Token>(&["upper"]).filter(generator.tokens()));
     assert!(
         verdicts.next().now_or_never().is_none(),
         "nothing is there yet"
@@ -96,7 +99,8 @@ async fn tokens_go_through_as_they_come_and_a_text_can_be_left() {
 #[tokio::test]
 async fn a_failure_comes_after_what_was_generated_and_is_the_last() {
     let generator = FakeGenerator::new(["a", "b"]).failing();
-    let verdicts: Vec<_> = chain(&["upper"]).filter(generator.tokens()).collect().await;
+    let verdicts = chain::<Token>(&["upper"]).filter(generator.tokens());
+    let verdicts: Vec<_> = verdicts.collect().await;
     let [Ok(Verdict::Emit(given)), Err(error)] = &verdicts[..] else {
         panic!("{verdicts:?}");
     };
@@ -106,20 +110,90 @@ async fn a_failure_comes_after_what_was_generated_and_is_the_last() {
 
 #[tokio::test]
 async fn the_filters_of_plugins_make_a_chain() {
-    use wharf_core::Plugin;
     let request = request("chat");
     let mut filters = Vec::new();
     for lines in ["upper", "stop-at B"] {
         let plugin = FakePlugin::new("filter", &format!("stages token-filter\n{lines}"));
-        filters.push(plugin.filter(&request).await.unwrap());
+        filters.push(plugin.filter_tokens(&request).await.unwrap());
     }
     let mut chain = FilterChain::new(filters);
     let verdict = chain.push(vec![token("a"), token("b")]).await.unwrap();
-    let Verdict::Stop { tokens, .. } = verdict else {
+    let Verdict::Stop { last, .. } = verdict else {
         panic!("{verdict:?}");
     };
-    assert_eq!(texts(tokens), ["A"]);
+    assert_eq!(texts(last), ["A"]);
     let broken = FakePlugin::new("filter", "stages token-filter\ntrap");
-    let error = broken.filter(&request).await.err().unwrap();
+    let error = broken.filter_tokens(&request).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::PluginFault);
+}
+
+/// A body that comes in these chunks.
+fn body(chunks: &[&'static str]) -> FakeGenerator<Bytes> {
+    FakeGenerator::of(chunks.iter().map(|chunk| Bytes::from(*chunk)))
+}
+
+/// The bytes that come through, and the reason where the body was stopped.
+async fn filtered_body(filters: &[&str], body: FakeGenerator<Bytes>) -> (String, Option<String>) {
+    let mut given = String::new();
+    let mut verdicts = pin!(chain::<u8>(filters).filter(body.pieces()));
+    while let Some(verdict) = verdicts.next().await {
+        let verdict = verdict.unwrap();
+        given += std::str::from_utf8(verdict.given()).unwrap();
+        if let Verdict::Stop { reason, .. } = verdict {
+            assert!(verdicts.next().await.is_none(), "a stop is the last");
+            return (given, Some(reason));
+        }
+    }
+    (given, None)
+}
+
+#[tokio::test]
+async fn a_body_goes_through_its_filters_as_a_text_does() {
+    let pace = Duration::from_millis(1);
+    for (filters, expected, stopped) in [
+        (&[][..], "data: a\n\ndata: b\n\n", None),
+        (&["upper", "hold 7"], "DATA: A\n\nDATA: B\n\n", None),
+        (
+            &["upper", "stop-at B"],
+            "DATA: A\n\nDATA: ",
+            Some("it came to B"),
+        ),
+        (
+            &["hold 99\nstop-at b", "stop-at :"],
+            "data",
+            Some("it came to :"),
+        ),
+    ] {
+        let chunks = ["data: a\n", "\ndata", ": b\n\n"];
+        for body in [body(&chunks), body(&chunks).every(pace)] {
+            let (given, reason) = filtered_body(filters, body).await;
+            assert_eq!(
+                (&*given, reason.as_deref()),
+                (expected, stopped),
+                "{filters:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_given_as_it_comes_and_can_be_left() {
+    let pace = Duration::from_millis(20);
+    let mut verdicts =
+        Box::pin(chain::<u8>(&["upper"]).filter(body(&["a", "b"]).every(pace).pieces()));
+    assert!(
+        verdicts.next().now_or_never().is_none(),
+        "nothing is there yet"
+    );
+    let first = verdicts.next().await.unwrap().unwrap();
+    assert_eq!(first, Verdict::Emit(Bytes::from("A")));
+    drop(verdicts);
+    let failing = chain::<u8>(&["hold 9"]).filter(body(&["a"]).failing().pieces());
+    let verdicts: Vec<_> = failing.collect().await;
+    assert_eq!(verdicts[0].as_ref().unwrap().given().len(), 0);
+    assert_eq!(
+        verdicts[1].as_ref().unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(verdicts.len(), 2);
 }

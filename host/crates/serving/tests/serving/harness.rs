@@ -54,7 +54,7 @@ impl Harness {
         )
         .unwrap();
         serving.loaded().await;
-        assert!(serving.ready());
+        assert!(serving.is_loaded());
         Self {
             site,
             engine,

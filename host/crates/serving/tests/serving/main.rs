@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod breaker;
+mod bundles;
 mod calls;
 mod claims;
 mod failure;
 mod filters;
 mod harness;
 mod lifecycle;
+mod mirrors;
 mod pipeline;
 mod refusal;
 mod reload;

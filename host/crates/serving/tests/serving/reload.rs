@@ -80,6 +80,74 @@ async fn an_older_version_goes_when_the_newer_one_serves() {
     assert_eq!(harness.engine.live(), 1);
 }
 
+/// A version that serves in the place of a broken one follows its files: what a restart would serve serves already.
+#[tokio::test]
+async fn what_serves_in_the_place_of_a_broken_version_is_not_frozen() {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.model("sum", 2, "add 2");
+    let harness = Harness::start(site, by_order()).await;
+    harness.site.model("sum", 3, "broken");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("sum", 0.0).await, 2.0);
+    let reason = || {
+        let index = harness.serving.index();
+        let mut entries = index.into_iter();
+        let entry = entries.find(|entry| entry.version == Some(2));
+        entry.unwrap().reason
+    };
+    assert!(reason().contains("version 3: broken by script"));
+
+    harness.site.model("sum", 2, "add 20");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("sum", 0.0).await, 20.0);
+    // It is not loaded again, nor is one below it.
+    let loads = harness.engine.loads();
+    harness.serving.reload().await;
+    assert_eq!(harness.engine.loads(), loads + 1, "only version 3 is tried");
+
+    // Content of its own that is broken leaves it as it is, and the index says so.
+    harness.site.model("sum", 2, "broken");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("sum", 0.0).await, 20.0);
+    assert!(reason().contains("newer content was refused"));
+    assert!(harness.serving.snapshot().model("sum", Some(1)).is_none());
+    harness.site.model("sum", 2, "add 20");
+    harness.serving.reload().await;
+    assert!(!reason().contains("newer content"), "{}", reason());
+
+    harness.site.model("sum", 3, "add 3");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("sum", 0.0).await, 3.0);
+    harness.drained().await;
+    assert_eq!(harness.engine.live(), 1);
+    assert!(harness.errors().is_empty());
+}
+
+#[tokio::test]
+async fn ready_is_who_serves_something_of_what_there_is() {
+    let site = Site::new();
+    let harness = Harness::start(site, by_order()).await;
+    assert!(harness.serving.ready(), "there is nothing to serve");
+    harness.site.model("sum", 1, "broken");
+    harness.serving.reload().await;
+    assert!(!harness.serving.ready());
+    harness.site.model("other", 1, "add 1");
+    harness.serving.reload().await;
+    assert!(harness.serving.ready(), "one is broken beside another");
+    harness.site.remove("models/sum");
+    harness.site.route("named", "model = 'other'");
+    harness.serving.reload().await;
+    // A client's own doing is no fault of the site's.
+    let name = crate::harness::name("other");
+    harness.serving.unload_model(&name).await.unwrap();
+    assert!(harness.serving.snapshot().route("named").is_none());
+    assert!(harness.serving.ready());
+    harness.site.route("lost", "model = 'nobody'");
+    harness.serving.reload().await;
+    assert!(!harness.serving.ready());
+}
+
 #[tokio::test]
 async fn a_request_finishes_on_the_model_that_it_began_with() {
     let site = Site::new();

@@ -119,6 +119,53 @@ async fn a_label_moves_without_a_load_and_never_to_what_does_not_serve() {
     assert_eq!(asked(&harness, "sum", None).await, 4.0);
 }
 
+/// A label names a version, and makes it serve. Who names none goes where the policy says.
+#[tokio::test]
+async fn a_label_takes_over_no_traffic() {
+    let site = site();
+    site.put(
+        "models/sum/model.toml",
+        "only 1\nlabel canary 3\nlabel old 2",
+    );
+    site.route("named", "model = 'sum'");
+    let harness = Harness::start(site, by_order()).await;
+    for name in ["sum", "named"] {
+        assert_eq!(asked(&harness, name, None).await, 1.0);
+        assert_eq!(asked(&harness, name, Some("canary")).await, 3.0);
+        assert_eq!(asked(&harness, name, Some("3")).await, 3.0);
+    }
+    let snapshot = harness.serving.snapshot();
+    let default = snapshot.model("sum", None).map(|it| it.info().version);
+    assert_eq!(default, Some(1));
+
+    // The policy goes over to another.
+    harness.site.put(
+        "models/sum/model.toml",
+        "only 3\nlabel canary 3\nlabel old 2",
+    );
+    harness.serving.reload().await;
+    assert_eq!(asked(&harness, "sum", None).await, 3.0);
+    assert_eq!(asked(&harness, "named", None).await, 3.0);
+
+    // Where nothing that the policy picks can be loaded, what a label names is better than nothing.
+    harness.site.model("sum", 1, "broken");
+    harness.site.remove("models/sum/3");
+    harness
+        .site
+        .put("models/sum/model.toml", "only 1\nlabel old 2");
+    let harness = Harness::start(harness.site, by_order()).await;
+    assert_eq!(asked(&harness, "sum", None).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_version_is_named_as_its_folder_is() {
+    let harness = Harness::start(site(), by_order()).await;
+    for version in ["01", "001", "00"] {
+        let missing = endpoint(&harness, "sum", Some(version)).err();
+        assert!(matches!(missing, Some(Missing::Version(_))), "{version}");
+    }
+}
+
 #[tokio::test]
 async fn versions_share_the_places_of_their_route() {
     let site = Site::new();
@@ -157,6 +204,13 @@ async fn a_full_model_is_seen_before_the_request_is_read() {
     routed.check_room().unwrap();
     let pinned = endpoint(&harness, "routed", Some("1")).unwrap();
     pinned.check_room().unwrap_err();
+    // It failed where it would have gone to.
+    let fails = |name: &str| {
+        let statistics = harness.serving.statistics();
+        let mut of_name = statistics.iter().filter(|it| it.name.as_str() == name);
+        of_name.next().unwrap().fail.count
+    };
+    assert_eq!((fails("full"), fails("routed")), (1, 1));
     for route in ["full", "routed"] {
         let labels = [("endpoint", route), ("reason", "model_full")];
         let count = harness.metric("route_refused_total", &labels);

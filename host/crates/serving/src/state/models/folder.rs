@@ -1,6 +1,6 @@
 //! A model by name, and its versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::{LoadResult, Results, file_of, of, refused};
 use crate::events::EventKind;
 use crate::reaper::Retired;
 use crate::route::Labels;
-use crate::state::{Effects, Failure, Release};
+use crate::state::{Effects, Failure, Loaded, Release};
 use crate::status::ModelStatus;
 
 /// A model by name.
@@ -19,6 +19,8 @@ pub(super) struct Folder {
     pub(super) versions: BTreeMap<u64, Slot>,
     /// The labels, each with a version that is in force, or was when it was last looked at.
     pub(super) labels: Labels,
+    /// The versions that serve for their label alone.
+    only_labelled: BTreeSet<u64>,
     /// Why its versions are not known.
     pub(super) refused: Option<Arc<LoadError>>,
     /// What the site has of it, by the last look.
@@ -32,6 +34,17 @@ pub(super) struct Slot {
     wanted: Option<Digest>,
     pub(super) current: Option<Release<dyn Model>>,
     pub(super) failure: Option<Failure>,
+}
+
+/// What is to be done about a version that may serve in the place of one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StandIn {
+    /// Nothing: it serves already, or one above it does.
+    Stays,
+    /// It is loaded.
+    Loads,
+    /// It failed, and is not to be tried at this moment.
+    Fails,
 }
 
 impl Folder {
@@ -59,12 +72,80 @@ impl Folder {
             .collect()
     }
 
+    /// The version of requests that name none: the highest in force that does not serve for its label alone. Where there is
+    /// no such version, the highest in force: an answer from another version that is to serve is better than none.
+    pub(super) fn default_version(&self) -> Option<u64> {
+        let in_force = self.versions.iter().rev();
+        let mut in_force = in_force.filter(|(_, slot)| slot.current.is_some());
+        let highest = in_force.clone().next();
+        let picked = in_force.find(|(version, _)| !self.only_labelled.contains(version));
+        picked.or(highest).map(|(version, _)| *version)
+    }
+
+    /// The version in whose place one below may serve: the lowest that the policy picks, where all of those that it picks
+    /// failed, and none of them is in force in any content. `loaded` is what was loaded just now.
+    pub(super) fn fallen<'a>(
+        &self,
+        found: &'a ModelVersions,
+        loaded: &[Loaded],
+        now: Option<Instant>,
+    ) -> Option<&'a ModelVersion> {
+        let fell = |version: &ModelVersion| {
+            let slot = self.versions.get(&version.version);
+            if slot.is_some_and(|slot| slot.current.is_some()) {
+                return false;
+            }
+            let result = loaded.iter().find_map(|one| match one {
+                Loaded::Model(loaded, result) if loaded == version => Some(result),
+                _ => None,
+            });
+            match result {
+                Some(result) => result.is_err(),
+                None => slot.is_some_and(|slot| slot.failed(version.digest, now)),
+            }
+        };
+        let picked = |version: &&ModelVersion| !found.only_labelled.contains(&version.version);
+        let mut picked = found.serve.iter().filter(picked);
+        let lowest = picked.next()?;
+        (fell(lowest) && picked.all(fell)).then_some(lowest)
+    }
+
+    /// What is to be done about a version that may serve in the place of one above it.
+    pub(super) fn stand_in(&self, version: u64, digest: Digest, now: Option<Instant>) -> StandIn {
+        let serves_above = |(other, slot): (&u64, &Slot)| {
+            *other > version && slot.current.is_some() && !self.only_labelled.contains(other)
+        };
+        if self.versions.iter().any(serves_above) {
+            return StandIn::Stays;
+        }
+        match self.versions.get(&version) {
+            // With a failure, its older content came back, and that is noted by loading it.
+            Some(slot) if slot.has(digest) && slot.failure.is_none() => StandIn::Stays,
+            Some(slot) if slot.failed(digest, now) => StandIn::Fails,
+            _ => StandIn::Loads,
+        }
+    }
+
+    /// What is wrong with what the site asks for, and with what serves. What was tried in vain in the place of another is no
+    /// error of the site's.
     pub(super) fn errors(&self) -> impl Iterator<Item = Arc<LoadError>> {
-        let failures = self
-            .versions
-            .values()
+        let slots = self.versions.values();
+        let failures = slots
+            .filter(|slot| slot.wanted.is_some() || slot.current.is_some())
             .filter_map(|slot| Some(&slot.failure.as_ref()?.error));
         self.refused.iter().chain(failures).map(Arc::clone)
+    }
+
+    /// Why the model is not in force as the site has it. What is asked for goes before what serves in its place.
+    pub(super) fn problem(&self) -> Option<Arc<LoadError>> {
+        fn failure(slot: &Slot) -> Option<&Arc<LoadError>> {
+            Some(&slot.failure.as_ref()?.error)
+        }
+        let mut slots = self.versions.values();
+        let mut wanted = slots.clone().filter(|slot| slot.wanted.is_some());
+        let error = self.refused.as_ref();
+        let error = error.or_else(|| wanted.find_map(failure));
+        error.or_else(|| slots.find_map(failure)).map(Arc::clone)
     }
 
     pub(super) fn status(&self, name: &Name) -> impl Iterator<Item = ModelStatus> {
@@ -103,21 +184,21 @@ impl Folder {
         }
         // What was loaded in the place of a version that failed stays until that version does load.
         let others: Vec<_> = of(name, loaded).map(|(key, _)| key.clone()).collect();
-        for key in others {
-            let Some((version, Ok(model))) = loaded.remove(&key) else {
-                continue;
-            };
+        for (version, result) in others.iter().filter_map(|key| loaded.remove(key)) {
             let slot = self.versions.entry(version.version).or_default();
-            slot.follow(name, &version.clone(), Some((version, Ok(model))), effects);
+            slot.follow(name, &version.clone(), Some((version, result)), effects);
         }
         let complete = self.versions.values().all(Slot::follows);
         self.versions.retain(|version, slot| {
-            let stays = slot.wanted.is_some() || (!complete && slot.current.is_some());
+            // A failure stays as well: it keeps the same content from being tried at every look.
+            let is_used = slot.current.is_some() || slot.failure.is_some();
+            let stays = slot.wanted.is_some() || (!complete && is_used);
             if !stays {
                 slot.retire(name, *version, "", effects);
             }
             stays
         });
+        self.only_labelled = found.only_labelled.clone();
         self.follow_labels(&found.labels);
     }
 
@@ -171,11 +252,18 @@ impl Slot {
     }
 
     fn needs(&self, digest: Digest, now: Option<Instant>) -> bool {
-        let failed = self
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.bars(digest, now));
-        !self.has(digest) && !failed
+        !self.has(digest) && !self.failed(digest, now)
+    }
+
+    /// Whether this content failed, and is not to be tried at this moment.
+    fn failed(&self, digest: Digest, now: Option<Instant>) -> bool {
+        let failure = self.failure.as_ref();
+        failure.is_some_and(|failure| failure.bars(digest, now))
+    }
+
+    /// Whether it serves although the site does not ask for it: until what it asks for can be loaded.
+    pub(super) fn stands_in(&self) -> bool {
+        self.wanted.is_none() && self.current.is_some()
     }
 
     /// Whether what is wanted is in force.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use wharf_core::Name;
 
 use super::Models;
-use super::folder::Folder;
+use super::folder::{Folder, Slot};
 use crate::lifecycle::{IndexEntry, ModelState};
 
 /// Versions by name and number.
@@ -79,10 +79,12 @@ impl Folder {
     ) -> (ModelState, String) {
         let slot = self.versions.get(&key.1);
         let failure = slot.and_then(|slot| slot.failure.as_ref());
-        let failure = failure.map(|failure| failure.error.to_string());
+        let failure = failure.map(|failure| failure.error.client_text());
         if slot.is_some_and(|slot| slot.current.is_some()) {
             let refused = failure.or_else(|| self.refusal());
             let reason = refused.map(|error| format!("newer content was refused: {error}"));
+            let reason =
+                reason.or_else(|| slot.filter(|slot| slot.stands_in()).and(self.awaited()));
             return (ModelState::Ready, reason.unwrap_or_default());
         }
         if under_way.loading.contains(key) {
@@ -107,7 +109,18 @@ impl Folder {
         (ModelState::Unavailable, reason)
     }
 
+    /// What those wait for that serve although the site does not ask for them.
+    fn awaited(&self) -> Option<String> {
+        let failure = |slot: &Slot| Some(slot.failure.as_ref()?.error.client_text());
+        let wanted = self.site.serve.iter();
+        let mut wanted = wanted.filter_map(|wanted| self.versions.get(&wanted.version));
+        let error = wanted.find_map(failure)?;
+        Some(format!(
+            "it serves until what is to serve can be loaded; {error}"
+        ))
+    }
+
     fn refusal(&self) -> Option<String> {
-        self.refused.as_ref().map(ToString::to_string)
+        self.refused.as_ref().map(|error| error.client_text())
     }
 }
