@@ -110,6 +110,7 @@ impl Engine for OnnxEngine {
                 .map(|picked| version_of(folder, picked))
                 .collect(),
             idle: picked.idle,
+            only_labelled: picked.only_labelled,
             labels: labels
                 .map(|(label, version)| (label.as_str().into(), *version))
                 .collect(),

@@ -90,13 +90,13 @@ impl Sequences {
 fn sequence_of(request: &RequestContext) -> Result<&Sequence> {
     let sequence = request.scheduling.sequence.as_ref().ok_or_else(|| {
         Error::invalid(
-            "sequence_id",
+            "parameters.sequence_id",
             "the model takes requests of sequences alone; give a sequence_id, and sequence_start with the first request",
         )
     })?;
     match &sequence.id {
         SequenceId::Text(text) if text.len() > ID_BYTES => Err(Error::invalid(
-            "sequence_id",
+            "parameters.sequence_id",
             format!("a sequence_id has at most {ID_BYTES} bytes"),
         )),
         _ => Ok(sequence),

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_path_to_error::{Path, Segment};
 use wharf_core::{LoadError, Queueing, VersionPolicy};
 
 pub use device::Device;
@@ -247,6 +248,24 @@ impl Default for Memory {
     }
 }
 
+/// A path through a document as a key.
+fn dotted(path: &Path) -> String {
+    let mut key = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => key.extend(format!("[{index}]").chars()),
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                if !key.is_empty() {
+                    key.push('.');
+                }
+                key.push_str(&LoadError::key_part(name));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    key
+}
+
 impl Settings {
     /// Reads `model.toml`; `file` is its name for errors.
     ///
@@ -257,7 +276,7 @@ impl Settings {
             LoadError::new(file, format!("not valid TOML: {}", error.message()))
         })?;
         let settings: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let key = error.path().to_string();
+            let key = dotted(error.path());
             LoadError::new(file, error.inner().message()).with_key(key)
         })?;
         settings.check(file)?;

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use wharf_core::{Error, ErrorKind, InvalidName, Name};
 use wharf_serving::Serving;
 
+use crate::access::Management;
 use crate::budget::BodyBudget;
 use crate::config::Limits;
 use crate::connection::Watch;
@@ -33,7 +34,7 @@ use crate::oip::tracing::Tracing;
 use crate::problem::Problem;
 use crate::request_id::{self, RequestIds};
 use crate::trace::{record_answer, request_span};
-use crate::unread::{Lent, settle};
+use crate::unread::{Lent, Unread, settle};
 
 /// What a listener serves.
 pub(crate) struct App {
@@ -50,8 +51,8 @@ pub(crate) struct App {
     pub(crate) logging: Option<Arc<dyn LogControl>>,
     /// What clients put their tensors in, in place of requests.
     pub(crate) shared_memory: SharedMemory,
-    /// Whether clients may change what is served and how: `server.management`.
-    pub(crate) management: bool,
+    /// Which clients may change what is served and how: `server.management`.
+    pub(crate) management: Management,
     /// What is asked for seldom. Inference does not go through it: matching and boxing cost what a small model costs.
     pub(crate) router: axum::Router,
 }
@@ -84,19 +85,19 @@ impl App {
     ) -> Response<AnswerBody> {
         let begun = watch.begin();
         let (mut parts, body) = request.into_parts();
-        let (version, mut body) = (parts.version, Some(body));
+        let (unread, mut body) = (Unread::of(&parts), Some(body));
         let id = self.ids.of(&parts.headers);
         // Apart from the rest, which is moved on: what is asked for is found in it once.
         let uri = std::mem::take(&mut parts.uri);
         let (endpoint, target) = self.surface.find(uri.path());
         let mut recording = self.metrics.request(&parts.method, endpoint.template);
 
-        let traced = self.tracing.sample(target.map(Target::name));
+        let traced = self.tracing.sample(target.as_ref().map(Target::name));
         let span = traced.then(|| request_span(&parts, endpoint, &id));
         let answering = async {
             // Before anything of it is believed.
-            if begun.is_ambiguous {
-                return Err(Problem::AmbiguousLength);
+            if let Some(malformed) = begun.malformed {
+                return Err(Problem::Malformed(malformed));
             }
             match target {
                 None => Box::pin(self.route(uri.clone(), parts, &mut body, &id)).await,
@@ -116,7 +117,7 @@ impl App {
         let answer = answer.unwrap_or_else(|_| Err(Error::internal("a handler panicked").into()));
         let mut response = answer.unwrap_or_else(|problem| problem.respond(&id).map(Into::into));
         request_id::name(&mut response, &id);
-        settle(version, body, &mut response).await;
+        settle(unread, body, &mut response).await;
         recording.answered(response.status());
         if let Some(span) = &span {
             record_answer(span, response.status());
@@ -128,7 +129,7 @@ impl App {
     pub(crate) fn unknown(&self, kind: &'static str, name: &str, hint: &str) -> Error {
         match Name::new(name) {
             Err(InvalidName) => Error::invalid(kind, InvalidName.to_string()),
-            Ok(_) if !self.serving.ready() => Error::new(
+            Ok(_) if !self.serving.is_loaded() => Error::new(
                 ErrorKind::Unavailable,
                 "the server is still loading; try again soon",
             ),
@@ -137,19 +138,6 @@ impl App {
                 Error::new(ErrorKind::NotFound, message).with_field(kind)
             }
         }
-    }
-
-    /// Refuses what only those may do who run the server.
-    ///
-    /// # Errors
-    /// `PermissionDenied` where clients of this listener may not.
-    pub(crate) fn check_management(&self) -> Result<(), Error> {
-        if self.management {
-            return Ok(());
-        }
-        let message =
-            "clients may not change this server; server.management = true in wharf.toml lets them";
-        Err(Error::new(ErrorKind::PermissionDenied, message))
     }
 
     async fn infer(
@@ -162,8 +150,10 @@ impl App {
         let body = body.as_mut().ok_or_else(gone)?;
         let sent = Sent { id, headers, body };
         match target {
-            Target::Route(name) => infer::infer(self, name, sent).await,
-            Target::Model { name, version } => rest::infer(self, (name, version), sent).await,
+            Target::Route(name) => infer::infer(self, &name, sent).await,
+            Target::Model { name, version } => {
+                rest::infer(self, (&name, version.as_deref()), sent).await
+            }
         }
     }
 

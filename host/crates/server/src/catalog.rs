@@ -22,20 +22,36 @@ pub(crate) fn router(serving: Serving, app: &AppHandle) -> axum::Router {
         .route("/v1/routes", get(routes))
         .route("/v1/models", get(models))
         .route("/v1/plugins", get(plugins))
-        .route("/v2/health/live", get(async || StatusCode::OK))
+        .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
         .with_state(serving)
         .merge(management::router(app));
     with_fallbacks(Surface::Public, router)
 }
 
-/// Triton's clients know 'not ready' as 400, and expect no body.
-async fn ready(State(serving): State<Serving>) -> StatusCode {
-    if serving.ready() {
-        StatusCode::OK
-    } else {
-        StatusCode::BAD_REQUEST
-    }
+/// KServe's clients read the body, and Triton's the status.
+#[derive(Serialize)]
+struct Live {
+    live: bool,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+}
+
+async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}
+
+/// Triton's clients know 'not ready' as 400.
+async fn ready(State(serving): State<Serving>) -> (StatusCode, Json<Ready>) {
+    let ready = serving.ready();
+    let status = match ready {
+        true => StatusCode::OK,
+        false => StatusCode::BAD_REQUEST,
+    };
+    (status, Json(Ready { ready }))
 }
 
 #[derive(Serialize)]
@@ -78,6 +94,9 @@ struct RouteDocument {
     name: String,
     /// Whether it stands for a model alone, without a file.
     implicit: bool,
+    /// The release of a bundle that it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle: Option<ReleaseDocument>,
     input: InputDocument,
     #[serde(skip_serializing_if = "Option::is_none")]
     router: Option<StageDocument>,
@@ -87,6 +106,12 @@ struct RouteDocument {
     timeout_ms: u64,
     max_in_flight: u32,
     in_flight: u32,
+}
+
+#[derive(Serialize)]
+struct ReleaseDocument {
+    name: String,
+    release: u64,
 }
 
 #[derive(Serialize)]
@@ -125,6 +150,10 @@ fn route_document(route: &Route) -> RouteDocument {
     RouteDocument {
         name: route.name().to_string(),
         implicit: spec.implicit,
+        bundle: route.release().map(|release| ReleaseDocument {
+            name: release.bundle.to_string(),
+            release: release.release,
+        }),
         input: match route.input() {
             RouteInput::Body => InputDocument::Body,
             RouteInput::Tensors(specs) => {

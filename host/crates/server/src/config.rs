@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::access::Management;
+
 /// The settings of the listeners: the table `[server]` of `wharf.toml`. Every key is optional.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,7 +38,8 @@ pub struct Config {
     /// Requests that one HTTP/2 connection may have open at one time.
     pub max_concurrent_streams: u32,
     /// Whether clients may load and unload models, register shared memory, and change the settings of log and traces. By
-    /// default only where `listen` is an address that this machine alone can reach.
+    /// default only where `listen` is an address that this machine alone can reach, and for requests that name it
+    /// `localhost` or by a loopback address: a browser may be led here by a name of somebody else's.
     pub management: Option<bool>,
 }
 
@@ -98,10 +101,22 @@ impl Config {
         self.limits().map(drop)
     }
 
-    /// Whether clients may change the server.
-    pub(crate) fn management(&self) -> bool {
+    /// Which clients may change the server.
+    pub(crate) fn management(&self) -> Management {
         let is_local = self.listen.ip().to_canonical().is_loopback();
-        self.management.unwrap_or(is_local)
+        match self.management {
+            Some(true) => Management::Everybody,
+            None if is_local => Management::ThisMachine,
+            Some(false) | None => Management::Nobody,
+        }
+    }
+
+    /// Who may order something on the admin listener: whoever reaches it.
+    pub(crate) fn admin_management(&self) -> Management {
+        match self.admin_listen.ip().to_canonical().is_loopback() {
+            true => Management::ThisMachine,
+            false => Management::Everybody,
+        }
     }
 
     pub(crate) fn limits(&self) -> Result<Limits, ConfigError> {
@@ -218,10 +233,15 @@ mod tests {
             };
             config.management()
         };
-        assert!(allowed("127.0.0.1:0", None) && allowed("[::1]:0", None));
-        assert!(allowed("[::ffff:127.0.0.1]:0", None));
-        assert!(!allowed("0.0.0.0:0", None) && !allowed("[::]:0", None));
-        assert!(allowed("0.0.0.0:0", Some(true)) && !allowed("127.0.0.1:0", Some(false)));
+        for listen in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+            assert_eq!(allowed(listen, None), Management::ThisMachine, "{listen}");
+            assert_eq!(allowed(listen, Some(true)), Management::Everybody);
+            assert_eq!(allowed(listen, Some(false)), Management::Nobody);
+        }
+        for listen in ["0.0.0.0:0", "[::]:0"] {
+            assert_eq!(allowed(listen, None), Management::Nobody, "{listen}");
+            assert_eq!(allowed(listen, Some(true)), Management::Everybody);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{AnswerBody, App};
 use crate::config::Limits;
 use crate::grpc::{self, Connected};
+pub(crate) use framing::Malformed;
 use stream::Stream;
 pub(crate) use watch::Watch;
 use watch::{Overdue, Ticker};

@@ -1,5 +1,9 @@
 //! The paths of both listeners, by what metrics and traces call them. A path that a client made up is none of them.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 use crate::oip::rest::management;
 
 /// A path and the methods that it takes.
@@ -28,20 +32,20 @@ const fn post(template: &'static str) -> Endpoint {
     Endpoint { template, allow }
 }
 
-/// What an inference is asked of, as the path has it: nothing of it is checked yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an inference is asked of, as the path has it once it is decoded: nothing of it is checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
     /// A route, in the native protocol.
-    Route(&'a str),
+    Route(Cow<'a, str>),
     /// A model, in the Open Inference Protocol, with the version where the path names one.
     Model {
-        name: &'a str,
-        version: Option<&'a str>,
+        name: Cow<'a, str>,
+        version: Option<Cow<'a, str>>,
     },
 }
 
 impl<'a> Target<'a> {
-    pub(crate) fn name(self) -> &'a str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Route(name) | Self::Model { name, .. } => name,
         }
@@ -52,11 +56,11 @@ impl<'a> Target<'a> {
         let path = path.strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
         Some(match path.split_once("/versions/") {
             None => {
-                let (name, version) = (path, None);
+                let (name, version) = (decoded(path), None);
                 (INFER[1], Self::Model { name, version })
             }
             Some((name, version)) => {
-                let version = Some(version);
+                let (name, version) = (decoded(name), Some(decoded(version)));
                 (INFER[2], Self::Model { name, version })
             }
         })
@@ -82,7 +86,7 @@ impl Surface {
     pub(crate) fn find(self, path: &str) -> (Endpoint, Option<Target<'_>>) {
         if self == Self::Public {
             if let Some(route) = path.strip_prefix("/v1/infer/") {
-                return (INFER[0], Some(Target::Route(route)));
+                return (INFER[0], Some(Target::Route(decoded(route))));
             }
             if let Some((endpoint, target)) = Target::model(path) {
                 return (endpoint, Some(target));
@@ -103,9 +107,33 @@ impl Surface {
             (Self::Admin, "/metrics") => endpoint("/metrics", READ),
             (Self::Admin, "/admin/snapshot") => endpoint("/admin/snapshot", READ),
             (Self::Admin, "/admin/reload") => endpoint("/admin/reload", "POST"),
+            (Self::Admin, "/admin/bundles") => endpoint("/admin/bundles", READ),
+            (Self::Admin, path) if order(path) == Some("promote") => {
+                endpoint("/admin/bundles/{bundle}/promote", "POST")
+            }
+            (Self::Admin, path) if order(path) == Some("rollback") => {
+                endpoint("/admin/bundles/{bundle}/rollback", "POST")
+            }
             _ => (UNKNOWN, None),
         }
     }
+}
+
+/// What a path orders of a bundle.
+fn order(path: &str) -> Option<&str> {
+    let (bundle, order) = path.strip_prefix("/admin/bundles/")?.split_once('/')?;
+    (!bundle.is_empty()).then_some(order)
+}
+
+/// Undoes the percent-encoding of a part of a path (RFC 3986, 2.1). What is not UTF-8 then stays as it is: a percent sign is
+/// in no name.
+fn decoded(part: &str) -> Cow<'_, str> {
+    let encoded = memchr::memchr(b'%', part.as_bytes());
+    encoded.map_or(Cow::Borrowed(part), |_| {
+        percent_decode_str(part)
+            .decode_utf8()
+            .unwrap_or(Cow::Borrowed(part))
+    })
 }
 
 #[cfg(test)]
@@ -117,13 +145,33 @@ mod tests {
         let template = |surface: Surface, path| surface.find(path).0.template;
         assert_eq!(
             Surface::Public.find("/v1/infer/iris"),
-            (INFER[0], Some(Target::Route("iris")))
+            (INFER[0], Some(Target::Route("iris".into())))
         );
-        let model = |name, version| Some(Target::Model { name, version });
+        let model = |name: &'static str, version: Option<&'static str>| {
+            let (name, version) = (name.into(), version.map(Cow::from));
+            Some(Target::Model { name, version })
+        };
         for (path, index, target) in [
             ("/v2/models/iris/infer", 1, model("iris", None)),
             ("/v2/models/a/b/infer", 1, model("a/b", None)),
             ("/v2/models//infer", 1, model("", None)),
+            ("/v2/models/%69ris/infer", 1, model("iris", None)),
+            ("/v2/models/a%2fb%ff/infer", 1, model("a%2fb%ff", None)),
+            (
+                "/v2/models/a%2Fversions%2F1/infer",
+                1,
+                model("a/versions/1", None),
+            ),
+            (
+                "/v2/models/iris/versions/%31/infer",
+                2,
+                model("iris", Some("1")),
+            ),
+            (
+                "/v2/models/iris/versions//infer",
+                2,
+                model("iris", Some("")),
+            ),
             (
                 "/v2/models/iris/versions/stable/infer",
                 2,
@@ -140,6 +188,19 @@ mod tests {
         }
         assert_eq!(template(Surface::Admin, "/v1/infer/iris"), "");
         assert_eq!(template(Surface::Admin, "/metrics"), "/metrics");
+        let promote = "/admin/bundles/{bundle}/promote";
+        assert_eq!(
+            template(Surface::Admin, "/admin/bundles/shop/promote"),
+            promote
+        );
+        for path in [
+            "/admin/bundles/shop/3/promote",
+            "/admin/bundles//promote",
+            "/admin/bundles/",
+        ] {
+            assert_eq!(template(Surface::Admin, path), "");
+        }
+        assert_eq!(template(Surface::Public, "/admin/bundles"), "");
         assert_eq!(template(Surface::Public, "/metrics"), "");
         assert_eq!(template(Surface::Public, "/v1/made/up"), "");
     }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts as Head;
 use http::{Method as Verb, Request, Response};
 use hyper::body::Incoming;
@@ -52,6 +52,7 @@ use call::Call;
 pub(crate) use call::Connected;
 use frame::{Encoding, Messages};
 use infer::Asking;
+use management::Asker;
 pub(crate) use method::Method;
 use reflection::Version;
 use refusal::{GRPC_STATUS, Refusal};
@@ -176,19 +177,36 @@ async fn one(
             None => inferring.await?,
         }
     } else {
-        let mut managing = Box::pin(managed(call, method, message.bytes));
+        let asker = Asker {
+            app: call.app(),
+            host: host_of(&head),
+        };
+        let mut managing = Box::pin(managed(call, asker, method, message.bytes));
         let parts = call.within(managing.as_mut()).await?;
         reply::compress(parts, answer_encoding).await?
     };
     Ok(unary(parts, answer_encoding))
 }
 
-async fn managed(call: &Call, method: Method, message: Bytes) -> Result<answer::Parts, Refusal> {
+async fn managed(
+    call: &Call,
+    asker: Asker<'_>,
+    method: Method,
+    message: Bytes,
+) -> Result<answer::Parts, Refusal> {
     let parts = match method {
         Method::HealthCheck => health::check(&call.connected, message)?,
-        _ => management::manage(call.app(), method, message).await?,
+        _ => management::manage(asker, method, message).await?,
     };
     Ok(parts)
+}
+
+/// The name that the client knows the server by: the pseudo-header `:authority`, or the field of HTTP/1 in its place.
+fn host_of(head: &Head) -> Option<&str> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(HOST)?.to_str().ok(),
+    }
 }
 
 /// Answers a stream of inferences.

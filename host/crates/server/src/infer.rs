@@ -31,7 +31,8 @@ pub(crate) async fn infer(
     // One snapshot from here to the end: a reload meanwhile does not concern this request. It is kept although the route is
     // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
-    let Some(route) = snapshot.route(name) else {
+    let field = |field: &str| headers.get(field)?.to_str().ok();
+    let Some(route) = snapshot.route_for(name, field) else {
         return Err(app
             .unknown("route", name, "GET /v1/routes lists them")
             .into());

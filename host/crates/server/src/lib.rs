@@ -11,6 +11,7 @@ mod server;
 
 mod connection;
 
+mod access;
 mod app;
 mod endpoint;
 mod request_id;

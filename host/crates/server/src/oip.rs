@@ -22,7 +22,7 @@ use wharf_core::{
     Body, Datatype, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext, Result,
     Scheduling, Tensor,
 };
-use wharf_serving::{Missing, Outcome, Route, Snapshot};
+use wharf_serving::{Missing, Outcome, Route, RouteInput, Snapshot};
 
 use crate::app::App;
 use crate::infer::blocking;
@@ -99,11 +99,32 @@ pub(crate) struct Output {
 /// What a request is for: found once, and kept to its end.
 pub(crate) struct Resolved {
     /// Kept although the route is taken out of it: so the reaper, and never a request, drops the last reference.
-    snapshot: Arc<Snapshot>,
+    _snapshot: Arc<Snapshot>,
     pub(crate) route: Arc<Route>,
 }
 
-/// Finds what a name and a version stand for.
+/// Finds what a request for inference goes to. Where a release of a bundle is on trial, the lot is drawn here.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn resolve_for<'h>(
+    app: &App,
+    (name, version): (&str, Option<&str>),
+    field: impl FnOnce(&str) -> Option<&'h str>,
+) -> Result<Resolved> {
+    let snapshot = app.serving.snapshot();
+    let version = version.filter(|version| !version.is_empty());
+    let route = match snapshot.endpoint_for(name, version, field) {
+        Ok(route) => Arc::clone(route),
+        Err(missing) => return Err(explain(app, name, version, missing)),
+    };
+    Ok(Resolved {
+        _snapshot: snapshot,
+        route,
+    })
+}
+
+/// Finds what a name and a version stand for, to say something of it.
 ///
 /// # Errors
 /// `NotFound` or `InvalidArgument` with `model` or `version` as the field; `Unavailable` while the server is still loading.
@@ -114,7 +135,10 @@ pub(crate) fn resolve(app: &App, name: &str, version: Option<&str>) -> Result<Re
         Ok(route) => Arc::clone(route),
         Err(missing) => return Err(explain(app, name, version, missing)),
     };
-    Ok(Resolved { snapshot, route })
+    Ok(Resolved {
+        _snapshot: snapshot,
+        route,
+    })
 }
 
 fn explain(app: &App, name: &str, version: Option<&str>, missing: Missing) -> Error {
@@ -168,8 +192,10 @@ pub(crate) async fn infer(
         scheduling: request.scheduling,
         depth: 0,
     });
-    let outcome = route.run(&context, request.input).await?;
-    let model_version = outcome.version;
+    let outcome = route.run(&context, request.input).await;
+    let outcome = outcome.map_err(|error| in_inputs(error, route))?;
+    // A bundle's versions are its releases.
+    let model_version = outcome.release.unwrap_or(outcome.version);
     let outputs = resolved.select(outcome, &request.outputs)?;
     Ok(InferResponse {
         model_name: route.name().shared(),
@@ -177,6 +203,20 @@ pub(crate) async fn infer(
         id: request.id,
         outputs: share(app, outputs).await?,
     })
+}
+
+/// Names an input that the model refuses as the client did.
+fn in_inputs(error: Error, route: &Route) -> Error {
+    let input = error.field().and_then(|field| match route.input() {
+        RouteInput::Tensors(specs) => specs.iter().find(|spec| &*spec.name == field),
+        RouteInput::Body => None,
+    });
+    match input {
+        Some(spec) if error.kind() == ErrorKind::InvalidArgument => {
+            error.with_field(format!("inputs.{}", spec.name))
+        }
+        _ => error,
+    }
 }
 
 /// Checks what can be said of the outputs before anything is computed: each may become an answer as large as the tensor.
@@ -216,11 +256,12 @@ impl Resolved {
         if requested.is_empty() {
             return Ok(tensors.into_iter().map(plain).collect());
         }
-        let model = self
-            .snapshot
-            .model(&outcome.model.shared(), Some(outcome.version));
+        // Not by its name: the models of a bundle are known to its own routes alone.
+        let mut models = self.route.models().map(|model| model.info());
+        let model =
+            models.find(|info| (&info.name, info.version) == (&outcome.model, outcome.version));
         let classes = |name: &str| {
-            let mut outputs = model?.info().outputs.iter();
+            let mut outputs = model?.outputs.iter();
             outputs.find(|spec| &*spec.name == name)?.classes.as_deref()
         };
         requested

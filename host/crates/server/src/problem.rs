@@ -1,8 +1,10 @@
 //! Problem details (RFC 9457): how every refusal reaches a client, and the one table of status codes.
 
+mod lines;
+
 use std::error::Error as StdError;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
@@ -10,8 +12,14 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use wharf_core::{Error, ErrorKind};
 
+use crate::connection::Malformed;
+use lines::Lines;
+
 /// What a client is told to wait where the error does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
+
+/// The lines about faults of plugins. The sandbox writes what is to be known of a fault itself, within the plugin's own rate.
+static FAULT_LINES: Lines = Lines::new(10);
 
 /// The row of a kind in the table of status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +61,8 @@ pub(crate) enum Problem {
     Request(Error),
     /// The body did not arrive in time. 408, and the connection is closed: the rest of the body would follow.
     BodyTimeout(Duration),
-    /// The message has two lengths. 400, and the connection is closed: what follows cannot be trusted.
-    AmbiguousLength,
+    /// The header is wrong in what hyper does not look at. The connection is closed: what follows cannot be trusted.
+    Malformed(Malformed),
     /// The path takes other methods.
     MethodNotAllowed { allow: &'static str },
     /// The content's type or encoding is not one that this path takes.
@@ -73,7 +81,8 @@ impl Problem {
             Self::Request(error) => StatusCode::from_u16(status(error.kind()).http)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::AmbiguousLength => StatusCode::BAD_REQUEST,
+            Self::Malformed(Malformed::Coding) => StatusCode::NOT_IMPLEMENTED,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
@@ -116,7 +125,7 @@ impl Problem {
             Self::MethodNotAllowed { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
-            Self::BodyTimeout(_) | Self::AmbiguousLength => {
+            Self::BodyTimeout(_) | Self::Malformed(_) => {
                 // HTTP/2 has no such field, and hyper takes it out there.
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -129,7 +138,9 @@ impl Problem {
         match self {
             Self::Request(error) => (error.kind().name(), status(error.kind()).title),
             Self::BodyTimeout(_) => ("request-timeout", "Request timeout"),
-            Self::AmbiguousLength => ("ambiguous-length", "Ambiguous length"),
+            Self::Malformed(Malformed::Lengths) => ("ambiguous-length", "Ambiguous length"),
+            Self::Malformed(Malformed::Coding) => ("transfer-coding", "Unknown transfer coding"),
+            Self::Malformed(Malformed::Host) => ("host", "Not one host"),
             Self::MethodNotAllowed { .. } => ("method-not-allowed", "Method not allowed"),
             Self::UnsupportedMediaType { .. } => {
                 ("unsupported-media-type", "Unsupported media type")
@@ -144,10 +155,17 @@ impl Problem {
                 "the request body did not arrive within {} ms; send it faster or in smaller requests",
                 limit.as_millis()
             ),
-            Self::AmbiguousLength => {
+            Self::Malformed(Malformed::Lengths) => {
                 "the request has more than one length; send one Content-Length, or one \
-                 Transfer-Encoding, and not both"
+                 Transfer-Encoding: chunked, and not both"
                     .to_owned()
+            }
+            Self::Malformed(Malformed::Coding) => {
+                "the only transfer coding is chunked; compress the body with a Content-Encoding"
+                    .to_owned()
+            }
+            Self::Malformed(Malformed::Host) => {
+                "a request of HTTP/1.1 has one field Host; send it once".to_owned()
             }
             Self::MethodNotAllowed { allow } => format!("this path takes {allow}"),
             Self::UnsupportedMediaType { detail, .. } => detail.clone(),
@@ -158,7 +176,9 @@ impl Problem {
         match self {
             Self::Request(error) => error.field(),
             Self::BodyTimeout(_) => Some("body"),
-            Self::AmbiguousLength => Some("content-length"),
+            Self::Malformed(Malformed::Lengths) => Some("content-length"),
+            Self::Malformed(Malformed::Coding) => Some("transfer-encoding"),
+            Self::Malformed(Malformed::Host) => Some("host"),
             Self::MethodNotAllowed { .. } => Some("method"),
             Self::UnsupportedMediaType { field, .. } => Some(field),
         }
@@ -197,7 +217,9 @@ pub(crate) fn log(error: &Error, request_id: &str) {
             tracing::error!(request_id, kind, %error, source = chain(error), "request failed");
         }
         ErrorKind::PluginFault => {
-            tracing::warn!(request_id, kind, %error, source = chain(error), "request failed");
+            if let Some(dropped) = FAULT_LINES.admit(Instant::now()) {
+                tracing::warn!(request_id, kind, %error, source = chain(error), dropped, "request failed");
+            }
         }
         _ => {
             tracing::debug!(request_id, kind, %error, source = chain(error), "request refused");

@@ -107,7 +107,7 @@ impl Server {
         });
         let admin = app(Surface::Admin, &|_| {
             let metrics_text = Arc::clone(&observability.metrics_text);
-            admin::router(serving.clone(), metrics_text)
+            admin::router(serving.clone(), metrics_text, config.admin_management())
         });
         Ok(Self {
             public: Listener::bind("listen", config.listen, public, &limits)?,

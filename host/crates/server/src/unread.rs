@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Response, Version};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Response, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -70,21 +70,40 @@ impl Drop for Lent {
     }
 }
 
+/// How a client sends what is left of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// HTTP/2 ends a stream by itself.
+    Stream,
+    /// It is on its way.
+    Sent,
+    /// The client waits to be told to go on (RFC 9110, 10.1.1). Reading would tell it so, in vain; and whether it sends the
+    /// body in the end, nobody knows.
+    Awaited,
+}
+
+impl Unread {
+    pub(crate) fn of(parts: &request::Parts) -> Self {
+        let expected = parts.headers.get(EXPECT);
+        match expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            _ if parts.version > Version::HTTP_11 => Self::Stream,
+            true => Self::Awaited,
+            false => Self::Sent,
+        }
+    }
+}
+
 /// Makes sure that the connection is at the next request, or that the answer says it ends.
-pub(crate) async fn settle<B>(
-    version: Version,
-    body: Option<Incoming>,
-    response: &mut Response<B>,
-) {
+pub(crate) async fn settle<B>(unread: Unread, body: Option<Incoming>, response: &mut Response<B>) {
     let Some(mut body) = body.filter(|body| !body.is_end_stream()) else {
         return;
     };
-    // HTTP/2 ends a stream by itself.
-    if version > Version::HTTP_11 {
+    if unread == Unread::Stream {
         return;
     }
     let small = body.size_hint().upper().is_some_and(|left| left <= SMALL);
-    if small && tokio::time::timeout(PATIENCE, drain(&mut body)).await == Ok(true) {
+    let reads = unread == Unread::Sent && small;
+    if reads && tokio::time::timeout(PATIENCE, drain(&mut body)).await == Ok(true) {
         return;
     }
     response

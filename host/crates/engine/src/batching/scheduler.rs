@@ -140,7 +140,7 @@ impl Scheduler {
         inputs: Vec<Tensor>,
         request: &RequestContext,
     ) -> Result<Inference> {
-        let level = self.level(request)?;
+        let level = self.level(request);
         let deadline = request.deadline;
         if deadline <= Instant::now() {
             return Err(deadline_passed());
@@ -176,21 +176,15 @@ impl Scheduler {
     }
 
     /// The line of a request: its level, from 0.
-    fn level(&self, request: &RequestContext) -> Result<usize> {
+    fn level(&self, request: &RequestContext) -> usize {
         let levels = self.limits.priority_levels;
         let level = match request.scheduling.priority {
-            // As with Triton, a level means nothing to a model that has none.
+            // As with Triton, a level means nothing to a model that has none, and one that is not there is none.
             _ if levels == 0 => 1,
-            None => self.limits.default_priority.clamp(1, levels),
             Some(level) if level.get() <= levels => level.get(),
-            Some(level) => {
-                let message = format!(
-                    "the model has levels 1 to {levels}, but {level} was given; 1 is the highest"
-                );
-                return Err(Error::invalid("parameters.priority", message));
-            }
+            _ => self.limits.default_priority.clamp(1, levels),
         };
-        Ok(level as usize - 1)
+        level as usize - 1
     }
 
     pub(super) fn admission(&self) -> Admission<'_> {

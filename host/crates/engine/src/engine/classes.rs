@@ -16,6 +16,7 @@ pub(super) fn with_classes(
 ) -> Result<Vec<TensorSpec>, LoadError> {
     let mut outputs = outputs.to_vec();
     for (name, known) in &source.settings.outputs {
+        let key = format!("outputs.{}", LoadError::key_part(name));
         let wrong = |key: String, message: String| {
             Err(LoadError::new(source.settings_label.clone(), message).with_key(key))
         };
@@ -28,13 +29,13 @@ pub(super) fn with_classes(
                 "the model has no such output; its outputs are {}",
                 names.join(", ")
             );
-            return wrong(format!("outputs.{name}"), message);
+            return wrong(key, message);
         };
         let Some(file) = &known.classes else { continue };
         let text = source.files.get(file).map_or(&[][..], |bytes| bytes);
         match parse(text) {
             Ok(classes) => output.classes = Some(classes),
-            Err(why) => return wrong(format!("outputs.{name}.classes"), format!("{file:?} {why}")),
+            Err(why) => return wrong(format!("{key}.classes"), format!("{file:?} {why}")),
         }
     }
     Ok(outputs)

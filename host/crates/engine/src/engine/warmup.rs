@@ -74,12 +74,11 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
     let unknown = |key: String| wrong(key, "the model has no such input".to_owned());
     let has = |name: &str| specs.iter().any(|spec| *spec.name == *name);
     if let Some(name) = warmup.shapes.keys().find(|name| !has(name)) {
-        return Err(unknown(format!("warmup.shapes.{name}")));
+        return Err(unknown(shape_key(name)));
     }
     let zeros = |spec: &TensorSpec| {
         let shape = warmup.shapes.get(&*spec.name).map(Vec::as_slice);
-        sample::zeros(spec, shape)
-            .map_err(|message| wrong(format!("warmup.shapes.{}", spec.name), message))
+        sample::zeros(spec, shape).map_err(|message| wrong(shape_key(&spec.name), message))
     };
     if warmup.samples.is_empty() {
         let required = specs.iter().filter(|spec| !spec.optional);
@@ -98,8 +97,9 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
     let mut trials = Vec::new();
     for (index, given) in warmup.samples.iter().enumerate() {
         let key = format!("warmup.samples[{index}]");
+        let input_key = |name: &str| format!("{key}.inputs.{}", LoadError::key_part(name));
         if let Some(name) = given.inputs.keys().find(|name| !has(name)) {
-            return Err(unknown(format!("{key}.inputs.{name}")));
+            return Err(unknown(input_key(name)));
         }
         let mut inputs = Vec::new();
         for spec in specs {
@@ -108,7 +108,7 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
                     let default = warmup.shapes.get(&*spec.name);
                     let shape = input.shape.as_ref().or(default).map(Vec::as_slice);
                     let tensor = sample::input(spec, shape, &input.data, &source.files)
-                        .map_err(|why| wrong(format!("{key}.inputs.{}", spec.name), why))?;
+                        .map_err(|why| wrong(input_key(&spec.name), why))?;
                     inputs.push(tensor);
                 }
                 None if spec.optional => {}
@@ -122,6 +122,10 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
         });
     }
     Ok(trials)
+}
+
+fn shape_key(name: &str) -> String {
+    format!("warmup.shapes.{}", LoadError::key_part(name))
 }
 
 fn refuse(source: &Source, trial: &Trial, error: &RunError) -> LoadError {

@@ -70,7 +70,8 @@ pub(super) fn flag(spec: &TensorSpec, rows: u64, is_set: bool) -> Result<Tensor>
 
 /// The name of the sequence.
 pub(super) fn id(spec: &TensorSpec, rows: u64, id: &SequenceId) -> Result<Tensor> {
-    let unfit = |what: &str| Error::invalid("sequence_id", format!("the model takes {what}"));
+    let unfit =
+        |what: &str| Error::invalid("parameters.sequence_id", format!("the model takes {what}"));
     if spec.datatype == Datatype::Bytes {
         let number;
         let text: &str = match id {

@@ -159,7 +159,7 @@ impl Store {
             "the sequence has not begun, or was forgotten after {} ms without a request; send sequence_start",
             self.idle.as_millis()
         );
-        Error::invalid("sequence_id", message)
+        Error::invalid("parameters.sequence_id", message)
     }
 
     fn full(&self, inner: &Inner, now: Instant) -> Error {

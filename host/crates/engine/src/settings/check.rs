@@ -67,7 +67,7 @@ impl Settings {
         };
         if let Some(label) = self.versions.labels.keys().find(|label| !is_label(label)) {
             return wrong(
-                format!("versions.labels.{label}"),
+                format!("versions.labels.{}", LoadError::key_part(label)),
                 "a label is made of letters, digits, '-', '_' and '.', and is no number",
             );
         }

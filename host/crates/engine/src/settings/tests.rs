@@ -75,7 +75,7 @@ fn errors_name_the_key() {
         ("[versions]\nlabels.1 = 2", "versions.labels.1", "no number"),
         (
             "[versions]\nlabels.\"a/b\" = 2",
-            "versions.labels.a/b",
+            "versions.labels.\"a/b\"",
             "letters",
         ),
         (

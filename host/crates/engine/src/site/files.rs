@@ -115,6 +115,7 @@ impl ModelDir {
                 model.clone(),
                 format!("external data at {location:?}: {why}"),
             )
+            .with_text_for_clients(format!("external data: {why}"))
         };
         // ONNX Runtime takes this location for an address in memory, and the offset for a pointer.
         if location.contains("_ORT_MEM_ADDR_") {
@@ -136,7 +137,10 @@ impl ModelDir {
     /// Opens a file that `model.toml` names.
     pub(crate) fn extra(&self, path: &str) -> Result<OpenFile, LoadError> {
         let settings = self.label_of("model.toml");
-        let refused = |why: &str| LoadError::new(settings.clone(), format!("{path:?}: {why}"));
+        let refused = |why: &str| {
+            LoadError::new(settings.clone(), format!("{path:?}: {why}"))
+                .with_text_for_clients(format!("a file that the settings name: {why}"))
+        };
         if !is_plain(path) {
             return Err(refused(
                 "the file must lie in the model's folder; move it there",

@@ -122,7 +122,10 @@ fn read_external(
                     "external data at {location:?}: tensor {tensor:?} ends at byte {end}, but the file has {len}; copy \
                      the whole file"
                 ),
-            ));
+            )
+            .with_text_for_clients(format!(
+                "external data: tensor {tensor:?} ends at byte {end}, but the file has {len}; copy the whole file"
+            )));
         }
         // A sparse file is as long as it says, whatever it takes on disk.
         check_fit(Device::Cpu, probe.memory(Device::Cpu), len, 1)

@@ -20,6 +20,8 @@ pub(crate) struct Picked {
     pub(crate) serve: Vec<(u64, Digest)>,
     /// The others, ascending.
     pub(crate) idle: Vec<u64>,
+    /// Those among `serve` that have a label and that the policy does not pick.
+    pub(crate) only_labelled: BTreeSet<u64>,
 }
 
 /// The versions that the policy picks, and those that have a label.
@@ -36,7 +38,7 @@ pub(crate) fn pick(
         )
         .with_key(key)
     };
-    let mut picked: BTreeSet<u64> = match settings.versions.policy {
+    let picked: BTreeSet<u64> = match settings.versions.policy {
         Policy::All => there.clone(),
         Policy::Latest => {
             let count = settings.versions.count.map_or(1, std::num::NonZeroU32::get);
@@ -51,19 +53,24 @@ pub(crate) fn pick(
             listed
         }
     };
+    let mut only_labelled = BTreeSet::new();
     for (label, version) in &settings.versions.labels {
         if !there.contains(version) {
-            let key = format!("versions.labels.{label}");
+            let key = format!("versions.labels.{}", LoadError::key_part(label));
             return Err(missing(*version, key, "move the label"));
         }
-        picked.insert(*version);
+        if !picked.contains(version) {
+            only_labelled.insert(*version);
+        }
     }
+    let serve: BTreeSet<u64> = picked.union(&only_labelled).copied().collect();
     Ok(Picked {
-        serve: picked
+        serve: serve
             .iter()
             .map(|version| Ok((*version, digest_version(dir, *version, settings, cache)?)))
             .collect::<Result<_, LoadError>>()?,
-        idle: there.difference(&picked).copied().collect(),
+        idle: there.difference(&serve).copied().collect(),
+        only_labelled,
     })
 }
 

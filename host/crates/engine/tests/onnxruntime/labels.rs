@@ -17,12 +17,14 @@ fn a_labelled_version_serves_whatever_the_policy_says() {
         let versions = site.engine.versions(&site.folder()).unwrap();
         let serve: Vec<u64> = versions.serve.iter().map(|it| it.version).collect();
         let labels: Vec<_> = versions.labels.into_iter().collect();
-        (serve, versions.idle, labels)
+        let only_labelled: Vec<u64> = versions.only_labelled.into_iter().collect();
+        (serve, versions.idle, only_labelled, labels)
     };
-    assert_eq!(versions(""), (vec![7], vec![1, 2, 3], vec![]));
-    let (serve, idle, labels) =
+    assert_eq!(versions(""), (vec![7], vec![1, 2, 3], vec![], vec![]));
+    let (serve, idle, only_labelled, labels) =
         versions("[versions]\nlabels.stable = 2\nlabels.canary = 7\nlabels.old = 2");
     assert_eq!((serve, idle), (vec![2, 7], vec![1, 3]));
+    assert_eq!(only_labelled, [2]);
     assert_eq!(
         labels,
         [
@@ -31,9 +33,10 @@ fn a_labelled_version_serves_whatever_the_policy_says() {
             ("stable".into(), 2)
         ]
     );
-    let (serve, idle, _) =
+    let (serve, idle, only_labelled, _) =
         versions("[versions]\npolicy = \"listed\"\nlist = [1]\nlabels.stable = 3");
     assert_eq!((serve, idle), (vec![1, 3], vec![2, 7]));
+    assert_eq!(only_labelled, [3]);
 }
 
 #[test]
@@ -88,6 +91,16 @@ fn wrong_classes_are_named() {
     site.write("folder/inside.txt", "a");
     for (settings, key, says) in [
         ("[outputs.z]", Some("outputs.z"), "its outputs are \"y\""),
+        (
+            "[outputs.'y.z']",
+            Some("outputs.\"y.z\""),
+            "its outputs are \"y\"",
+        ),
+        (
+            "[outputs.'y.z']\nclass = \"labels.txt\"",
+            Some("outputs.\"y.z\".class"),
+            "unknown field",
+        ),
         (
             "[outputs.y]\nclasses = \"empty.txt\"",
             Some("outputs.y.classes"),

@@ -8,7 +8,7 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use wharf_core::{Sequence, SequenceId};
-use wharf_engine::{Config, DeviceMemory, OnnxEngine};
+use wharf_engine::{Config, Device, DeviceMemory, DeviceProbe, OnnxEngine};
 
 use crate::support::{FakeProbe, Site, eventually, floats, infer, onnx, request};
 
@@ -92,6 +92,24 @@ fn measured(
     found
 }
 
+/// Devices of which models use the last alone. To look at the memory of another would take some of it.
+struct UsedByOne(FakeProbe);
+
+impl DeviceProbe for UsedByOne {
+    fn cuda_devices(&self) -> Vec<u32> {
+        self.0.cuda_devices()
+    }
+
+    fn watched_devices(&self) -> Vec<u32> {
+        self.cuda_devices().into_iter().rev().take(1).collect()
+    }
+
+    fn memory(&self, device: Device) -> Option<DeviceMemory> {
+        assert_ne!(device, Device::Cuda(0), "nobody uses it");
+        self.0.memory(device)
+    }
+}
+
 #[tokio::test]
 async fn runs_queues_instances_and_devices_are_measured() {
     let exporter = InMemoryMetricExporter::default();
@@ -102,10 +120,10 @@ async fn runs_queues_instances_and_devices_are_measured() {
         free: 100,
         total: 1000,
     };
-    let probe = FakeProbe {
+    let probe = UsedByOne(FakeProbe {
         cpu: None,
         cuda: [(0, memory), (3, memory)].into(),
-    };
+    });
     let engine = OnnxEngine::with_probe(
         Config::default(),
         &provider.meter("engine"),
@@ -124,8 +142,8 @@ async fn runs_queues_instances_and_devices_are_measured() {
     }
     let of = "{model=m,model_version=1}";
     let now = measured(&provider, &exporter);
-    assert_eq!(now["gpu_memory_used_bytes{device_id=0}"], 900);
     assert_eq!(now["gpu_memory_used_bytes{device_id=3}"], 900);
+    assert!(!now.contains_key("gpu_memory_used_bytes{device_id=0}"));
     assert_eq!(now[&format!("model_instances{of}")], 2);
     assert_eq!(now[&format!("model_batch_rows{of}")], 15);
     assert_eq!(now[&format!("model_run_duration_seconds{of}")], 5);

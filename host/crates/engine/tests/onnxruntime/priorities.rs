@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_core::{ErrorKind, Tensor};
+use wharf_core::Tensor;
 
 use crate::support::{Site, eventually, floats, infer, onnx, request};
 
@@ -28,8 +28,8 @@ async fn higher_levels_go_first_and_equal_ones_in_their_order() {
     });
     eventually("the first runs", || model.load().in_flight == 1).await;
     let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
-    // The default is the middle one.
-    let levels = [Some(3), Some(1), None, Some(2), Some(3), Some(1)];
+    // The default is the middle one, also for a level that is not there.
+    let levels = [Some(3), Some(1), None, Some(2), Some(4), Some(3), Some(1)];
     for (index, level) in levels.into_iter().enumerate() {
         let (model_of_task, done) = (Arc::clone(&model), done.clone());
         tokio::spawn(async move {
@@ -46,22 +46,14 @@ async fn higher_levels_go_first_and_equal_ones_in_their_order() {
     for _ in levels {
         found.push(order.recv().await.unwrap());
     }
-    assert_eq!(found, [1, 5, 2, 3, 0, 4]);
+    assert_eq!(found, [1, 6, 2, 3, 4, 0, 5]);
 }
 
 #[tokio::test]
-async fn a_level_that_is_not_there_is_the_clients_fault() {
+async fn a_model_without_levels_does_not_look_at_them() {
     let site = Site::new();
     let mut context = request(Duration::from_secs(60));
     context.scheduling.priority = NonZeroU32::new(4);
-    let model = site.serve(&onnx::slow(), LEVELS);
-    let error = model.infer(&context, turns(1)).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.field()),
-        (ErrorKind::InvalidArgument, Some("parameters.priority"))
-    );
-    assert!(error.message().contains("1 to 3"), "{error}");
-    // A model without levels does not look.
     let model = site.serve(&onnx::slow(), "");
     model.infer(&context, turns(1)).await.unwrap();
 }

@@ -99,7 +99,7 @@ async fn a_sequence_adds_up_until_it_ends() {
         .unwrap_err();
     assert_eq!(
         (gone.kind(), gone.field()),
-        (ErrorKind::InvalidArgument, Some("sequence_id"))
+        (ErrorKind::InvalidArgument, Some("parameters.sequence_id"))
     );
     assert_eq!(sum(model.infer(&of(2, false, false), index(0)).await), 40.0);
     // A start in the middle begins anew.
@@ -109,7 +109,7 @@ async fn a_sequence_adds_up_until_it_ends() {
     let without = infer(&model, index(0)).await.unwrap_err();
     assert_eq!(
         (without.kind(), without.field()),
-        (ErrorKind::InvalidArgument, Some("sequence_id"))
+        (ErrorKind::InvalidArgument, Some("parameters.sequence_id"))
     );
     let hidden = vec![index(0).remove(0), floats("sum_in", &[1, 1], &[1.0])];
     let error = model.infer(&of(2, false, false), hidden).await.unwrap_err();
@@ -220,7 +220,7 @@ async fn a_sequence_that_rests_too_long_is_forgotten() {
         .infer(&of(1, false, false), index(0))
         .await
         .unwrap_err();
-    assert_eq!(gone.field(), Some("sequence_id"));
+    assert_eq!(gone.field(), Some("parameters.sequence_id"));
 }
 
 #[tokio::test]

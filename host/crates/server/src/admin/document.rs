@@ -12,6 +12,7 @@ use wharf_serving::{
 #[derive(Serialize)]
 pub(super) struct Snapshot {
     generation: u64,
+    loaded: bool,
     ready: bool,
     plugins: Vec<Plugin>,
     models: Vec<Model>,
@@ -86,6 +87,7 @@ impl Snapshot {
     pub(super) fn of(status: SiteStatus) -> Self {
         Self {
             generation: status.generation,
+            loaded: status.loaded,
             ready: status.ready,
             plugins: status.plugins.iter().map(Plugin::of).collect(),
             models: status.models.into_iter().map(Model::of).collect(),
@@ -177,12 +179,12 @@ impl Happening {
     }
 }
 
-fn digest(digest: wharf_core::Digest) -> String {
+pub(super) fn digest(digest: wharf_core::Digest) -> String {
     format!("sha256:{digest}")
 }
 
 /// Writes a time as RFC 3339 has it, in UTC, with milliseconds.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

@@ -2,8 +2,9 @@
 //!
 //! hyper parses the messages. It resolves a request with both `Content-Length` and `Transfer-Encoding`, or with the same
 //! `Content-Length` twice, in silence; another parser before us may resolve it the other way, and then the two disagree on
-//! where the next request starts (RFC 9112, 6.1 and 11.2). So the header block is read here too, for nothing but these
-//! fields, and such a request is refused. This costs one pass over the header and, for a body, one addition a read.
+//! where the next request starts (RFC 9112, 6.1 and 11.2). It takes a body for plain that has another coding below `chunked`,
+//! and it does not ask for `Host` (3.2). So the header block is read here too, for nothing but these fields, and such a
+//! request is refused. This costs one pass over the header and, for a body, one addition a read.
 
 /// Where the bytes of one direction of a connection are in the grammar of HTTP/1.
 #[derive(Debug, Default)]
@@ -11,10 +12,21 @@ pub(super) struct Framing {
     state: State,
     /// The start of a line that a read cut.
     carry: Vec<u8>,
-    lengths: Lengths,
+    fields: Fields,
     /// Header blocks that have ended.
     heads: u64,
-    ambiguous: Option<u64>,
+    malformed: Option<(u64, Malformed)>,
+}
+
+/// What is wrong with the header of a request that hyper takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// It has more than one length.
+    Lengths,
+    /// Its body has a transfer coding that nobody here knows.
+    Coding,
+    /// It names no host, or two.
+    Host,
 }
 
 #[derive(Debug, Default)]
@@ -32,13 +44,20 @@ enum State {
     Opaque,
 }
 
-/// What the fields of one request say of the length of its body.
+/// What one request says of the length of its body, and of its host.
 #[derive(Debug, Default)]
-struct Lengths {
+struct Fields {
+    /// Whether it is of HTTP/1.1, which asks for a host.
+    asks_for_host: bool,
+    hosts: u32,
     content_lengths: u32,
     transfer_encodings: u32,
     length: Option<u64>,
+    /// Whether `chunked` is the last coding, and so ends the body.
     chunked: bool,
+    /// Codings that are `chunked`, and others.
+    chunked_codings: u32,
+    other_codings: u32,
 }
 
 impl Framing {
@@ -98,9 +117,9 @@ impl Framing {
         matches!(self.state, State::RequestLine) && self.carry.is_empty()
     }
 
-    /// The number, counted from 0, of the request that has two lengths.
-    pub(super) fn ambiguous(&self) -> Option<u64> {
-        self.ambiguous
+    /// The number, counted from 0, of the request that is to be refused, and why. It is the last that is read.
+    pub(super) fn malformed(&self) -> Option<(u64, Malformed)> {
+        self.malformed
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -108,9 +127,12 @@ impl Framing {
         match self.state {
             // Empty lines before a request are no part of it (RFC 9112, 2.2).
             State::RequestLine if line.is_empty() => {}
-            State::RequestLine => self.state = State::Fields,
+            State::RequestLine => {
+                self.fields.asks_for_host = line.trim_ascii_end().ends_with(b"HTTP/1.1");
+                self.state = State::Fields;
+            }
             State::Fields if line.is_empty() => self.end_of_head(),
-            State::Fields => self.lengths.field(line),
+            State::Fields => self.fields.field(line),
             State::ChunkSize => {
                 self.state = match chunk_size(line) {
                     Some(0) => State::Trailers,
@@ -125,32 +147,32 @@ impl Framing {
     }
 
     fn end_of_head(&mut self) {
-        let lengths = std::mem::take(&mut self.lengths);
-        self.state = match lengths {
-            _ if lengths.content_lengths + lengths.transfer_encodings > 1 => {
-                self.ambiguous = Some(self.heads);
-                State::Opaque
-            }
-            Lengths {
+        let fields = std::mem::take(&mut self.fields);
+        if let Some(malformed) = fields.malformed() {
+            self.malformed = Some((self.heads, malformed));
+        }
+        self.state = match fields {
+            _ if self.malformed.is_some() => State::Opaque,
+            Fields {
                 transfer_encodings: 1,
                 chunked: true,
                 ..
             } => State::ChunkSize,
-            // hyper refuses these itself: another coding than chunked, and a length that is no number.
-            Lengths {
+            // hyper refuses these itself: a body that `chunked` does not end, and a length that is no number.
+            Fields {
                 transfer_encodings: 1,
                 ..
             } => State::Opaque,
-            Lengths {
+            Fields {
                 content_lengths: 1,
                 length: None,
                 ..
             } => State::Opaque,
-            Lengths {
+            Fields {
                 length: None | Some(0),
                 ..
             } => State::RequestLine,
-            Lengths {
+            Fields {
                 length: Some(length),
                 ..
             } => State::Body(length),
@@ -159,7 +181,18 @@ impl Framing {
     }
 }
 
-impl Lengths {
+impl Fields {
+    fn malformed(&self) -> Option<Malformed> {
+        let has_no_host = self.asks_for_host && self.hosts == 0;
+        if self.content_lengths + self.transfer_encodings > 1 || self.chunked_codings > 1 {
+            Some(Malformed::Lengths)
+        } else if self.chunked && self.other_codings > 0 {
+            Some(Malformed::Coding)
+        } else {
+            (has_no_host || self.hosts > 1).then_some(Malformed::Host)
+        }
+    }
+
     fn field(&mut self, line: &[u8]) {
         let Some(colon) = memchr::memchr(b':', line) else {
             return;
@@ -172,11 +205,13 @@ impl Lengths {
                 .and_then(|value| value.parse().ok());
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.transfer_encodings += 1;
-            let last = value
-                .rsplit(|byte| *byte == b',')
-                .next()
-                .unwrap_or_default();
-            self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            for coding in value.split(|byte| *byte == b',') {
+                self.chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                self.chunked_codings += u32::from(self.chunked);
+                self.other_codings += u32::from(!self.chunked);
+            }
+        } else if name.eq_ignore_ascii_case(b"host") {
+            self.hosts += 1;
         }
     }
 }
@@ -208,7 +243,7 @@ mod tests {
         let mut whole = Framing::default();
         whole.feed(bytes);
         assert_eq!(whole.heads, cut.heads);
-        assert_eq!(whole.ambiguous, cut.ambiguous);
+        assert_eq!(whole.malformed, cut.malformed);
         assert_eq!(whole.is_in_head(), cut.is_in_head());
         whole
     }
@@ -216,12 +251,12 @@ mod tests {
     #[test]
     fn messages_in_a_row_are_told_apart() {
         let framing = follow(
-            b"\r\nPOST /a HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\nGET /b HTTP/1.1\r\n\r\n\
-              POST /c HTTP/1.1\r\ntransfer-encoding: Chunked\r\n\r\n3;x=1\r\n\r\n\n\r\n0\r\nTrailer: 1\r\n\r\n\
+            b"\r\nPOST /a HTTP/1.0\r\nContent-Length: 4\r\n\r\n\r\n\r\nGET /b HTTP/1.1\r\nHost:\r\n\r\n\
+              POST /c HTTP/1.1\r\nHOST: x\r\ntransfer-encoding: Chunked\r\n\r\n3;x=1\r\n\r\n\n\r\n0\r\nTrailer: 1\r\n\r\n\
               GET /d HTTP/1.1\nHost: x\n\n",
         );
         assert_eq!(framing.heads, 4);
-        assert_eq!(framing.ambiguous(), None);
+        assert_eq!(framing.malformed(), None);
         assert!(!framing.is_in_head());
     }
 
@@ -233,21 +268,45 @@ mod tests {
             "Content-Length: 5\r\ncontent-length: 5",
             "Content-Length: 5\r\nContent-Length: 6",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            "Transfer-Encoding: chunked, Chunked",
         ] {
-            let bytes = format!("GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\n{fields}\r\n\r\n");
-            assert_eq!(follow(bytes.as_bytes()).ambiguous(), Some(1), "{fields}");
+            assert_eq!(malformed(fields), Some(Malformed::Lengths), "{fields}");
         }
+    }
+
+    /// What is wrong with the second request of a connection, which has these fields.
+    fn malformed(fields: &str) -> Option<Malformed> {
+        let bytes = format!(
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n"
+        );
+        let (request, malformed) = follow(bytes.as_bytes()).malformed()?;
+        assert_eq!(request, 1, "{fields}");
+        Some(malformed)
+    }
+
+    #[test]
+    fn codings_below_chunked_and_more_hosts_than_one_are_found() {
+        for coding in ["gzip, chunked", "identity,chunked", ", chunked"] {
+            let fields = format!("Transfer-Encoding: {coding}");
+            assert_eq!(malformed(&fields), Some(Malformed::Coding), "{coding}");
+        }
+        // hyper's to refuse: `chunked` does not end the body.
+        assert_eq!(malformed("Transfer-Encoding: gzip"), None);
+        assert_eq!(malformed("host: x"), Some(Malformed::Host));
+        let without = follow(b"GET / HTTP/1.1\r\nHosts: x\r\n\r\n");
+        assert_eq!(without.malformed(), Some((0, Malformed::Host)));
+        assert_eq!(follow(b"GET / HTTP/1.0\r\n\r\n").malformed(), None);
     }
 
     #[test]
     fn a_body_is_not_read_as_a_header() {
         let body = "Content-Length: 1\r\nContent-Length: 2\r\n\r\n";
         let bytes = format!(
-            "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let framing = follow(bytes.as_bytes());
-        assert_eq!((framing.heads, framing.ambiguous()), (1, None));
+        assert_eq!((framing.heads, framing.malformed()), (1, None));
     }
 
     #[test]
@@ -257,8 +316,8 @@ mod tests {
         }
         for bytes in [
             "",
-            "GET / HTTP/1.1\r\n\r\n",
-            "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n1",
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
         ] {
             assert!(!follow(bytes.as_bytes()).is_in_head(), "{bytes}");
         }

@@ -60,8 +60,8 @@ impl Stream {
             return;
         };
         framing.feed(bytes);
-        if let Some(request) = framing.ambiguous() {
-            self.watch.set_ambiguous(request);
+        if let Some((request, malformed)) = framing.malformed() {
+            self.watch.set_malformed(request, malformed);
         }
         if framing.is_in_head() != self.in_head {
             self.in_head = !self.in_head;

@@ -1,12 +1,13 @@
 //! What a connection is waiting for, and since when.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::framing::Malformed;
 use crate::config::Limits;
 
 /// The notes of a connection. Its stream and its requests write them, mostly on the connection's own task, so the atomics
@@ -16,8 +17,9 @@ pub(crate) struct Watch {
     /// Requests that were begun.
     requests: AtomicU64,
     in_flight: AtomicU32,
-    /// The number of the request that has two lengths.
-    ambiguous: AtomicU64,
+    /// The number of the request that is to be refused by what its header is made of, and the reason.
+    malformed: AtomicU64,
+    reason: AtomicU8,
     in_head: AtomicBool,
     /// Header blocks that took more than one read: tells one long wait from many short ones.
     heads: AtomicU64,
@@ -35,7 +37,8 @@ impl Default for Watch {
         Self {
             requests: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
-            ambiguous: AtomicU64::new(u64::MAX),
+            malformed: AtomicU64::new(u64::MAX),
+            reason: AtomicU8::new(0),
             in_head: AtomicBool::new(false),
             heads: AtomicU64::new(0),
             write_stuck: AtomicBool::new(false),
@@ -52,7 +55,7 @@ impl Watch {
         let number = self.enter();
         Begun {
             watch: self,
-            is_ambiguous: number == self.ambiguous.load(Relaxed),
+            malformed: self.malformed(number),
         }
     }
 
@@ -86,8 +89,20 @@ impl Watch {
             .take()
     }
 
-    pub(super) fn set_ambiguous(&self, request: u64) {
-        self.ambiguous.store(request, Relaxed);
+    pub(super) fn set_malformed(&self, request: u64, malformed: Malformed) {
+        // A connection reads and begins its requests in one task.
+        self.reason.store(malformed as u8, Relaxed);
+        self.malformed.store(request, Relaxed);
+    }
+
+    /// Why a request is to be refused.
+    fn malformed(&self, request: u64) -> Option<Malformed> {
+        if request != self.malformed.load(Relaxed) {
+            return None;
+        }
+        let reason = self.reason.load(Relaxed);
+        let mut reasons = [Malformed::Lengths, Malformed::Coding, Malformed::Host].into_iter();
+        reasons.find(|known| *known as u8 == reason)
     }
 
     pub(super) fn set_in_head(&self, in_head: bool) {
@@ -108,8 +123,8 @@ impl Watch {
 /// A request that is being worked on.
 pub(crate) struct Begun<'a> {
     watch: &'a Watch,
-    /// Whether its length can be read in two ways.
-    pub(crate) is_ambiguous: bool,
+    /// Why it is to be refused, by what its header is made of.
+    pub(crate) malformed: Option<Malformed>,
 }
 
 impl Drop for Begun<'_> {

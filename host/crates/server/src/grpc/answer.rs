@@ -143,8 +143,8 @@ pub(super) fn respond(body: GrpcBody, encoding: Encoding) -> Response<AnswerBody
     let mut response = Response::new(AnswerBody::Grpc(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    if encoding == Encoding::Gzip {
-        headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+    if let Some((name, _)) = encoding.coding() {
+        headers.insert("grpc-encoding", HeaderValue::from_static(name));
     }
     response
 }
@@ -157,7 +157,7 @@ pub(super) fn refuse(refusal: &Refusal, request_id: &str) -> Response<AnswerBody
     refusal.write(request_id, headers);
     headers.insert(
         "grpc-accept-encoding",
-        HeaderValue::from_static("gzip, identity"),
+        HeaderValue::from_static("gzip, deflate, identity"),
     );
     response
 }

@@ -28,6 +28,8 @@ const ALIGNMENT: usize = 64;
 pub(super) enum Encoding {
     Identity,
     Gzip,
+    /// The zlib format, as in HTTP.
+    Deflate,
 }
 
 impl Encoding {
@@ -39,26 +41,36 @@ impl Encoding {
         match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
             None | Some(b"identity") => Ok(Self::Identity),
             Some(b"gzip") => Ok(Self::Gzip),
+            Some(b"deflate") => Ok(Self::Deflate),
             Some(_) => {
-                let message = "the message encoding is gzip or identity";
+                let message = "the message encoding is gzip, deflate or identity";
                 let error = Error::new(ErrorKind::Unimplemented, message);
                 Err(error.with_field("grpc-encoding").into())
             }
         }
     }
 
-    /// What the answer is compressed with: gzip for a client that compresses its own messages and accepts it. Clients say
-    /// that they accept gzip without wanting it: compressing costs more than most answers take.
-    pub(super) fn of_answer(self, headers: &HeaderMap) -> Self {
-        if self == Self::Identity {
-            return Self::Identity;
+    /// The name, and how messages of it are read; none where they are as they stand.
+    pub(super) fn coding(self) -> Option<(&'static str, Coding)> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some(("gzip", Coding::Gzip)),
+            Self::Deflate => Some(("deflate", Coding::Deflate)),
         }
+    }
+
+    /// What the answer is compressed with: as the client compresses its own messages, where it accepts that. Clients say
+    /// that they accept codings without wanting them: compressing costs more than most answers take.
+    pub(super) fn of_answer(self, headers: &HeaderMap) -> Self {
+        let Some((name, _)) = self.coding() else {
+            return Self::Identity;
+        };
         let accepted = headers.get("grpc-accept-encoding");
         let accepts = accepted.is_some_and(|value| {
             let mut names = value.as_bytes().split(|byte| *byte == b',');
-            names.any(|name| name.trim_ascii() == b"gzip")
+            names.any(|accepted| accepted.trim_ascii() == name.as_bytes())
         });
-        if accepts { Self::Gzip } else { Self::Identity }
+        if accepts { self } else { Self::Identity }
     }
 }
 
@@ -131,14 +143,13 @@ impl Messages {
                 None => return Ok(None),
             }
         }
-        let (bytes, is_compressed, mut reservation) =
-            within(timeout, pin!(self.whole(app))).await?;
-        if !is_compressed {
+        let (bytes, coding, mut reservation) = within(timeout, pin!(self.whole(app))).await?;
+        let Some(coding) = coding else {
             return Ok(Some(Message { bytes, reservation }));
-        }
+        };
         reservation.grow_to(bytes.len())?;
         let max = app.limits.max_body_bytes;
-        let decoding = Coding::Gzip.decode(bytes, max, reservation);
+        let decoding = coding.decode(bytes, max, reservation);
         let (bytes, reservation) = Box::pin(decoding).await?;
         Ok(Some(Message { bytes, reservation }))
     }
@@ -163,8 +174,8 @@ impl Messages {
         Ok(None)
     }
 
-    /// Reads a message whose first bytes are there.
-    async fn whole(&mut self, app: &App) -> Result<(Bytes, bool, Reservation), Refusal> {
+    /// Reads a message whose first bytes are there; where it is compressed, with its coding.
+    async fn whole(&mut self, app: &App) -> Result<(Bytes, Option<Coding>, Reservation), Refusal> {
         while self.rest.len() < PREFIX {
             // A prefix that a frame cuts is put together again: it happens once in a long while.
             let start = std::mem::take(&mut self.rest);
@@ -173,10 +184,10 @@ impl Messages {
         }
         let flag = self.rest.get_u8();
         let length = self.rest.get_u32() as usize;
-        let is_compressed = match (flag, self.encoding) {
-            (0, _) => false,
-            (1, Encoding::Gzip) => true,
-            (1, Encoding::Identity) => {
+        let coding = match (flag, self.encoding.coding()) {
+            (0, _) => None,
+            (1, Some((_, coding))) => Some(coding),
+            (1, None) => {
                 return Err(Refusal::Protocol(
                     "a message has the flag of compression, but the call names no grpc-encoding",
                 ));
@@ -199,10 +210,10 @@ impl Messages {
         if self.rest.len() >= length {
             let bytes = self.rest.split_to(length);
             reservation.grow_to(length)?;
-            return Ok((bytes, is_compressed, reservation));
+            return Ok((bytes, coding, reservation));
         }
         let bytes = Box::pin(self.join(length, &mut reservation)).await?;
-        Ok((bytes, is_compressed, reservation))
+        Ok((bytes, coding, reservation))
     }
 
     /// Puts a message together that comes in several frames. Nothing is set aside on the client's word for its length: the

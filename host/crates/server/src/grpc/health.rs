@@ -57,18 +57,20 @@ fn status(connected: &Connected) -> ServingStatus {
 pub(super) async fn watch(connected: Arc<Connected>, known: bool, sent: mpsc::Sender<Sent>) {
     let drained = connected.drain.cancelled();
     if known {
-        let loaded = connected.app.serving.ready();
-        tell(&sent, status(&connected)).await;
-        let loading = async {
-            if !loaded {
-                connected.app.serving.loaded().await;
+        let mut changes = connected.app.serving.ready_changed();
+        let following = async {
+            loop {
+                // Before it is told, so that no change between is lost.
+                changes.borrow_and_update();
                 tell(&sent, status(&connected)).await;
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = drained => tell(&sent, ServingStatus::NotServing).await,
-            () = loading => {}
+            () = following => {}
         }
     } else {
         tell(&sent, ServingStatus::ServiceUnknown).await;

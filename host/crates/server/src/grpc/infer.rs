@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wharf_core::Result;
+use wharf_core::{Headers, Result};
 
 use super::answer::Parts;
 use super::frame::{Encoding, Message};
@@ -12,7 +12,7 @@ use super::reply::{self, Envelope};
 use super::request::Request;
 use crate::app::App;
 use crate::infer::blocking;
-use crate::oip::{self, Caller, InferRequest, Resolved, resolve};
+use crate::oip::{self, Caller, InferRequest, Resolved, resolve_for};
 
 /// Who asks for an inference, and how the answer is to be written.
 pub(super) struct Asking<'a> {
@@ -30,7 +30,7 @@ pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts,
         bytes,
         reservation: _reservation,
     } = message;
-    let (resolved, request) = open(app, &bytes)?;
+    let (resolved, request) = open(app, &asking.caller.headers, &bytes)?;
     let request = match request {
         Some(request) => request,
         None => read_elsewhere(app, &resolved, bytes.clone()).await?,
@@ -41,9 +41,10 @@ pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts,
 }
 
 /// Finds what a request is for, and reads it; none where reading it may take long.
-fn open(app: &App, bytes: &Bytes) -> Result<(Resolved, Option<InferRequest>)> {
+fn open(app: &App, headers: &Headers, bytes: &Bytes) -> Result<(Resolved, Option<InferRequest>)> {
     let request = Request::of(bytes)?;
-    let resolved = resolve(app, request.model, Some(request.version))?;
+    let asked = (request.model, Some(request.version));
+    let resolved = resolve_for(app, asked, |field| headers.get(field))?;
     // Reading the inputs for a full route would be in vain.
     resolved.route.check_room()?;
     if request.is_heavy() {

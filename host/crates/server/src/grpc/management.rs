@@ -8,7 +8,7 @@ mod shared_memory;
 
 use bytes::Bytes;
 use prost::Message;
-use wharf_core::{Error, Result};
+use wharf_core::{Error, ErrorKind, Result};
 
 use super::answer::Parts;
 use super::method::Method;
@@ -26,11 +26,28 @@ use crate::oip::documents::{self, model_config, model_metadata, model_ready, ser
 use crate::oip::resolve;
 use crate::oip::statistics::{BatchDocument, Duration64, ModelDocument, statistics};
 
+/// Who calls.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) app: &'a App,
+    /// The name that the client knows the server by.
+    pub(super) host: Option<&'a str>,
+}
+
+impl Asker<'_> {
+    /// Refuses what only those may do who run the server.
+    fn check_management(self) -> Result<()> {
+        self.app.check_management()?;
+        self.app.check_host(self.host)
+    }
+}
+
 /// Answers a call.
 ///
 /// # Errors
 /// What the call is refused with.
-pub(super) async fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts> {
+pub(super) async fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result<Parts> {
+    let app = asker.app;
     match method {
         Method::ServerLive => {
             let ServerLiveRequest {} = read(message)?;
@@ -43,7 +60,11 @@ pub(super) async fn manage(app: &App, method: Method, message: Bytes) -> Result<
         }
         Method::ModelReady => {
             let ModelReadyRequest { name, version } = read(message)?;
-            let ready = model_ready(app, &name, Some(&version))?;
+            // As Triton has it: what is not there is not ready. REST says it by its status.
+            let ready = match model_ready(app, &name, Some(&version)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => false,
+                ready => ready?,
+            };
             reply::message(&ModelReadyResponse { ready })
         }
         Method::ServerMetadata => {
@@ -82,10 +103,10 @@ pub(super) async fn manage(app: &App, method: Method, message: Bytes) -> Result<
             })
         }
         Method::RepositoryIndex | Method::RepositoryModelLoad | Method::RepositoryModelUnload => {
-            repository::manage(app, method, message).await
+            repository::manage(asker, method, message).await
         }
-        Method::TraceSetting | Method::LogSettings => settings::manage(app, method, message),
-        _ => shared_memory::manage(app, method, message),
+        Method::TraceSetting | Method::LogSettings => settings::manage(asker, method, message),
+        _ => shared_memory::manage(asker, method, message),
     }
 }
 

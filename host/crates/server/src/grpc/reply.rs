@@ -1,10 +1,10 @@
 //! Messages to a client, in their encoding and behind their prefix.
 
-use std::io::Write as _;
+use std::io;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use prost::Message;
 use smallvec::SmallVec;
 use wharf_core::{Error, ErrorKind, Result};
@@ -128,21 +128,44 @@ pub(super) async fn compress(parts: Parts, encoding: Encoding) -> Result<Parts> 
     if encoding == Encoding::Identity {
         return Ok(parts);
     }
-    if parts.iter().map(Bytes::len).sum::<usize>() <= INLINE_BYTES {
-        return gzip(parts);
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    let work = move || {
+        let message = vec![0; PREFIX];
+        let level = Compression::fast();
+        match encoding {
+            Encoding::Identity => Ok(parts),
+            Encoding::Gzip => {
+                let mut encoder = GzEncoder::new(message, level);
+                write_message(&mut encoder, parts)?;
+                with_prefix(encoder.finish())
+            }
+            Encoding::Deflate => {
+                let mut encoder = ZlibEncoder::new(message, level);
+                write_message(&mut encoder, parts)?;
+                with_prefix(encoder.finish())
+            }
+        }
+    };
+    if length <= INLINE_BYTES {
+        return work();
     }
-    blocking(move || gzip(parts)).await
+    blocking(work).await
 }
 
-fn gzip(mut parts: Parts) -> Result<Parts> {
-    let mut encoder = GzEncoder::new(vec![0; PREFIX], Compression::fast());
+/// Writes a message without its prefix.
+fn write_message(encoder: &mut impl io::Write, mut parts: Parts) -> Result<()> {
     if let Some(first) = parts.first_mut() {
         first.advance(PREFIX);
     }
     for part in &parts {
         encoder.write_all(part).map_err(Error::internal)?;
     }
-    let mut message = encoder.finish().map_err(Error::internal)?;
+    Ok(())
+}
+
+/// Puts the prefix of a compressed message into the room before it.
+fn with_prefix(message: io::Result<Vec<u8>>) -> Result<Parts> {
+    let mut message = message.map_err(Error::internal)?;
     let length = length(message.len() - PREFIX)?;
     message[0] = 1;
     message[1..PREFIX].copy_from_slice(&length.to_be_bytes());

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::bufread::{GzDecoder, ZlibDecoder};
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use wharf_core::{Error, ErrorKind};
@@ -143,9 +143,11 @@ impl Coding {
     ) -> Result<Bytes, Error> {
         let by_ratio = body.len().saturating_mul(MAX_RATIO).max(FREE_BYTES);
         let limit = max_bytes.min(by_ratio);
+        let mut rest = body;
         let mut reader: Box<dyn Read + '_> = match self {
-            Self::Gzip => Box::new(GzDecoder::new(body)),
-            Self::Deflate | Self::Identity => Box::new(ZlibDecoder::new(body)),
+            // Members after the first are more of the same (RFC 1952, 2.2).
+            Self::Gzip => Box::new(MultiGzDecoder::new(&mut rest)),
+            Self::Deflate | Self::Identity => Box::new(ZlibDecoder::new(&mut rest)),
         };
         // Pieces: a buffer that doubles holds up to three times its content when it meets the limit.
         let mut pieces: Vec<Vec<u8>> = Vec::new();
@@ -156,10 +158,7 @@ impl Coding {
             reservation.grow_to(body.len() + length + step)?;
             let mut piece = Vec::with_capacity(step);
             let read = reader.by_ref().take(step as u64).read_to_end(&mut piece);
-            let read = read.map_err(|error| {
-                let message = "the body is not what its content encoding says";
-                Error::invalid("body", message).with_source(error)
-            })?;
+            let read = read.map_err(|error| wrong_coding().with_source(error))?;
             length += read;
             pieces.push(piece);
             if read < step {
@@ -173,9 +172,17 @@ impl Coding {
             );
             return Err(Error::new(ErrorKind::TooLarge, message).with_field("body"));
         }
+        drop(reader);
+        if !rest.is_empty() {
+            return Err(wrong_coding());
+        }
         reservation.grow_to(body.len() + 2 * length)?;
         Ok(Bytes::from(pieces.concat()))
     }
+}
+
+fn wrong_coding() -> Error {
+    Error::invalid("body", "the body is not what its content encoding says")
 }
 
 #[cfg(test)]
@@ -240,6 +247,27 @@ mod tests {
         );
         let error = decode(Coding::Gzip, Bytes::from_static(text), 1000).await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn members_are_joined_and_nothing_follows_them() {
+        let two = [gzip(b"[1, "), gzip(b"2]")].concat();
+        let decoded = decode(Coding::Gzip, two.clone().into(), 1000).await;
+        assert_eq!(decoded.unwrap(), b"[1, 2]".as_slice());
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"[1]").unwrap();
+        let deflated = encoder.finish().unwrap();
+        for (coding, body) in [(Coding::Gzip, two), (Coding::Deflate, deflated)] {
+            for junk in [&b"junk"[..], b"\0", b"\x1f\x8b"] {
+                let body = [&body[..], junk].concat();
+                let error = decode(coding, body.into(), 1000).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{coding:?}");
+            }
+        }
+        // The limit is that of all members together.
+        let bomb = gzip(&[0; 1000]).repeat(100);
+        let error = decode(Coding::Gzip, bomb.into(), 50_000).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
     }
 
     #[tokio::test]

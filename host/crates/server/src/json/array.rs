@@ -122,7 +122,9 @@ impl<T: Number> Elements for Vec<T> {
     #[inline]
     fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Refused> {
         let before = cursor.clone();
-        let number = cursor.number().ok_or(Refused::Type)?;
+        let Some(number) = cursor.number() else {
+            return no_number(self, cursor);
+        };
         match T::of(number) {
             Some(element) => {
                 self.push(element);
@@ -135,6 +137,20 @@ impl<T: Number> Elements for Vec<T> {
     fn into_tensor(self, name: Arc<str>, shape: Shape) -> Result<Tensor, TensorError> {
         Tensor::from_vec(name, shape, self)
     }
+}
+
+/// Reads what is no number of JSON into elements that can be so: `null` stands for what is no number, as answers have it.
+#[cold]
+fn no_number<T: Number>(elements: &mut Vec<T>, cursor: &mut Cursor<'_>) -> Result<(), Refused> {
+    let mut ahead = cursor.clone();
+    let value = match ahead.null() {
+        true => Some(f64::NAN),
+        false => ahead.not_finite(),
+    };
+    let element = value.and_then(T::of_not_finite).ok_or(Refused::Type)?;
+    *cursor = ahead;
+    elements.push(element);
+    Ok(())
 }
 
 #[cold]
@@ -200,6 +216,9 @@ trait Number: Element {
     const FRACTIONS: bool;
 
     fn of(number: Decimal<'_>) -> Option<Self>;
+
+    /// The element that is no number, or infinite; none where the datatype has none.
+    fn of_not_finite(value: f64) -> Option<Self>;
 }
 
 macro_rules! integers {
@@ -211,6 +230,10 @@ macro_rules! integers {
             fn of(number: Decimal<'_>) -> Option<Self> {
                 number.integer()?.try_into().ok()
             }
+
+            fn of_not_finite(_value: f64) -> Option<Self> {
+                None
+            }
         })+
     };
 }
@@ -218,7 +241,7 @@ macro_rules! integers {
 integers!(u8, u16, u32, u64, i8, i16, i32, i64);
 
 macro_rules! floats {
-    ($($rust:ty, $of:expr);+) => {
+    ($($rust:ty, $of:expr, $round:expr);+) => {
         $(impl Number for $rust {
             const FRACTIONS: bool = true;
 
@@ -227,15 +250,20 @@ macro_rules! floats {
                 let of: fn(Decimal<'_>) -> $rust = $of;
                 Some(of(number)).filter(|element| element.is_finite())
             }
+
+            fn of_not_finite(value: f64) -> Option<Self> {
+                let round: fn(f64) -> $rust = $round;
+                Some(round(value))
+            }
         })+
     };
 }
 
 floats!(
-    f16, |number| f16::from_f64(number.to_f64());
-    bf16, |number| bf16::from_f64(number.to_f64());
-    f32, |number| number.to_f32();
-    f64, |number| number.to_f64()
+    f16, |number| f16::from_f64(number.to_f64()), f16::from_f64;
+    bf16, |number| bf16::from_f64(number.to_f64()), bf16::from_f64;
+    f32, |number| number.to_f32(), |value| value as f32;
+    f64, |number| number.to_f64(), |value| value
 );
 
 /// Reads one tensor, and keeps where in the arrays it is: that is what an error names.
@@ -258,7 +286,7 @@ impl<E: Elements> Array<E> {
             return self.array(cursor);
         }
         if self.depth != Some(self.at.len()) {
-            self.first_element()?;
+            self.first_element(cursor)?;
         }
         match self.elements.read(cursor) {
             Ok(()) => Ok(()),
@@ -267,7 +295,11 @@ impl<E: Elements> Array<E> {
     }
 
     #[cold]
-    fn first_element(&mut self) -> Result<(), Fault> {
+    fn first_element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        // Clients send it for what they leave out; among elements, it is one.
+        if self.at.is_empty() && cursor.peek() == Some(b'n') {
+            return Err(self.refused(cursor, Refused::Type));
+        }
         if self.depth.is_some() || self.dimensions.len() > self.at.len() {
             return Err(Fault::new(
                 "is one element where its neighbours are arrays; make every array of a dimension \
@@ -292,6 +324,7 @@ impl<E: Elements> Array<E> {
                 Ok(Some(Plain::Null)) => "null".to_owned(),
                 Ok(Some(Plain::Bool(value))) => value.to_string(),
                 Ok(Some(Plain::Number(number))) => shorten(number.text),
+                Ok(Some(Plain::NotFinite)) => "no finite number".to_owned(),
                 Ok(Some(Plain::Text(_)) | None) => "text".to_owned(),
             },
         };

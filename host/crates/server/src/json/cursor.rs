@@ -22,6 +22,8 @@ pub(crate) enum Plain<'a> {
     Null,
     Bool(bool),
     Number(Decimal<'a>),
+    /// What JSON has no number for.
+    NotFinite,
     Text(Cow<'a, str>),
 }
 
@@ -185,6 +187,24 @@ impl<'a> Cursor<'a> {
         Some(number)
     }
 
+    /// Reads what JSON has no number for, as Python and Triton write it: `NaN`, `Infinity`, `-Infinity`; none where none of
+    /// them follows.
+    #[cold]
+    pub(crate) fn not_finite(&mut self) -> Option<f64> {
+        let literals: [(&[u8], f64); 3] = [
+            (b"NaN", f64::NAN),
+            (b"Infinity", f64::INFINITY),
+            (b"-Infinity", f64::NEG_INFINITY),
+        ];
+        let mut literals = literals.into_iter();
+        literals.find_map(|(literal, value)| self.literal(literal).then_some(value))
+    }
+
+    /// Moves past `null`; says whether it was there.
+    pub(crate) fn null(&mut self) -> bool {
+        self.literal(b"null")
+    }
+
     /// Reads `true` or `false`; none where neither follows.
     pub(crate) fn boolean(&mut self) -> Option<bool> {
         if self.literal(b"true") {
@@ -205,10 +225,14 @@ impl<'a> Cursor<'a> {
         Ok(Some(match self.peek() {
             Some(b'[' | b'{') => return Ok(None),
             Some(b'"') => Plain::Text(self.text()?),
-            Some(_) if self.literal(b"null") => Plain::Null,
+            Some(_) if self.null() => Plain::Null,
             Some(_) => match self.boolean() {
                 Some(value) => Plain::Bool(value),
-                None => Plain::Number(self.number().ok_or_else(|| self.expected("a value"))?),
+                None => match self.number() {
+                    Some(number) => Plain::Number(number),
+                    None if self.not_finite().is_some() => Plain::NotFinite,
+                    None => return Err(self.expected("a value")),
+                },
             },
             None => return Err(self.expected("a value")),
         }))

@@ -12,6 +12,15 @@ pub(crate) enum Batch {
     Strip,
 }
 
+/// How an element is written that JSON has no number for: not a number, or infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotFinite {
+    /// As `null`, which every reader of JSON takes.
+    Null,
+    /// As `NaN`, `Infinity`, `-Infinity`: what Triton writes, and readers that expect it tell apart.
+    Literal,
+}
+
 /// Writes the outputs.
 ///
 /// # Errors
@@ -44,14 +53,19 @@ fn write(text: &mut Vec<u8>, tensor: &Tensor, batch: Batch) -> Result<()> {
         (Batch::Strip, [1, row @ ..]) => row,
         (_, shape) => shape,
     };
-    write_elements(text, tensor, shape)
+    write_elements(text, tensor, shape, NotFinite::Null)
 }
 
 /// Writes the elements, nested as a shape of as many elements says.
 ///
 /// # Errors
 /// As [`encode`].
-pub(crate) fn write_elements(text: &mut Vec<u8>, tensor: &Tensor, shape: &[u64]) -> Result<()> {
+pub(crate) fn write_elements(
+    text: &mut Vec<u8>,
+    tensor: &Tensor,
+    shape: &[u64],
+    not_finite: NotFinite,
+) -> Result<()> {
     match tensor.datatype() {
         Datatype::Bool => {
             let mut elements = tensor.data().iter();
@@ -70,13 +84,17 @@ pub(crate) fn write_elements(text: &mut Vec<u8>, tensor: &Tensor, shape: &[u64])
         Datatype::Int32 => integers::<i32>(text, tensor, shape)?,
         Datatype::Int64 => integers::<i64>(text, tensor, shape)?,
         Datatype::Fp16 => elements(text, tensor, shape, |text, value: f16| {
-            float(text, value.to_f32());
+            float(text, value.to_f32(), not_finite);
         })?,
         Datatype::Bf16 => elements(text, tensor, shape, |text, value: bf16| {
-            float(text, value.to_f32());
+            float(text, value.to_f32(), not_finite);
         })?,
-        Datatype::Fp32 => elements(text, tensor, shape, float::<f32>)?,
-        Datatype::Fp64 => elements(text, tensor, shape, float::<f64>)?,
+        Datatype::Fp32 => elements(text, tensor, shape, |text, value: f32| {
+            float(text, value, not_finite);
+        })?,
+        Datatype::Fp64 => elements(text, tensor, shape, |text, value: f64| {
+            float(text, value, not_finite);
+        })?,
     }
     Ok(())
 }
@@ -137,11 +155,16 @@ pub(crate) fn write_text(text: &mut Vec<u8>, element: &str) {
 }
 
 /// What the shortest decimal that reads back as the same value is made of.
-fn float<T: zmij::Float + Into<f64> + Copy>(text: &mut Vec<u8>, value: T) {
+fn float<T: zmij::Float + Into<f64> + Copy>(text: &mut Vec<u8>, value: T, not_finite: NotFinite) {
     if value.into().is_finite() {
         text.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else {
-        text.extend_from_slice(b"null");
+        text.extend_from_slice(match (not_finite, value.into()) {
+            (NotFinite::Null, _) => b"null",
+            (_, value) if value.is_nan() => b"NaN",
+            (_, value) if value > 0.0 => b"Infinity",
+            _ => b"-Infinity",
+        });
     }
 }
 

@@ -117,14 +117,17 @@ fn refusals_name_the_place() {
         (r#"{"input": [[], 3]}"#, "input[1]", "is one element"),
         (r#"{"input": [[1, "2"]]}"#, "input[0][1]", "is text"),
         (r#"{"input": [[1, true]]}"#, "input[0][1]", "is true"),
-        (r#"{"input": [[1, null]]}"#, "input[0][1]", "is null"),
         (
             r#"{"input": [[1, {"a": 1}]]}"#,
             "input[0][1]",
             "is an object",
         ),
         (r#"{"input": [[1, 1e39]]}"#, "input[0][1]", "cannot hold"),
-        (r#"{"input": [[1, NaN]]}"#, "input[0][1]", "not valid JSON"),
+        (r#"{"input": [[1, Nan]]}"#, "input[0][1]", "not valid JSON"),
+        (r#"{"input": [[1, +Infinity]]}"#, "input[0][1]", "not valid"),
+        (r#"{"input": [[1, -Infinit]]}"#, "input[0][1]", "not valid"),
+        (r#"{"input": [[1, NaN1]]}"#, "input[0][2]", "not valid JSON"),
+        (r#"{"input": {"x": null}}"#, "input.x", "is null"),
         (r#"{"input": [[1, 2]"#, "input[1]", "not valid JSON"),
         (r#"{"input": [[1, 2]]} x"#, "input", "not valid JSON"),
         (
@@ -173,6 +176,39 @@ fn integers_hold_what_they_can() {
         assert!(decode(text.as_bytes(), &specs).is_ok(), "{datatype} {good}");
         let (field, _) = refusal(&format!(r#"{{"input": [0, {bad}]}}"#), &specs);
         assert_eq!(field, "input[1]", "{datatype} {bad}");
+    }
+}
+
+#[test]
+fn what_json_has_no_number_for_goes_both_ways() {
+    let text = r#"{"input": [NaN, Infinity, -Infinity, null, 1]}"#;
+    for datatype in [
+        Datatype::Fp16,
+        Datatype::Bf16,
+        Datatype::Fp32,
+        Datatype::Fp64,
+    ] {
+        let inputs = decode(text.as_bytes(), &[spec("x", datatype, &[None])]).unwrap();
+        let answer = encode(&inputs.tensors, Batch::Keep).unwrap();
+        assert_eq!(answer, r#"{"output":[null,null,null,null,1.0]}"#);
+        let mut elements = Vec::new();
+        let literal = NotFinite::Literal;
+        write_elements(&mut elements, &inputs.tensors[0], &[5], literal).unwrap();
+        let elements = String::from_utf8(elements).unwrap();
+        assert_eq!(elements, "[NaN,Infinity,-Infinity,NaN,1.0]");
+    }
+    for (datatype, is) in [
+        (Datatype::Int32, "no finite number"),
+        (Datatype::Bool, "no finite number"),
+        (Datatype::Bytes, "no finite number"),
+    ] {
+        let specs = [spec("x", datatype, &[None])];
+        let (field, message) = refusal(r#"{"input": [NaN]}"#, &specs);
+        assert_eq!(field, "input[0]", "{datatype}");
+        assert!(message.contains(is), "{message}");
+        let (field, message) = refusal(r#"{"input": [null]}"#, &specs);
+        assert_eq!(field, "input[0]", "{datatype}");
+        assert!(message.contains("is null"), "{message}");
     }
 }
 

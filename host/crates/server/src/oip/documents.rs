@@ -7,6 +7,7 @@ use wharf_core::{Error, ErrorKind, InvalidName, Name, Result, TensorSpec};
 use wharf_serving::{Route, RouteInput, RouteOutput};
 
 use super::{BODY, resolve};
+use crate::access::Management;
 use crate::app::App;
 
 pub(crate) use config::{
@@ -66,7 +67,7 @@ pub(crate) fn server_metadata(app: &App) -> ServerMetadata {
     ];
     let managed = managed
         .into_iter()
-        .filter(|(_, there)| app.management && *there)
+        .filter(|(_, there)| app.management != Management::Nobody && *there)
         .map(|(name, _)| name);
     ServerMetadata {
         name: "wharf",

@@ -6,9 +6,11 @@
 mod config;
 mod fields;
 
+use std::error::Error as StdError;
+
 use bytes::Bytes;
 use serde::Serialize;
-use wharf_core::{Error, ErrorKind, Name, Result};
+use wharf_core::{Error, ErrorKind, LoadError, Name, Result};
 use wharf_serving::{
     IndexEntry, ModelChange, ModelCheck, ModelFile, ModelState, SettingEdit, SettingValue,
 };
@@ -20,6 +22,9 @@ use config::Places;
 
 /// How the name of a parameter begins that holds a file.
 pub(crate) const FILE: &str = "file:";
+/// What is said of any other parameter than `config` and files.
+pub(crate) const NO_LOAD_PARAMETER: &str =
+    "a load has no such parameter; use config and file:VERSION/NAME";
 /// The most files of one load.
 pub(crate) const MAX_FILES: usize = 1024;
 /// The longest configuration, in bytes: as a tree it takes many times as much.
@@ -117,8 +122,14 @@ pub(crate) async fn load(app: &App, name: &str, parameters: LoadParameters) -> R
     loaded.map_err(|error| in_parameters(error, &config.places))
 }
 
-/// Names a parameter as the client did.
+/// Names a parameter as the client did, and no file: those of the site are the operator's, and stand in the log.
 fn in_parameters(error: Error, places: &Places) -> Error {
+    let setting = StdError::source(&error).and_then(|source| source.downcast_ref::<LoadError>());
+    let text = setting.map(|setting| setting.client_message().to_owned());
+    let error = match (text, error.kind()) {
+        (Some(text), ErrorKind::InvalidArgument) => error.with_message(text),
+        _ => error,
+    };
     let field = match error.field() {
         Some(field) if field == "config" || field.starts_with(FILE) => {
             format!("parameters.{field}")
@@ -180,6 +191,10 @@ fn models_of(app: &App, name: &Name) -> Vec<Name> {
     let Some(route) = snapshot.route(name.as_str()) else {
         return Vec::new();
     };
+    // The models of a bundle are its own: those of the site that are called the same are others.
+    if route.release().is_some() {
+        return Vec::new();
+    }
     let mut models: Vec<Name> = route
         .models()
         .map(|model| model.info().name.clone())

@@ -6,7 +6,7 @@
 //! - A length of 0 is a raw request: the whole body is the only input, and the outputs are binary data. To a route that takes
 //!   a body, so is every request whose content type is not JSON.
 //! - Elements in JSON are written as the native endpoint has them, flat; FP16 and BF16 are numbers too. What JSON has no
-//!   number for (not a number, infinities) is `null`: ask for binary data where it matters.
+//!   number for is written as Triton writes it, and its clients read it: `NaN`, `Infinity`, `-Infinity`.
 
 pub(crate) mod management;
 
@@ -25,7 +25,7 @@ use http::Response;
 use wharf_core::{Error, Headers, Result};
 use wharf_serving::{Route, RouteInput};
 
-use super::{Caller, InferRequest, infer as run, resolve, shared_memory};
+use super::{Caller, InferRequest, infer as run, resolve_for, shared_memory};
 use crate::app::{AnswerBody, App, Sent};
 use crate::body::collect_aligned;
 use crate::infer::content::{self, Coding};
@@ -49,7 +49,12 @@ pub(crate) async fn infer(
     sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Problem> {
     let Sent { id, headers, body } = sent;
-    let resolved = resolve(app, name, version)?;
+    if version == Some("") {
+        let message = "is empty; name a version, or leave /versions/ out";
+        return Err(Error::invalid("version", message).into());
+    }
+    let field = |field: &str| headers.get(field)?.to_str().ok();
+    let resolved = resolve_for(app, (name, version), field)?;
     let route = &resolved.route;
 
     // What the header alone forbids is refused before the body is taken.

@@ -83,6 +83,28 @@ pub(crate) fn unregister(app: &App, name: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// The regions of a GPU's memory: none can be registered, and so there are none.
+///
+/// # Errors
+/// `NotFound` where a name is given.
+pub(crate) fn gpu_status(name: Option<&str>) -> Result<[RegionStatus; 0]> {
+    match name {
+        None => Ok([]),
+        Some(_) => Err(unknown_region()),
+    }
+}
+
+/// Why no region of a GPU's memory is registered.
+pub(crate) fn no_gpu_regions() -> Error {
+    let message = "the memory of a GPU cannot be registered; send tensors in the request, or in system shared memory";
+    Error::new(ErrorKind::Unimplemented, message)
+}
+
+fn unknown_region() -> Error {
+    let message = "no region of this name is registered";
+    Error::new(ErrorKind::NotFound, message).with_field("name")
+}
+
 impl SharedMemory {
     /// Makes an empty registry. `max_bytes` is what the budget can hold.
     pub(crate) fn new(bodies: Arc<BodyBudget>, max_bytes: usize) -> Self {
@@ -161,10 +183,7 @@ impl SharedMemory {
         match name {
             None => Ok(regions.iter().map(status).collect()),
             Some(name) => {
-                let found = regions.get_key_value(name).ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, "no region of this name is registered")
-                        .with_field("name")
-                })?;
+                let found = regions.get_key_value(name).ok_or_else(unknown_region)?;
                 Ok(vec![status(found)])
             }
         }

@@ -82,7 +82,9 @@ fn unavailable_says_when_to_come_back() {
 fn what_only_http_knows_has_a_document_too() {
     let problems = [
         (Problem::BodyTimeout(Duration::from_secs(1)), 408),
-        (Problem::AmbiguousLength, 400),
+        (Problem::Malformed(Malformed::Lengths), 400),
+        (Problem::Malformed(Malformed::Host), 400),
+        (Problem::Malformed(Malformed::Coding), 501),
         (Problem::MethodNotAllowed { allow: "POST" }, 405),
         (
             Problem::UnsupportedMediaType {
@@ -98,7 +100,7 @@ fn what_only_http_knows_has_a_document_too() {
         assert_eq!(document["status"], status);
         assert!(document["field"].is_string());
         let closes = response.headers().contains_key(CONNECTION);
-        assert_eq!(closes, matches!(status, 400 | 408), "{problem:?}");
+        assert_eq!(closes, matches!(status, 400 | 408 | 501), "{problem:?}");
     }
     let (response, _) = document(&Problem::MethodNotAllowed { allow: "POST" });
     assert_eq!(response.headers()[ALLOW], "POST");

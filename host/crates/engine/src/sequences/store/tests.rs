@@ -32,7 +32,7 @@ fn a_sequence_is_kept_from_its_start_to_its_end() {
     let store = store(8);
     let now = Instant::now();
     let error = store.join(key(1), false, now).err().unwrap();
-    assert_eq!(error.field(), Some("sequence_id"));
+    assert_eq!(error.field(), Some("parameters.sequence_id"));
     assert!(
         error.message().contains("forgotten after 100 ms"),
         "{error}"

@@ -148,7 +148,7 @@ fn names_that_do_not_fit_are_the_clients_fault() {
         let error = wiring.inputs(x(1), None, &wrong).unwrap_err();
         assert_eq!(
             (error.kind(), error.field()),
-            (ErrorKind::InvalidArgument, Some("sequence_id"))
+            (ErrorKind::InvalidArgument, Some("parameters.sequence_id"))
         );
     }
 }

@@ -76,10 +76,10 @@ async fn a_request_in_flight_is_not_idle() {
 }
 
 #[test]
-fn the_ambiguous_request_is_the_one_named() {
+fn the_malformed_request_is_the_one_named() {
     let watch = Watch::default();
-    watch.set_ambiguous(1);
-    assert!(!watch.begin().is_ambiguous);
-    assert!(watch.begin().is_ambiguous);
-    assert!(!watch.begin().is_ambiguous);
+    watch.set_malformed(1, Malformed::Host);
+    assert_eq!(watch.begin().malformed, None);
+    assert_eq!(watch.begin().malformed, Some(Malformed::Host));
+    assert_eq!(watch.begin().malformed, None);
 }

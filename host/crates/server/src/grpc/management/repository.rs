@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use wharf_core::{Error, Result};
 
-use super::read;
-use crate::app::App;
+use super::{Asker, read};
 use crate::grpc::answer::Parts;
 use crate::grpc::method::Method;
 use crate::grpc::reply;
@@ -18,21 +17,26 @@ use crate::inference::{
     RepositoryModelUnloadResponse,
 };
 use crate::json::shorten;
-use crate::oip::repository::{Dependents, FILE, LoadParameters, index, load, unload};
+use crate::oip::repository::{
+    Dependents, FILE, LoadParameters, NO_LOAD_PARAMETER, index, load, unload,
+};
 
 /// Answers a call of the repository. It has no name: a server has one.
 ///
 /// # Errors
 /// What the call is refused with.
-pub(super) async fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts> {
+pub(super) async fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result<Parts> {
+    let app = asker.app;
     match method {
         Method::RepositoryModelLoad => {
+            asker.check_management()?;
             let request: RepositoryModelLoadRequest = read(message)?;
             let parameters = load_parameters(request.parameters)?;
             load(app, &request.model_name, parameters).await?;
             reply::message(&RepositoryModelLoadResponse {})
         }
         Method::RepositoryModelUnload => {
+            asker.check_management()?;
             let request: RepositoryModelUnloadRequest = read(message)?;
             let dependents = dependents(&request.parameters)?;
             unload(app, &request.model_name, dependents).await?;
@@ -68,8 +72,7 @@ fn load_parameters(
             (file, _) if file.starts_with(FILE) => {
                 return Err(wrong(file, "is bytes: what is in the file"));
             }
-            // From a later version of the protocol.
-            _ => {}
+            _ => return Err(wrong(&name, NO_LOAD_PARAMETER)),
         }
     }
     Ok(read)
@@ -77,6 +80,10 @@ fn load_parameters(
 
 fn dependents(parameters: &BTreeMap<String, ModelRepositoryParameter>) -> Result<Dependents> {
     const NAME: &str = "unload_dependents";
+    if let Some(name) = parameters.keys().find(|name| *name != NAME) {
+        let message = "an unload has no such parameter; use unload_dependents";
+        return Err(wrong(name, message));
+    }
     let value = parameters.get(NAME);
     match value.and_then(|value| value.parameter_choice.as_ref()) {
         None => Ok(Dependents::Stay),

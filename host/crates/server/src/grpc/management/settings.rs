@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use wharf_core::{Error, Result};
 
-use super::read;
-use crate::app::App;
+use super::{Asker, read};
 use crate::grpc::answer::Parts;
 use crate::grpc::method::Method;
 use crate::grpc::reply;
@@ -22,7 +21,8 @@ use crate::oip::tracing::{TraceChange, change_trace_settings};
 ///
 /// # Errors
 /// What the call is refused with.
-pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts> {
+pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result<Parts> {
+    let app = asker.app;
     match method {
         Method::TraceSetting => {
             let request: TraceSettingRequest = read(message)?;
@@ -33,6 +33,9 @@ pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts>
                 (name, values)
             });
             let changes: Vec<TraceChange> = changes.collect();
+            if !changes.is_empty() {
+                asker.check_management()?;
+            }
             let settings = change_trace_settings(app, model, &changes)?.into_iter();
             let settings = settings.map(|(name, value)| {
                 let value = trace_setting_response::SettingValue { value };
@@ -46,6 +49,9 @@ pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts>
             let request: LogSettingsRequest = read(message)?;
             let changes = request.settings.into_iter().map(log_change);
             let changes: Vec<_> = changes.collect::<Result<_>>()?;
+            if !changes.is_empty() {
+                asker.check_management()?;
+            }
             reply::message(&log_settings(&change_log_settings(app, &changes)?))
         }
     }

@@ -1,10 +1,9 @@
 //! Regions of shared memory as messages. Those of a GPU cannot be registered, and so there are none.
 
 use bytes::Bytes;
-use wharf_core::{Error, ErrorKind, Result};
+use wharf_core::Result;
 
-use super::read;
-use crate::app::App;
+use super::{Asker, read};
 use crate::grpc::answer::Parts;
 use crate::grpc::method::Method;
 use crate::grpc::reply;
@@ -17,13 +16,14 @@ use crate::inference::{
     SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse,
 };
 use crate::oip::Region;
-use crate::oip::shared_memory::{register, unregister};
+use crate::oip::shared_memory::{gpu_status, no_gpu_regions, register, unregister};
 
 /// Answers a call about shared memory.
 ///
 /// # Errors
 /// What the call is refused with.
-pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts> {
+pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result<Parts> {
+    let app = asker.app;
     match method {
         Method::SystemSharedMemoryStatus => {
             let request: SystemSharedMemoryStatusRequest = read(message)?;
@@ -42,6 +42,7 @@ pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts>
             })
         }
         Method::SystemSharedMemoryRegister => {
+            asker.check_management()?;
             let request: SystemSharedMemoryRegisterRequest = read(message)?;
             let region = Region {
                 name: request.name,
@@ -52,16 +53,14 @@ pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts>
             reply::message(&SystemSharedMemoryRegisterResponse {})
         }
         Method::SystemSharedMemoryUnregister => {
+            asker.check_management()?;
             let request: SystemSharedMemoryUnregisterRequest = read(message)?;
             unregister(app, named(&request.name))?;
             reply::message(&SystemSharedMemoryUnregisterResponse {})
         }
         Method::CudaSharedMemoryStatus => {
             let CudaSharedMemoryStatusRequest { name } = read(message)?;
-            if named(&name).is_some() {
-                let message = "no region of this name is registered";
-                return Err(Error::new(ErrorKind::NotFound, message).with_field("name"));
-            }
+            let [] = gpu_status(named(&name))?;
             reply::message(&CudaSharedMemoryStatusResponse::default())
         }
         // One that is not registered is no error, and none is.
@@ -69,11 +68,7 @@ pub(super) fn manage(app: &App, method: Method, message: Bytes) -> Result<Parts>
             let CudaSharedMemoryUnregisterRequest { name: _ } = read(message)?;
             reply::message(&CudaSharedMemoryUnregisterResponse {})
         }
-        _ => {
-            let message = "the memory of a GPU cannot be registered; send tensors in the request, or \
-                           in system shared memory";
-            Err(Error::new(ErrorKind::Unimplemented, message))
-        }
+        _ => Err(no_gpu_regions()),
     }
 }
 

@@ -26,15 +26,15 @@ pub(super) struct Translated {
     pub(super) places: Places,
 }
 
-/// Where the settings stand in the configuration: each key with its member.
+/// Where the settings stand in the configuration: each key with its place.
 #[derive(Default)]
-pub(super) struct Places(Vec<(String, &'static str)>);
+pub(super) struct Places(Vec<(String, String)>);
 
 impl Places {
     /// The place of a key, for errors about it.
     pub(super) fn of(&self, key: &str) -> String {
         let place = self.0.iter().find(|(known, _)| known == key);
-        place.map_or(PATH.to_owned(), |(_, member)| format!("{PATH}.{member}"))
+        place.map_or_else(|| PATH.to_owned(), |(_, place)| place.clone())
     }
 }
 
@@ -54,7 +54,13 @@ impl Edits {
     }
 
     fn push(&mut self, edit: SettingEdit) {
-        self.places.0.push((edit.key.clone(), self.member));
+        let place = format!("{PATH}.{}", self.member);
+        self.push_from(place, edit);
+    }
+
+    /// Sets what stands deeper in the member.
+    fn push_from(&mut self, place: String, edit: SettingEdit) {
+        self.places.0.push((edit.key.clone(), place));
         self.settings.push(edit);
     }
 
@@ -217,6 +223,29 @@ fn backend_parameters(mut fields: Fields, edits: &mut Edits) -> Result<()> {
     Ok(())
 }
 
+/// The policy that Triton reports of a model whose configuration has none: its defaults.
+fn default_optimization(mut policy: Fields) -> Result<()> {
+    let why = "this server has no such setting; leave it out";
+    policy.only("priority", &[json!("PRIORITY_DEFAULT")], why)?;
+    for member in ["input_pinned_memory", "output_pinned_memory"] {
+        policy.only(member, &[json!({"enable": true})], why)?;
+    }
+    if let Some(graph) = policy.take("graph") {
+        let mut graph = graph.object()?;
+        graph.only("level", &[], why)?;
+        graph.finish()?;
+    }
+    for member in [
+        "cuda",
+        "execution_accelerators",
+        "gather_kernel_buffer_threshold",
+        "eager_batching",
+    ] {
+        policy.only(member, &[], why)?;
+    }
+    policy.finish()
+}
+
 /// Members that say nothing that this server does not do anyway, and the refusal of all others.
 fn nothing_else(mut config: Fields) -> Result<()> {
     let file = "another name is not looked for; call the file model.onnx";
@@ -227,9 +256,11 @@ fn nothing_else(mut config: Fields) -> Result<()> {
         policy.only("decoupled", &[], decoupled)?;
         policy.finish()?;
     }
+    if let Some(optimization) = config.take("optimization") {
+        default_optimization(optimization.object()?)?;
+    }
     let why = "this server has no such setting; leave it out";
     for member in [
-        "optimization",
         "ensemble_scheduling",
         "batch_input",
         "batch_output",

@@ -152,6 +152,31 @@ fn what_says_nothing_is_let_be() {
     assert_eq!(translate(&config).unwrap(), []);
 }
 
+/// What Triton says of a model that has no configuration of its own is taken back.
+#[test]
+fn a_configuration_as_triton_reports_it_is_taken() {
+    let config = json!({
+        "name": "m", "platform": "onnxruntime_onnx", "backend": "onnxruntime", "runtime": "",
+        "version_policy": {"latest": {"num_versions": 1}}, "max_batch_size": 0,
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "format": "FORMAT_NONE", "dims": [-1, 4],
+            "is_shape_tensor": false, "allow_ragged_batch": false, "optional": false,
+            "is_non_linear_format_io": false}],
+        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1, 4], "label_filename": "",
+            "is_shape_tensor": false, "is_non_linear_format_io": false}],
+        "batch_input": [], "batch_output": [],
+        "optimization": {"priority": "PRIORITY_DEFAULT", "input_pinned_memory": {"enable": true},
+            "output_pinned_memory": {"enable": true}, "gather_kernel_buffer_threshold": 0,
+            "eager_batching": false},
+        "instance_group": [{"name": "m_0", "kind": "KIND_CPU", "count": 1, "gpus": [],
+            "secondary_devices": [], "profile": [], "passive": false, "host_policy": ""}],
+        "default_model_filename": "model.onnx", "cc_model_filenames": {}, "metric_tags": {},
+        "parameters": {}, "model_warmup": [], "model_transaction_policy": {"decoupled": false},
+    });
+    let edits = translate(&config).unwrap();
+    let has = |key: &str| edits.iter().any(|(known, _)| known == key);
+    assert!(has("instances.count") && has("versions.policy") && has("batching.max_rows"));
+}
+
 #[test]
 fn what_cannot_be_done_is_named() {
     for (config, field) in [
@@ -163,7 +188,15 @@ fn what_cannot_be_done_is_named() {
         (json!({"max_batch_size": "many"}), ".max_batch_size"),
         (
             json!({"optimization": {"graph": {"level": 1}}}),
-            ".optimization",
+            ".optimization.graph.level",
+        ),
+        (
+            json!({"optimization": {"input_pinned_memory": {"enable": false}}}),
+            ".optimization.input_pinned_memory",
+        ),
+        (
+            json!({"instance_group": [{"name": 1}]}),
+            ".instance_group[0].name",
         ),
         (
             json!({"model_transaction_policy": {"decoupled": true}}),
@@ -300,7 +333,10 @@ fn a_setting_that_is_refused_is_named_where_it_stands() {
             "parameters.config.dynamic_batching",
         ),
         ("config.instances.count", "parameters.config.instance_group"),
-        ("config.outputs.\"y.z\".classes", "parameters.config.output"),
+        (
+            "config.outputs.\"y.z\".classes",
+            "parameters.config.output[0].label_filename",
+        ),
         ("config.versions.list", "parameters.config.version_policy"),
         ("config.cache.enabled", "parameters.config"),
         ("config", "parameters.config"),

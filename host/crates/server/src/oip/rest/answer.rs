@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use wharf_core::{Error, ErrorKind, Result, Sequence, SequenceId};
 
 use crate::infer::{INLINE_BYTES, blocking};
-use crate::json::{write_elements, write_text};
+use crate::json::{NotFinite, write_elements, write_text};
 use crate::oip::{InferResponse, Output, Region};
 
 /// Binary data up to here is copied behind the document: a write of its own would cost more.
@@ -125,7 +125,8 @@ impl Form {
             text.extend_from_slice(b",\"data\":");
             // Flat, as Triton has it.
             let count = tensor.shape().elements().unwrap_or(0);
-            write_elements(text, tensor, &[count]).map_err(|error| explain(error, output))?;
+            write_elements(text, tensor, &[count], NotFinite::Literal)
+                .map_err(|error| explain(error, output))?;
         }
         text.push(b'}');
         Ok(())

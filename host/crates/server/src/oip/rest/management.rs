@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use wharf_core::{BoxFuture, Error, ErrorKind};
 use wharf_serving::Route;
@@ -72,6 +72,15 @@ pub(crate) fn router(app: &AppHandle) -> axum::Router {
             .route(&format!("{regions}/status"), reading(boxed(regions_status)))
             .route(&format!("{regions}/unregister"), posting(boxed(unregister)));
     }
+    for regions in [
+        "/v2/cudasharedmemory",
+        "/v2/cudasharedmemory/region/{region}",
+    ] {
+        let (status, unregister) = (boxed(gpu_regions_status), boxed(gpu_unregister));
+        router = router
+            .route(&format!("{regions}/status"), reading(status))
+            .route(&format!("{regions}/unregister"), posting(unregister));
+    }
     for settings in ["/v2/trace/setting", "/v2/models/{model}/trace/setting"] {
         let both = reading(boxed(traces)).merge(posting(boxed(change_traces)));
         router = router.route(settings, both);
@@ -81,6 +90,10 @@ pub(crate) fn router(app: &AppHandle) -> axum::Router {
         .route(
             "/v2/systemsharedmemory/region/{region}/register",
             posting(boxed(register)),
+        )
+        .route(
+            "/v2/cudasharedmemory/region/{region}/register",
+            posting(boxed(gpu_register)),
         )
         .route("/v2/logging", log)
 }
@@ -140,31 +153,17 @@ impl Call {
                 _ => call.region = Some(value),
             }
         }
-        call.check_origin()?;
+        if call.parts.method == Method::POST {
+            check_origin(&call.parts.headers, &call.parts.uri)?;
+        }
         Ok(call)
     }
 
-    /// Refuses what a page of another site has a browser send: where only this machine can reach the server, the browser
-    /// on it can.
-    fn check_origin(&self) -> Result<(), Error> {
-        let headers = &self.parts.headers;
-        let Some(origin) = headers
-            .get(ORIGIN)
-            .filter(|_| self.parts.method == Method::POST)
-        else {
-            return Ok(());
-        };
-        let site = origin
-            .to_str()
-            .ok()
-            .and_then(|origin| origin.split_once("://"));
-        let own = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let own = own.or_else(|| Some(self.parts.uri.authority()?.as_str()));
-        if site.is_some_and(|(_, site)| Some(site) == own) {
-            return Ok(());
-        }
-        let message = "pages of other sites may not change this server";
-        Err(Error::new(ErrorKind::PermissionDenied, message).with_field("origin"))
+    /// Refuses what only those may do who run the server.
+    fn check_management(&self) -> Result<(), Error> {
+        self.app.check_management()?;
+        self.app
+            .check_host(host(&self.parts.headers, &self.parts.uri))
     }
 
     fn model(&self) -> &str {
@@ -174,6 +173,32 @@ impl Call {
     fn route(&self) -> Result<Arc<Route>, Error> {
         let resolved = resolve(&self.app, self.model(), self.version.as_deref())?;
         Ok(resolved.route)
+    }
+}
+
+/// Refuses what a page of another site has a browser send: where only this machine can reach the server, the browser
+/// on it can.
+pub(crate) fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Error> {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return Ok(());
+    };
+    let site = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
+    if site.is_some_and(|(_, site)| Some(site) == host(headers, uri)) {
+        return Ok(());
+    }
+    let message = "pages of other sites may not change this server";
+    Err(Error::new(ErrorKind::PermissionDenied, message).with_field("origin"))
+}
+
+/// The name that the client knows the server by.
+pub(crate) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    // HTTP/2 has it in the URI.
+    match headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => Some(uri.authority()?.as_str()),
     }
 }
 
@@ -193,13 +218,21 @@ async fn metadata(call: Call) -> Answer {
     json(model_metadata(&*call.route()?))
 }
 
-/// Triton's clients know 'not ready' as 400, and expect no body.
+/// Triton's clients know 'not ready' as 400, and KServe's read the body.
 async fn ready(call: Call) -> Answer {
-    let status = match model_ready(&call.app, call.model(), call.version.as_deref())? {
+    let ready = model_ready(&call.app, call.model(), call.version.as_deref())?;
+    let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::BAD_REQUEST,
     };
-    Ok(status.into_response())
+    let name = call.model();
+    Ok((status, Json(ModelReady { name, ready })).into_response())
+}
+
+#[derive(Serialize)]
+struct ModelReady<'a> {
+    name: &'a str,
+    ready: bool,
 }
 
 async fn config(call: Call) -> Answer {
@@ -218,16 +251,15 @@ async fn index(mut call: Call) -> Answer {
 
 async fn load(mut call: Call) -> Answer {
     // Before the files are taken in.
-    call.app.check_management()?;
+    call.check_management()?;
     let (parameters, _reservation) = call.load_body().await?;
     repository::load(&call.app, call.model(), parameters).await?;
     done()
 }
 
 async fn unload(mut call: Call) -> Answer {
-    call.app.check_management()?;
-    let dependents = call.small_body::<body::Unload>().await?.parameters;
-    let dependents = dependents.unload_dependents.into();
+    call.check_management()?;
+    let dependents = call.small_body::<body::Unload>().await?.dependents();
     repository::unload(&call.app, call.model(), dependents).await?;
     done()
 }
@@ -237,16 +269,30 @@ async fn regions_status(call: Call) -> Answer {
 }
 
 async fn register(mut call: Call) -> Answer {
-    call.app.check_management()?;
+    call.check_management()?;
     let name = call.region.take().unwrap_or_default();
     let wanted = call.small_body::<body::Register>().await?;
-    let (region, key) = wanted.into_region(name);
+    let (region, key) = wanted.into_region(name)?;
     shared_memory::register(&call.app, &region, &key)?;
     done()
 }
 
 async fn unregister(call: Call) -> Answer {
+    call.check_management()?;
     shared_memory::unregister(&call.app, call.region.as_deref())?;
+    done()
+}
+
+async fn gpu_regions_status(call: Call) -> Answer {
+    json(shared_memory::gpu_status(call.region.as_deref())?)
+}
+
+async fn gpu_register(_call: Call) -> Answer {
+    Err(shared_memory::no_gpu_regions().into())
+}
+
+/// One that is not registered is no error, and none is.
+async fn gpu_unregister(_call: Call) -> Answer {
     done()
 }
 
@@ -259,6 +305,9 @@ async fn traces(call: Call) -> Answer {
 
 async fn change_traces(mut call: Call) -> Answer {
     let changes = call.trace_changes().await?;
+    if !changes.is_empty() {
+        call.check_management()?;
+    }
     let settings = change_trace_settings(&call.app, call.model.as_deref(), &changes)?;
     json(trace_document(settings))
 }
@@ -281,5 +330,8 @@ async fn logging(call: Call) -> Answer {
 
 async fn change_logging(mut call: Call) -> Answer {
     let changes = call.log_changes().await?;
+    if !changes.is_empty() {
+        call.check_management()?;
+    }
     json(change_log_settings(&call.app, &changes)?)
 }

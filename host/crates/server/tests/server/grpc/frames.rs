@@ -4,8 +4,8 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
+use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::write::{GzEncoder, ZlibEncoder};
 use prost::Message as _;
 use wharf_server::inference::ModelInferResponse;
 
@@ -14,6 +14,7 @@ use crate::support::Running;
 use crate::support::grpc::{Call, bytes_of, floats, frame};
 
 const GZIP: (&str, &str) = ("grpc-encoding", "gzip");
+const DEFLATE: (&str, &str) = ("grpc-encoding", "deflate");
 
 fn request() -> Vec<u8> {
     floats("echo", &[1.0, 2.0]).encode_to_vec()
@@ -21,6 +22,12 @@ fn request() -> Vec<u8> {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -130,12 +137,35 @@ async fn compressed_messages_are_read_and_answered() {
 }
 
 #[tokio::test]
+async fn deflate_is_a_coding_as_well() {
+    let server = start().await;
+    let body = frame(1, &deflate(&request()));
+    let fields = [DEFLATE, ("grpc-accept-encoding", "identity,deflate, gzip")];
+    let call = Call::infer(server.address, &fields).await;
+    let ended = call.finish(body.clone()).await;
+    assert_eq!((ended.code, ended.body[0]), (0, 1));
+    assert_eq!(ended.headers["grpc-encoding"], "deflate");
+    let mut plain = Vec::new();
+    let mut decoder = ZlibDecoder::new(&ended.body[5..]);
+    std::io::Read::read_to_end(&mut decoder, &mut plain).unwrap();
+    let answer = ModelInferResponse::decode(&plain[..]).unwrap();
+    assert_eq!(answer.raw_output_contents, [bytes_of(&[1.0, 2.0])]);
+    // Who accepts gzip alone is not answered with deflate.
+    let fields = [DEFLATE, ("grpc-accept-encoding", "gzip")];
+    let call = Call::infer(server.address, &fields).await;
+    let _: ModelInferResponse = call.finish(body).await.message();
+    refused(&server, &[DEFLATE], frame(1, &gzip(&request())), 3).await;
+}
+
+#[tokio::test]
 async fn a_bomb_is_not_decompressed() {
     let server = start().await;
-    let bomb = gzip(&vec![0; 256 << 20]);
-    assert!(bomb.len() < 1 << 20);
-    let message = refused(&server, &[GZIP], frame(1, &bomb), 11).await;
-    assert!(message.contains("decompressed"), "{message}");
+    let zeros = vec![0; 256 << 20];
+    for (fields, bomb) in [(GZIP, gzip(&zeros)), (DEFLATE, deflate(&zeros))] {
+        assert!(bomb.len() < 1 << 20);
+        let message = refused(&server, &[fields], frame(1, &bomb), 11).await;
+        assert!(message.contains("decompressed"), "{message}");
+    }
     server.is_well().await;
 }
 

@@ -17,7 +17,7 @@ use wharf_server::inference::{
 };
 
 use super::start;
-use crate::support::grpc::{bytes_of, floats, parameter, text};
+use crate::support::grpc::{Call, bytes_of, floats, frame, parameter, text};
 
 #[tokio::test]
 async fn a_server_says_what_it_is() {
@@ -36,12 +36,21 @@ async fn a_server_says_what_it_is() {
         version: String::new(),
     };
     assert!(client.model_ready(model).await.unwrap().into_inner().ready);
+    // What there is not is not ready, as Triton has it.
+    for (name, version) in [("none", ""), ("echo", "7"), ("echo", "canary")] {
+        let none = ModelReadyRequest {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        };
+        let answer = client.model_ready(none).await.unwrap().into_inner();
+        assert!(!answer.ready, "{name} {version}");
+    }
     let none = ModelReadyRequest {
-        name: "none".to_owned(),
+        name: "../none".to_owned(),
         version: String::new(),
     };
     let status = client.model_ready(none).await.unwrap_err();
-    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(status.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -161,6 +170,25 @@ async fn models_are_loaded_and_unloaded() {
         .model_infer(floats("echo", &[1.0, 2.0]))
         .await
         .unwrap();
+    let mut unknown = RepositoryModelLoadRequest {
+        model_name: "echo".to_owned(),
+        ..RepositoryModelLoadRequest::default()
+    };
+    unknown.parameters = parameter(ParameterChoice::BoolParam(true));
+    let status = client.repository_model_load(unknown).await.unwrap_err();
+    let named = "parameters.unload_dependents: a load has no such parameter";
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with(named), "{status:?}");
+    let mut unknown = RepositoryModelUnloadRequest {
+        model_name: "echo".to_owned(),
+        ..RepositoryModelUnloadRequest::default()
+    };
+    let value = ModelRepositoryParameter {
+        parameter_choice: Some(ParameterChoice::BoolParam(true)),
+    };
+    unknown.parameters.insert("made_up".to_owned(), value);
+    let status = client.repository_model_unload(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
     let none = RepositoryModelLoadRequest {
         model_name: "none".to_owned(),
         ..RepositoryModelLoadRequest::default()
@@ -199,6 +227,18 @@ async fn shared_memory_is_listed() {
     assert_eq!(status.code(), Code::Unimplemented);
     let asked = CudaSharedMemoryUnregisterRequest::default();
     client.cuda_shared_memory_unregister(asked).await.unwrap();
+}
+
+/// A browser that is led here by somebody else's name speaks no gRPC; what it could send is refused all the same.
+#[tokio::test]
+async fn another_name_than_this_machines_may_change_nothing() {
+    let server = start().await;
+    for (host, code) in [("evil.example", 7), ("localhost:8080", 0), ("127.0.0.1", 0)] {
+        let path = "/inference.GRPCInferenceService/SystemSharedMemoryUnregister";
+        let call = Call::begin_at(server.address, (host, path), &[]).await;
+        assert_eq!(call.finish(frame(0, &[])).await.code, code, "{host}");
+    }
+    server.is_well().await;
 }
 
 #[tokio::test]

@@ -1,18 +1,53 @@
 //! What the listeners say of the server.
 
-use super::{config, start};
-use crate::support::http::get;
+use wharf_testkit::Site;
+
+use super::{ECHO, config, start, start_with};
+use crate::support::Setup;
+use crate::support::http::{Client, get, post};
 
 #[tokio::test]
-async fn health_has_no_body() {
+async fn health_is_told_by_status_and_body() {
     let server = start(config()).await;
-    for path in ["/v2/health/live", "/v2/health/ready"] {
-        for method in ["GET", "HEAD"] {
-            let answer = get(server.address, method, path).await;
-            assert_eq!((answer.status, answer.body.as_str()), (200, ""));
-            assert!(answer.field("x-request-id").is_some());
-        }
+    for (path, body) in [
+        ("/v2/health/live", r#"{"live":true}"#),
+        ("/v2/health/ready", r#"{"ready":true}"#),
+    ] {
+        let answer = get(server.address, "GET", path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, body));
+        assert_eq!(answer.field("content-type"), Some("application/json"));
+        assert!(answer.field("x-request-id").is_some());
+        let mut client = Client::connect(server.address).await;
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        client.send(head).await;
+        let answer = client.closed().await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_site_of_which_nothing_serves_is_not_ready() {
+    let site = Site::new();
+    site.model("a", 1, "broken");
+    site.route("b", "model = \"a\"\n");
+    let server = Setup::new(config(), site).start().await;
+    let answer = get(server.address, "GET", "/v2/health/ready").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (400, r#"{"ready":false}"#)
+    );
+    let snapshot = get(server.admin, "GET", "/admin/snapshot").await.json();
+    assert_eq!(
+        (&snapshot["loaded"], &snapshot["ready"]),
+        (&true.into(), &false.into())
+    );
+    // It is loaded, and says what there is not.
+    let answer = post(server.address, "a", "{}").await;
+    assert_eq!(answer.status, 404);
+    server.site.model("c", 1, "");
+    get(server.admin, "POST", "/admin/reload").await;
+    let answer = get(server.address, "GET", "/v2/health/ready").await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
@@ -87,4 +122,89 @@ async fn a_reload_says_what_it_found() {
     assert_eq!(report["errors"][0]["file"], "routes/more.toml");
     let snapshot = get(server.admin, "GET", "/admin/snapshot").await.json();
     assert_eq!(snapshot["errors"][0]["file"], "routes/more.toml");
+}
+
+#[tokio::test]
+async fn bundles_are_listed_and_ordered() {
+    let site = Site::new();
+    site.put(
+        "bundles/shop/bundle.toml",
+        "mode = 'manual'\nshare_percent = []",
+    );
+    site.put("bundles/shop/state.toml", "promoted = 1");
+    for release in [1, 2] {
+        let folder = format!("bundles/shop/{release}");
+        site.put(
+            &format!("{folder}/models/echo/1/model.onnx"),
+            &format!("{ECHO}\nend\n"),
+        );
+        site.put(&format!("{folder}/routes/shop.toml"), "model = 'echo'");
+    }
+    let server = start_with(config(), site).await;
+    let list = get(server.admin, "GET", "/admin/bundles").await.json();
+    let shop = &list["bundles"][0];
+    assert_eq!(
+        (&shop["name"], &shop["mode"]),
+        (&"shop".into(), &"manual".into())
+    );
+    let [first, second] = [0, 1].map(|index| &shop["releases"][index]);
+    assert_eq!(
+        (&first["state"], &second["state"]),
+        (&"in-force".into(), &"on-trial".into())
+    );
+    assert_eq!(
+        (&first["share_percent"], &second["share_percent"]),
+        (&100.0.into(), &0.0.into())
+    );
+    assert_eq!(first["counts"]["requests"], 0);
+    assert!(
+        second["reason"]
+            .as_str()
+            .unwrap()
+            .contains("an operator promotes it")
+    );
+    let routes = get(server.address, "GET", "/v1/routes").await.json();
+    assert_eq!(routes["routes"][0]["bundle"]["release"], 1);
+    let promoted = get(server.admin, "POST", "/admin/bundles/shop/promote").await;
+    let releases = &promoted.json()["bundles"][0]["releases"];
+    assert_eq!(releases[1]["state"], "in-force");
+    for (path, status) in [
+        ("/admin/bundles/shop/promote", 409),
+        ("/admin/bundles/shop/promote?release=9", 404),
+        ("/admin/bundles/shop/promote?release=x", 400),
+        ("/admin/bundles/zoo/rollback", 404),
+        ("/admin/bundles/-/rollback", 400),
+        ("/admin/bundles/shop/rollback", 200),
+    ] {
+        assert_eq!(
+            get(server.admin, "POST", path).await.status,
+            status,
+            "{path}"
+        );
+    }
+    assert_eq!(
+        get(server.admin, "GET", "/admin/bundles/shop/promote")
+            .await
+            .status,
+        405
+    );
+}
+
+/// A page of a name that its owner lets lead to this machine is of the same origin as the server.
+#[tokio::test]
+async fn orders_are_taken_under_the_names_of_this_machine_alone() {
+    let server = start(config()).await;
+    for path in [
+        "/admin/reload",
+        "/admin/bundles/shop/promote",
+        "/admin/bundles/shop/rollback",
+    ] {
+        let mut client = Client::connect(server.admin).await;
+        let host = "Host: evil.example:9090\r\nOrigin: http://evil.example:9090\r\n";
+        client
+            .send(format!("POST {path} HTTP/1.1\r\n{host}\r\n"))
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.refused_field(), (403, "host".to_owned()), "{path}");
+    }
 }

@@ -68,6 +68,12 @@ async fn versions_and_labels_are_named_in_the_path() {
         ("echo/versions/1/infer", 200, "1"),
         ("echo/versions/2/infer", 200, "2"),
         ("echo/versions/stable/infer", 200, "1"),
+        ("%65cho/infer", 200, "2"),
+        ("echo/versions/%31/infer", 200, "1"),
+        ("echo/versions/01/infer", 404, "version"),
+        ("echo/versions//infer", 400, "version"),
+        ("echo%2fversions%2f1/infer", 400, "model"),
+        ("%ff/infer", 400, "model"),
         ("echo/versions/3/infer", 404, "version"),
         ("echo/versions/canary/infer", 404, "version"),
         ("none/infer", 404, "model"),
@@ -96,6 +102,34 @@ async fn versions_and_labels_are_named_in_the_path() {
         assert_eq!(document[key], version, "{path} {document}");
         assert_eq!(document["error"].is_string(), status != 200);
     }
+}
+
+/// As Triton has it, and Python reads it.
+#[tokio::test]
+async fn what_json_has_no_number_for_is_written_as_triton_writes_it() {
+    let server = start_with(config(), site()).await;
+    for datatype in ["FP16", "BF16", "FP64"] {
+        for document in [
+            // The elements before what they are of, and after.
+            format!(
+                r#"{{"inputs":[{{"data":[NaN,Infinity,-Infinity,null],"name":"x","shape":[4],"datatype":"{datatype}"}}]}}"#
+            ),
+            format!(
+                r#"{{"inputs":[{{"name":"x","shape":[4],"datatype":"{datatype}","data":[NaN,Infinity,-Infinity,null]}}]}}"#
+            ),
+        ] {
+            let path = format!("of-{}/infer", datatype.to_lowercase());
+            let answer = infer(server.address, &path, "", document).await;
+            let text = String::from_utf8(answer.body).unwrap();
+            assert!(
+                text.contains(r#""data":[NaN,Infinity,-Infinity,NaN]"#),
+                "{text}"
+            );
+        }
+    }
+    let document = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"INT64","data":[NaN]}]}"#;
+    let answer = infer(server.address, "of-int64/infer", "", document).await;
+    assert_eq!(answer.refused_field(), (400, "inputs.x.data[0]".to_owned()));
 }
 
 #[tokio::test]
@@ -295,7 +329,7 @@ async fn hostile_documents_are_refused() {
         (x("[9223372036854775808,2]", "[1,2]"), "inputs.x.data"),
         (x("[1125899906842624,2]", "[1,2]"), "inputs.x.data"),
         (x("[1,2]", "[1,2,3]"), "inputs.x.data"),
-        (x("[1,2]", "[1,NaN]"), "inputs.x.data[1]"),
+        (x("[1,2]", "[1,Nan]"), "inputs.x.data[1]"),
         (x("[1,3]", "[1,2,3]"), "inputs.x"),
         (x("[1,2]", "[1,2").replace("}]}", ""), "inputs.x.data[2]"),
         (String::new(), "body"),

@@ -193,7 +193,7 @@ async fn tensors_are_read_from_and_written_to_shared_memory() {
     let mut client = Client::connect(server.address).await;
     client
         .send(format!(
-            "POST /v2/systemsharedmemory/region/r/register HTTP/1.1\r\nHost: x\r\n\
+            "POST /v2/systemsharedmemory/region/r/register HTTP/1.1\r\nHost: localhost\r\n\
              Content-Length: {length}\r\n\r\n{register}"
         ))
         .await;

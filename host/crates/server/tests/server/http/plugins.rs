@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use wharf_core::{
-    Body, BoxFuture, Candidate, Digest, Error, Isolation, LoadError, ModelCalls, Payload, Plugin,
-    PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, RequestContext, Result, Stage,
-    Tensor, TokenFilter,
+    Body, BoxFuture, Candidate, Digest, Error, Filter, Isolation, LoadError, ModelCalls, Payload,
+    Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo, PluginRelease, RequestContext,
+    Result, Stage, Tensor, Token,
 };
 
 pub(super) struct FakePlugins;
@@ -19,6 +20,7 @@ impl PluginHost for FakePlugins {
             component: Arc::from([]),
             settings: Arc::from(""),
             files: Arc::from([]),
+            owner: None,
         })
     }
 
@@ -92,11 +94,19 @@ impl Plugin for FakePlugin {
         Box::pin(async { Ok(0) })
     }
 
-    fn filter<'a>(
+    fn filter_tokens<'a>(
         &'a self,
         _: &'a Arc<RequestContext>,
-    ) -> BoxFuture<'a, Result<Box<dyn TokenFilter>>> {
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Vec<Token>>>>> {
         Box::pin(async { Err(Error::internal("this fake has no token filter")) })
+    }
+
+    fn filter_chunks<'a>(
+        &'a self,
+        _: &'a Arc<RequestContext>,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Filter<Bytes>>>> {
+        Box::pin(async { Err(Error::internal("this fake has no chunk filter")) })
     }
 
     fn health(&self) -> PluginHealth {

@@ -172,6 +172,69 @@ async fn two_lengths_are_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
+async fn codings_that_nobody_knows_and_missing_hosts_are_refused() {
+    let server = start(config()).await;
+    let chunked = "2\r\n{}\r\n0\r\n\r\n";
+    for (fields, status, field) in [
+        (
+            "Host: x\r\nTransfer-Encoding: gzip, chunked\r\n",
+            501,
+            "transfer-encoding",
+        ),
+        (
+            "Host: x\r\nTransfer-Encoding: chunked, chunked\r\n",
+            400,
+            "content-length",
+        ),
+        ("Transfer-Encoding: chunked\r\n", 400, "host"),
+        (
+            "Host: x\r\nhost: y\r\nTransfer-Encoding: chunked\r\n",
+            400,
+            "host",
+        ),
+    ] {
+        let mut client = Client::connect(server.address).await;
+        let head = format!("POST /v1/infer/echo HTTP/1.1\r\n{fields}\r\n");
+        client.send(format!("{head}{chunked}")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.field("connection"), Some("close"), "{fields}");
+        let refused = answer.refused_field();
+        assert_eq!(refused, (status, field.to_owned()), "{fields}");
+        assert_eq!(client.closed().await, b"", "{fields}");
+    }
+    // HTTP/1.0 does not ask for a host.
+    let mut client = Client::connect(server.address).await;
+    client.send("GET /v2/health/live HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 200);
+    server.is_well().await;
+}
+
+/// Who waits to be told to go on is refused at once, and not told so in vain.
+#[tokio::test]
+async fn a_client_that_asks_first_is_refused_before_it_sends() {
+    let server = start(config()).await;
+    for path in ["/v1/infer/unknown", "/v2/models/unknown/infer", "/made/up"] {
+        let mut client = Client::connect(server.address).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-Continue\r\n\r\n"
+        );
+        client.send(head).await;
+        let answer = client.answer().await;
+        let said = (answer.status, answer.field("connection"));
+        assert_eq!(said, (404, Some("close")), "{path}");
+        assert_eq!(client.closed().await, b"", "{path}");
+    }
+    let mut client = Client::connect(server.address).await;
+    let good = request("echo", "Expect: 100-continue\r\n", GOOD);
+    let (head, body) = good.split_at(good.len() - GOOD.len());
+    client.send(head).await;
+    assert_eq!(client.answer().await.status, 100);
+    client.send(body).await;
+    assert_eq!(client.answer().await.status, 200);
+    server.is_well().await;
+}
+
+#[tokio::test]
 async fn only_the_ambiguous_request_of_a_pipeline_is_refused() {
     let server = start(config()).await;
     let ambiguous = "POST /v1/infer/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}";

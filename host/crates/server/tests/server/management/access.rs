@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{setup, start};
+use crate::support::http::Client;
 
 const CHANGES: [(&str, &str); 9] = [
     ("/v2/repository/models/echo/load", "{}"),
@@ -84,15 +85,56 @@ async fn on_this_machine_alone_clients_may() {
 async fn pages_of_other_sites_may_not() {
     let server = start().await;
     for (path, body) in CHANGES {
-        for origin in ["https://evil.example", "null", "http://wharf.evil.example"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+        ] {
             let fields = format!("Origin: {origin}\r\n");
             let answer = server.send("POST", path, &fields, body.as_bytes()).await;
             assert_eq!(answer.refused_field(), (403, "origin".to_owned()), "{path}");
         }
     }
-    let own = "Origin: http://wharf\r\n";
+    let own = "Origin: http://localhost\r\n";
     let answer = server.send("POST", "/v2/logging", own, b"{}").await;
     assert_eq!(answer.status, 200, "{answer:?}");
+    server.end().await;
+}
+
+/// A page of a name that its owner lets lead to this machine is of the same origin as the server.
+#[tokio::test]
+async fn names_that_somebody_else_lets_lead_here_may_not() {
+    let server = start().await;
+    let ask = async |path: &str, host: &str, body: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut client = Client::connect(server.address).await;
+        client.send(format!("{head}{body}")).await;
+        client.answer().await
+    };
+    for (path, body) in CHANGES {
+        let answer = ask(path, "evil.example:8080", body).await;
+        assert_eq!(answer.refused_field(), (403, "host".to_owned()), "{path}");
+    }
+    // What changes nothing is answered under any name.
+    for path in ["/v2/logging", "/v2/repository/index"] {
+        assert_eq!(ask(path, "evil.example", "{}").await.status, 200, "{path}");
+    }
+    for host in ["127.0.0.1:8080", "[::1]", "LOCALHOST:1"] {
+        let answer = ask("/v2/systemsharedmemory/unregister", host, "").await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+    server.end().await;
+
+    let mut setup = setup();
+    setup.config.management = Some(true);
+    let server = setup.start().await;
+    let head = "POST /v2/systemsharedmemory/unregister HTTP/1.1\r\nHost: wharf.example\r\nContent-Length: 0\r\n\r\n";
+    let mut client = Client::connect(server.address).await;
+    client.send(head).await;
+    assert_eq!(client.answer().await.status, 200);
     server.end().await;
 }
 
@@ -120,7 +162,7 @@ async fn methods_and_made_up_paths_are_refused() {
         "/v2/models",
         "/v2/models/echo/",
         "/v2/models/echo/x",
-        "/v2/cudasharedmemory/status",
+        "/v2/cudasharedmemory",
     ] {
         assert_eq!(server.get(path).await.status, 404, "{path}");
     }

@@ -62,21 +62,23 @@ async fn the_configuration_has_no_batch_dimension_where_rows_are_joined() {
 }
 
 #[tokio::test]
-async fn readiness_is_told_by_the_status() {
+async fn readiness_is_told_by_status_and_body() {
     let server = start().await;
-    for path in [
-        "/v2/models/echo/ready",
-        "/v2/models/echo/versions/1/ready",
-        "/v2/models/picture/ready",
+    for (path, name) in [
+        ("/v2/models/echo/ready", "echo"),
+        ("/v2/models/echo/versions/1/ready", "echo"),
+        ("/v2/models/%65cho/ready", "echo"),
+        ("/v2/models/picture/ready", "picture"),
     ] {
-        let answer = server.get(path).await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{path}");
+        let ready = json!({"name": name, "ready": true});
+        assert_eq!(server.json(path).await, ready, "{path}");
     }
     server
         .post("/v2/repository/models/labelled/unload", "")
         .await;
     let answer = server.get("/v2/models/labelled/ready").await;
-    assert_eq!((answer.status, answer.body.as_str()), (400, ""));
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json(), json!({"name": "labelled", "ready": false}));
     assert_eq!(server.get("/v2/models/nobody/ready").await.status, 404);
     let answer = server.get("/v2/models/echo/versions/7/ready").await;
     assert_eq!(answer.refused_field(), (404, "version".to_owned()));

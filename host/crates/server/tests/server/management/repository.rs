@@ -209,6 +209,23 @@ async fn bodies_that_are_none_are_refused() {
             r#"{"ready": "yes"}"#.to_owned(),
             400,
         ),
+        // The elements of an array are no members.
+        ("/v2/repository/index", "[true]".to_owned(), 400),
+        (
+            "/v2/repository/models/echo/unload",
+            r#"{"parameters": [true]}"#.to_owned(),
+            400,
+        ),
+        (
+            "/v2/repository/models/echo/unload",
+            r#"[{"unload_dependents": true}]"#.to_owned(),
+            400,
+        ),
+        (
+            "/v2/repository/models/echo/load",
+            r#"[{"config": "{}"}]"#.to_owned(),
+            400,
+        ),
         ("/v2/repository/index", long, 413),
         (
             "/v2/repository/models/echo/load",

@@ -105,7 +105,10 @@ async fn what_is_no_region_is_refused_with_the_field() {
             "byte_size",
         ),
         ("r", json!({"key": key, "byte_size": -1}), "body"),
-        ("r", json!({"key": key}), "body"),
+        ("r", json!({"key": key}), "byte_size"),
+        ("r", json!({"byte_size": 1}), "key"),
+        ("r", json!({"key": null, "byte_size": 1}), "key"),
+        ("r", json!([key, 0, 1]), "body"),
         ("r", json!({"key": 7, "byte_size": 1}), "body"),
         ("r", json!({"key": key, "byte_size": 1, "x": 1}), "body"),
         ("r", json!([]), "body"),
@@ -124,5 +127,22 @@ async fn what_is_no_region_is_refused_with_the_field() {
         server.json("/v2/systemsharedmemory/status").await,
         json!([])
     );
+    server.end().await;
+}
+
+/// The memory of a GPU cannot be registered, and clients may ask what is.
+#[tokio::test]
+async fn regions_of_a_gpu_are_none() {
+    let server = start().await;
+    let status = server.json("/v2/cudasharedmemory/status").await;
+    assert_eq!(status, json!([]));
+    let answer = server.get("/v2/cudasharedmemory/region/r/status").await;
+    assert_eq!(answer.refused_field(), (404, "name".to_owned()));
+    for path in ["unregister", "region/r/unregister"] {
+        let path = format!("/v2/cudasharedmemory/{path}");
+        assert_eq!(server.post(&path, "").await.status, 200, "{path}");
+    }
+    let path = "/v2/cudasharedmemory/region/r/register";
+    assert_eq!(server.post(path, "{}").await.status, 501);
     server.end().await;
 }

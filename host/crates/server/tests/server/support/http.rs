@@ -180,7 +180,9 @@ pub(crate) fn request(route: &str, fields: &str, body: &str) -> String {
 pub(crate) async fn get(address: SocketAddr, method: &str, path: &str) -> Answer {
     let mut client = Client::connect(address).await;
     client
-        .send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        ))
         .await;
     client.answer().await
 }
@@ -204,7 +206,7 @@ pub(crate) async fn infer(
 fn message(method: &str, path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: wharf\r\n{fields}Content-Length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }

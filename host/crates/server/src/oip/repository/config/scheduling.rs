@@ -214,7 +214,10 @@ pub(super) fn instance_group(groups: Field, edits: &mut Edits) -> Result<()> {
             edits.set("instances.devices", SettingValue::List(devices));
         }
     }
-    group.only("name", &[], "groups have no names here; leave it out")?;
+    // It names nothing here: as Triton does, a server says it of every model.
+    if let Some(name) = group.take("name") {
+        name.text()?;
+    }
     let why = "this server has no such setting; leave it out";
     for member in [
         "passive",

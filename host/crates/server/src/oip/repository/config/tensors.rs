@@ -1,8 +1,8 @@
 //! What a configuration says of the model itself: nothing that could be set, but it must be so.
 
 use serde_json::json;
-use wharf_core::{Datatype, Error, ModelInfo, Result, TensorSpec};
-use wharf_serving::SettingValue;
+use wharf_core::{Datatype, Error, LoadError, ModelInfo, Result, TensorSpec};
+use wharf_serving::{SettingEdit, SettingValue};
 
 use super::Edits;
 use crate::oip::documents::{data_type, dims};
@@ -171,19 +171,19 @@ fn claim(tensor: Field, side: Side, edits: &mut Edits) -> Result<Claim> {
 /// The file with the names of an output's classes.
 fn classes(output: &str, file: Field, edits: &mut Edits) -> Result<()> {
     let wrong = file.wrong("outputs with such a name have no classes here; set them in model.toml");
+    let place = file.path().to_owned();
     let file = file.text()?;
     if file.is_empty() {
         return Ok(());
     }
-    // A name with a dot stands in quotes where it is a part of a key.
-    let key = match output.contains('.') {
-        true => format!("outputs.\"{output}\".classes"),
-        false => format!("outputs.{output}.classes"),
-    };
     if output.is_empty() || output.contains(|char: char| char == '"' || char.is_control()) {
         return Err(wrong);
     }
-    edits.set(&key, SettingValue::Text(file));
+    let edit = SettingEdit {
+        key: format!("outputs.{}.classes", LoadError::key_part(output)),
+        value: SettingValue::Text(file),
+    };
+    edits.push_from(place, edit);
     Ok(())
 }
 

@@ -53,7 +53,9 @@ pub(super) fn read(
                 };
                 set(name, value)?;
             }
-            None => return Err(Error::invalid(at(), "is text, a number, true or false").into()),
+            Some(Plain::NotFinite) | None => {
+                return Err(Error::invalid(at(), "is text, a number, true or false").into());
+            }
         }
         Ok::<_, Unplaced>(())
     });

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -18,7 +20,7 @@ use crate::infer::content::Coding;
 use crate::json::shorten;
 use crate::oip::Region;
 use crate::oip::logging::LogValue;
-use crate::oip::repository::{FILE, LoadParameters, MAX_FILES};
+use crate::oip::repository::{Dependents, FILE, LoadParameters, MAX_FILES, NO_LOAD_PARAMETER};
 use crate::oip::tracing::TraceChange;
 use crate::problem::Problem;
 
@@ -38,33 +40,66 @@ pub(super) struct Index {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct Unload {
-    pub(super) parameters: UnloadParameters,
+    parameters: Object<UnloadParameters>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(super) struct UnloadParameters {
-    pub(super) unload_dependents: bool,
+struct UnloadParameters {
+    unload_dependents: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+impl Unload {
+    /// What becomes of the models that a route leads to.
+    pub(super) fn dependents(&self) -> Dependents {
+        self.parameters.0.unload_dependents.into()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct Register {
-    key: String,
-    #[serde(default)]
+    key: Option<String>,
     offset: u64,
-    byte_size: u64,
+    byte_size: Option<u64>,
 }
 
 impl Register {
     /// The region under a name, and the key of its object.
-    pub(super) fn into_region(self, name: String) -> (Region, String) {
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the member as the field where one is missing.
+    pub(super) fn into_region(self, name: String) -> Result<(Region, String)> {
+        let missing = |member: &'static str| Error::invalid(member, "is missing");
+        let key = self.key.ok_or_else(|| missing("key"))?;
         let region = Region {
             name,
             offset: self.offset,
-            byte_size: self.byte_size,
+            byte_size: self.byte_size.ok_or_else(|| missing("byte_size"))?,
         };
-        (region, self.key)
+        Ok((region, key))
+    }
+}
+
+/// What stands in braces, and in no brackets: structures are read from the elements of an array too.
+#[derive(Default)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
@@ -154,7 +189,8 @@ impl Call {
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(bytes).map_err(|error| {
+    let parsed = serde_json::from_slice(bytes).map(|Object(parsed)| parsed);
+    parsed.map_err(|error| {
         // It repeats what the client sent, however long that is.
         let error: String = error.to_string().chars().take(MAX_MESSAGE).collect();
         let message = format!("this is not the JSON that this path takes: {error}");
@@ -187,9 +223,7 @@ fn load_parameters(body: &[u8]) -> Result<LoadParameters> {
         let is_file = name.starts_with(FILE);
         let text = match value {
             _ if name != "config" && !is_file => {
-                return Err(wrong(
-                    "a load has no such parameter; use config and file:VERSION/NAME".to_owned(),
-                ));
+                return Err(wrong(NO_LOAD_PARAMETER.to_owned()));
             }
             Parameter::Text(text) => text,
             Parameter::Other => return Err(wrong("is text".to_owned())),

@@ -45,6 +45,10 @@ pub(crate) fn endpoint(path: &str) -> Option<Endpoint> {
     if let Some(path) = path.strip_prefix("/systemsharedmemory/") {
         return shared_memory(path);
     }
+    // Not in the index: of the memory of a GPU, nothing can be registered.
+    if let Some(path) = path.strip_prefix("/cudasharedmemory/") {
+        return gpu_memory(path);
+    }
     match path {
         "/trace/setting" => Some(of("/v2/trace/setting", BOTH)),
         "/logging" => Some(of("/v2/logging", BOTH)),
@@ -123,6 +127,22 @@ fn shared_memory(path: &str) -> Option<Endpoint> {
     }
 }
 
+fn gpu_memory(path: &str) -> Option<Endpoint> {
+    match path {
+        "status" => return Some(of("/v2/cudasharedmemory/status", READ)),
+        "unregister" => return Some(of("/v2/cudasharedmemory/unregister", POST)),
+        _ => {}
+    }
+    let (name, action) = path.strip_prefix("region/")?.split_once('/')?;
+    match action {
+        _ if name.is_empty() => None,
+        "status" => Some(of("/v2/cudasharedmemory/region/{region}/status", READ)),
+        "register" => Some(of("/v2/cudasharedmemory/region/{region}/register", POST)),
+        "unregister" => Some(of("/v2/cudasharedmemory/region/{region}/unregister", POST)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +180,8 @@ mod tests {
             "/v2/repository/models//load",
             "/v2/repository/models/a",
             "/v2/systemsharedmemory/region//status",
-            "/v2/cudasharedmemory/status",
+            "/v2/cudasharedmemory",
+            "/v2/cudasharedmemory/region//status",
             "/v1/routes",
         ] {
             assert_eq!(endpoint(path), None, "{path}");

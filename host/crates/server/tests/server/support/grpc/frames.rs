@@ -43,10 +43,19 @@ impl Call {
         path: &str,
         fields: &[(&'static str, &str)],
     ) -> Self {
+        Self::begin_at(address, ("x", path), fields).await
+    }
+
+    /// Begins a call of a server that is known by this name.
+    pub(crate) async fn begin_at(
+        address: SocketAddr,
+        (host, path): (&str, &str),
+        fields: &[(&'static str, &str)],
+    ) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         let (client, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
-        let mut request = Request::post(format!("http://x{path}"))
+        let mut request = Request::post(format!("http://{host}{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         for (name, value) in fields {

@@ -91,7 +91,7 @@ fn refusals_name_the_place() {
         (data("[1, 2, 3]"), "inputs.x.data", "there are 3"),
         (data("[[1], [2, 3]]"), "inputs.x.data[1]", "more than"),
         (data(r#"[1, "2"]"#), "inputs.x.data[1]", "is text"),
-        (data("[1, null]"), "inputs.x.data[1]", "is null"),
+        (data("null"), "inputs.x.data", "is null"),
         (data("[1, 1e39]"), "inputs.x.data[1]", "cannot hold"),
         (data("[1, 2"), "inputs.x.data[2]", "not valid JSON"),
         (data("[1 2]"), "inputs.x.data[1]", "not valid JSON"),
