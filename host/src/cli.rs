@@ -3,10 +3,13 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod bundle;
 mod check;
 mod completions;
+mod oci;
 mod output;
 mod plugin;
+mod progress;
 mod serve;
 
 use std::process::ExitCode;
@@ -42,6 +45,9 @@ enum Command {
     /// Makes, builds, tests and measures plugins.
     #[command(after_help = plugin::HELP)]
     Plugin(plugin::Plugin),
+    /// Takes releases of a plugin, its model and its route together out of OCI registries, and puts them there.
+    #[command(after_help = bundle::HELP)]
+    Bundle(bundle::Bundle),
     /// Writes a script that completes this program's commands and flags in a shell.
     #[command(after_help = completions::HELP)]
     Completions(completions::Completions),
@@ -55,6 +61,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Bench(bench) => bench.run(),
             Command::Plugin(plugin) => plugin.run(),
+            Command::Bundle(bundle) => bundle.run(),
             Command::Completions(completions) => completions.run(),
         };
         outcome.unwrap_or_else(|error| {

@@ -49,16 +49,19 @@ fn engine(config: &Config, meter: &Meter) -> Result<OnnxEngine> {
 }
 
 fn sandbox(config: &Config, meter: &Meter) -> Result<Sandbox> {
-    Sandbox::new(config.plugins.clone(), meter).map_err(|error| match error {
-        SandboxError::Cache { folder, source } if config.plugins.cache_folder.is_some() => {
-            let message = format!(
-                "cannot use {}: {source}; name another folder, or mend its rights",
-                folder.display()
-            );
-            setting("plugins.cache_folder", message).into()
-        }
-        error => anyhow::Error::new(error).context("plugins cannot be run"),
-    })
+    let opened = Sandbox::new(config.plugins.clone(), meter);
+    opened
+        .map(Sandbox::with_recordings)
+        .map_err(|error| match error {
+            SandboxError::Cache { folder, source } if config.plugins.cache_folder.is_some() => {
+                let message = format!(
+                    "cannot use {}: {source}; name another folder, or mend its rights",
+                    folder.display()
+                );
+                setting("plugins.cache_folder", message).into()
+            }
+            error => anyhow::Error::new(error).context("plugins cannot be run"),
+        })
 }
 
 /// A setting that nothing can be made with.

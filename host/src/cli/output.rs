@@ -24,6 +24,15 @@ pub(crate) fn line(line: impl Display) -> Result<()> {
     text(format_args!("{line}\n"))
 }
 
+/// A size in a unit that fits.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// Writes a line to standard error.
 pub(crate) fn notice(line: impl Display) {
     // Where nobody reads, there is nobody to tell.
@@ -52,6 +61,14 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_size_has_a_unit_that_fits() {
+        assert_eq!(size(16), "16 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(5 << 20), "5.0 MiB");
+        assert_eq!(size(3 << 30), "3.0 GiB");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod language;
 mod project;
+mod sources;
 
 mod new;
 
@@ -22,12 +23,11 @@ mod inspect;
 mod test;
 
 mod bench;
+mod recording;
 mod replay;
 mod watch;
 
 mod oci;
-
-mod progress;
 
 use std::process::ExitCode;
 

@@ -14,11 +14,10 @@ use wharf_core::Plugin;
 
 use super::case::Case;
 use super::harness::{Harness, Work};
-use super::progress::Busy;
-use super::report::size;
 use super::subject::Choice;
 use super::usage_error;
-use crate::cli::output;
+use crate::cli::output::{self, size};
+use crate::cli::progress::Busy;
 use measure::{Pace, copy, median};
 use sizes::{Size, byte_length, scaled};
 
@@ -83,6 +82,7 @@ impl Bench {
             let settings = harness.settings(case)?;
             let kept = harness.load(&isolated_by(&settings, "shared")?)?;
             let isolated = harness.load(&isolated_by(&settings, "request")?)?;
+            harness.answer_as(case);
             let work = Work::of(case, case.stage(&kept.info().stages)?)?;
             for work in self.sizes_of(&work) {
                 busy.say(format!(

@@ -3,8 +3,10 @@
 mod foreign;
 mod rust;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -22,7 +24,7 @@ Examples:
   wharf plugin build
   wharf plugin build plugins/shout --json
 
-It writes NAME.wasm into the plugin's folder, and nothing where the bytes have not changed. The toolchain is found by the files
+It writes NAME.wasm into the plugin's folder, and only its time where the bytes have not changed. The toolchain is found by the files
 of the folder; where it is missing, the command that installs it is said:
   Cargo.toml   a Rust that has wasm32-unknown-unknown or wasm32-wasip2, or Debian's package rust-web-src
   plugin.py    a Python with componentize-py: WHARF_PLUGIN_PYTHON, .venv here or above, or python3 on PATH
@@ -87,12 +89,18 @@ impl Build {
 /// # Errors
 /// Where there is no toolchain, or it refuses the source; what to do is said.
 pub(super) fn build(project: &Project) -> Result<Built> {
+    // What is written while it is built may not be in it.
+    let began = SystemTime::now();
     let component = match project.language {
         Language::Rust => rust::build(project)?,
         Language::Foreign(language) => foreign::build(project, language)?,
     };
     let file = project.component();
     let changed = wharf_toolchain::write_if_changed(&file, &component)
+        .and_then(|changed| {
+            let component = File::options().write(true).open(&file)?;
+            component.set_modified(began).map(|()| changed)
+        })
         .with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(Built {
         file,

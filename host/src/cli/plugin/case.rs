@@ -1,8 +1,9 @@
 //! A case: a folder that says what a stage gets and what must come out.
 //!
-//! `request.json` is the request, `input.json` tensors or `input.bin` a body, `expected.json` what must come out. A recorded
-//! request is a case without `expected.json`.
+//! `request.json` is the request, `input.json` tensors or `input.bin` a body, `models.json` what models answer, `expected.json` what
+//! must come out. A recorded request is a case without `expected.json`, and says in other files what came of it.
 
+mod answers;
 mod compare;
 mod outcome;
 
@@ -14,6 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -23,7 +27,8 @@ use wharf_core::{
 };
 
 use super::tensors;
-pub(super) use outcome::Outcome;
+pub(super) use answers::{Answer, Answers};
+pub(super) use outcome::{Filtered, Outcome};
 
 const REQUEST: &str = "request.json";
 const TENSORS: &str = "input.json";
@@ -42,18 +47,35 @@ pub(super) struct RequestFile {
     id: Option<String>,
     route: Option<String>,
     tenant: Option<String>,
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, Values>,
     timeout_ms: Option<u64>,
     /// The file with the body, where it is not `input.bin`.
     input: Option<String>,
-    /// The media type of the body.
+    /// The media type of the body, or of the one that comes in chunks.
     media_type: Option<String>,
     /// What stands in for `[settings]` of the plugin's settings file.
     pub(super) settings: Option<serde_json::Map<String, Value>>,
     /// What a router chooses from.
     candidates: Vec<CandidateFile>,
-    /// What a token filter is given, a list a call.
-    tokens: Vec<Vec<TokenFile>>,
+    /// What a token filter is given, a list a call. No call at all, where the filter is only opened and ended.
+    tokens: Option<Vec<Vec<TokenFile>>>,
+    /// What a chunk filter is given, one a call, or none as for tokens.
+    chunks: Option<Vec<ChunkFile>>,
+}
+
+impl RequestFile {
+    fn media_type(&self) -> &str {
+        let media_type = self.media_type.as_deref();
+        media_type.unwrap_or("application/octet-stream")
+    }
+}
+
+/// The value of a header field, or the values of one that is there several times.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Values {
+    One(String),
+    Many(Vec<String>),
 }
 
 /// A candidate of a router.
@@ -99,6 +121,39 @@ impl From<&TokenFile> for Token {
     }
 }
 
+/// A piece of a body: text, or what is none.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum ChunkFile {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl From<&Bytes> for ChunkFile {
+    fn from(chunk: &Bytes) -> Self {
+        match std::str::from_utf8(chunk) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes {
+                base64: STANDARD.encode(chunk),
+            },
+        }
+    }
+}
+
+impl ChunkFile {
+    fn bytes(&self) -> Result<Bytes> {
+        match self {
+            Self::Text(text) => Ok(text.clone().into()),
+            Self::Bytes { base64 } => {
+                let bytes = STANDARD.decode(base64);
+                Ok(bytes
+                    .with_context(|| format!("{base64:?} is no base64"))?
+                    .into())
+            }
+        }
+    }
+}
+
 /// A case that was read.
 pub(super) struct Case {
     pub(super) name: String,
@@ -106,6 +161,8 @@ pub(super) struct Case {
     pub(super) request: RequestFile,
     /// What preprocess and postprocess get.
     pub(super) input: Option<Payload>,
+    /// What models answer.
+    pub(super) models: Vec<Answer>,
     expected: Option<Value>,
 }
 
@@ -170,6 +227,7 @@ impl Case {
                 name: name.clone(),
                 folder: folder.to_owned(),
                 input: read_input(folder, &request)?,
+                models: answers::read(read_json(&folder.join(answers::FILE))?, folder)?,
                 expected: read_json(&folder.join(EXPECTED))?,
                 request,
             })
@@ -198,12 +256,14 @@ impl Case {
     pub(super) fn context(&self) -> Result<Arc<RequestContext>> {
         let request = &self.request;
         let mut headers = HeaderMap::new();
-        for (name, value) in &request.headers {
+        for (name, values) in &request.headers {
             let field = HeaderName::try_from(name.as_str())
                 .with_context(|| format!("{name:?} cannot be a header's name"))?;
-            let value = HeaderValue::try_from(value.as_str())
-                .with_context(|| format!("the header {name} cannot have this value"))?;
-            headers.append(field, value);
+            for value in values.list() {
+                let value = HeaderValue::try_from(value.as_str())
+                    .with_context(|| format!("the header {name} cannot have this value"))?;
+                headers.append(&field, value);
+            }
         }
         let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(TIMEOUT_MS));
         Ok(Arc::new(RequestContext {
@@ -242,17 +302,28 @@ impl Case {
 
     /// What a token filter is given, a list a call.
     pub(super) fn tokens(&self) -> Result<Vec<Vec<Token>>> {
-        let calls: Vec<Vec<Token>> = self
-            .request
-            .tokens
-            .iter()
-            .map(|call| call.iter().map(Token::from).collect())
-            .collect();
-        ensure!(
-            !calls.is_empty() && calls.iter().all(|call: &Vec<Token>| !call.is_empty()),
-            "{REQUEST} needs \"tokens\" for a token filter: a list of lists, none of them empty"
-        );
-        Ok(calls)
+        let calls = (self.request.tokens.as_ref())
+            .filter(|calls| calls.iter().all(|call| !call.is_empty()))
+            .with_context(|| {
+                format!(
+                    "{REQUEST} needs \"tokens\" for a token filter: a list of lists, none of them empty"
+                )
+            })?;
+        let tokens = |call: &Vec<TokenFile>| call.iter().map(Token::from).collect();
+        Ok(calls.iter().map(tokens).collect())
+    }
+
+    /// What a chunk filter is given, one a call, and the media type of the body.
+    pub(super) fn chunks(&self) -> Result<(String, Vec<Bytes>)> {
+        let needed = || {
+            format!(
+                "{REQUEST} needs \"chunks\" for a chunk filter: a list of texts, or of {{\"base64\": ..}}, none of them empty"
+            )
+        };
+        let chunks = self.request.chunks.as_ref().with_context(needed)?;
+        let chunks: Vec<Bytes> = chunks.iter().map(ChunkFile::bytes).collect::<Result<_>>()?;
+        ensure!(chunks.iter().all(|chunk| !chunk.is_empty()), needed());
+        Ok((self.request.media_type().to_owned(), chunks))
     }
 
     /// What preprocess and postprocess get.
@@ -274,6 +345,11 @@ impl Case {
         }
     }
 
+    /// How an outcome differs from a document that has the form of `expected.json`, a line each.
+    pub(super) fn compare(&self, document: &Value, outcome: &Outcome) -> Result<Vec<String>> {
+        compare::differences(document, outcome, &self.folder)
+    }
+
     /// Writes an outcome as what is expected.
     pub(super) fn expect(&self, outcome: &Outcome) -> Result<()> {
         let mut files = Vec::new();
@@ -289,12 +365,21 @@ impl Case {
     }
 }
 
+impl Values {
+    fn list(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Many(values) => values,
+        }
+    }
+}
+
 fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(file, bytes).with_context(|| format!("{} cannot be written", file.display()))
 }
 
 /// Reads a JSON document; none where there is no such file.
-fn read_json(file: &Path) -> Result<Option<Value>> {
+pub(super) fn read_json(file: &Path) -> Result<Option<Value>> {
     let name = || {
         file.file_name()
             .unwrap_or_default()
@@ -320,12 +405,8 @@ fn read_input(folder: &Path, request: &RequestFile) -> Result<Option<Payload>> {
         },
     };
     if let Some(data) = body {
-        let media_type = request
-            .media_type
-            .as_deref()
-            .unwrap_or("application/octet-stream");
         return Ok(Some(Payload::Body(Body {
-            media_type: media_type.into(),
+            media_type: request.media_type().into(),
             data: data.into(),
         })));
     }

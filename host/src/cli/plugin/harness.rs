@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use tokio::runtime::Runtime;
 use wharf_core::{
-    Candidate, Payload, Plugin, PluginFile, PluginHost, RequestContext, Stage, Token, Verdict,
+    Candidate, Filter, ModelCalls, Payload, Plugin, PluginFile, PluginHost, Portion,
+    RequestContext, Stage, Token, Verdict,
 };
 use wharf_sandbox::Sandbox;
 
 use super::captured::{Captured, Line};
-use super::case::{Case, Outcome};
+use super::case::{Answers, Case, Filtered, Outcome};
 use super::subject::Subject;
 
 /// A sandbox for one plugin.
@@ -20,6 +22,7 @@ pub(super) struct Harness {
     sandbox: Sandbox,
     runtime: Runtime,
     log: Captured,
+    answers: Arc<Answers>,
     component: Arc<[u8]>,
 }
 
@@ -47,7 +50,11 @@ impl Harness {
         let meter = opentelemetry::global::meter("wharf");
         let sandbox =
             Sandbox::new(subject.config.clone(), &meter).context("plugins cannot be run")?;
+        let answers = Arc::<Answers>::default();
+        let models: Arc<dyn ModelCalls> = Arc::clone(&answers) as _;
+        sandbox.connect(Arc::downgrade(&models));
         Ok(Self {
+            answers,
             component: subject.component.as_slice().into(),
             subject,
             sandbox,
@@ -102,6 +109,7 @@ impl Harness {
             .with_context(|| format!("the case {}", case.name))?;
         let work = Work::of(case, stage)?;
         let request = case.context()?;
+        self.answer_as(case);
         drop(self.log.take());
         let began = Instant::now();
         let called = self.runtime.block_on(work.call(plugin, &request));
@@ -111,6 +119,11 @@ impl Harness {
             took,
             log: self.log.take(),
         })
+    }
+
+    /// From here on models answer as a case says.
+    pub(super) fn answer_as(&self, case: &Case) {
+        self.answers.set(&case.models);
     }
 
     /// What was written to the log since the last case.
@@ -131,6 +144,8 @@ pub(super) enum Work {
     Postprocess(Payload),
     Router(Vec<Candidate>),
     TokenFilter(Vec<Vec<Token>>),
+    /// With the media type of the body.
+    ChunkFilter(String, Vec<Bytes>),
 }
 
 impl Work {
@@ -144,6 +159,9 @@ impl Work {
             Stage::Postprocess => case.payload().map(Self::Postprocess),
             Stage::Router => case.candidates().map(Self::Router),
             Stage::TokenFilter => case.tokens().map(Self::TokenFilter),
+            Stage::ChunkFilter => case
+                .chunks()
+                .map(|(media_type, chunks)| Self::ChunkFilter(media_type, chunks)),
         };
         work.with_context(|| format!("the case {}", case.name))
     }
@@ -167,28 +185,33 @@ impl Work {
             Self::Router(candidates) => {
                 Ok(Outcome::Chosen(plugin.route(request, &candidates).await?))
             }
-            Self::TokenFilter(calls) => filter(plugin, request, calls).await,
+            Self::TokenFilter(calls) => {
+                let filter = plugin.filter_tokens(request).await?;
+                Ok(Outcome::Tokens(filtered(filter, calls).await?))
+            }
+            Self::ChunkFilter(media_type, chunks) => {
+                let filter = plugin.filter_chunks(request, &media_type).await?;
+                Ok(Outcome::Chunks(filtered(filter, chunks).await?))
+            }
         }
     }
 }
 
-/// Gives a filter its tokens call by call, until it stops the text or there are no more.
-async fn filter(
-    plugin: &Arc<dyn Plugin>,
-    request: &Arc<RequestContext>,
-    calls: Vec<Vec<Token>>,
-) -> wharf_core::Result<Outcome> {
-    let mut filter = plugin.filter(request).await?;
+/// Gives a filter what it gets call by call, until it stops or there is no more.
+async fn filtered<P: Portion>(
+    mut filter: Box<dyn Filter<P>>,
+    calls: Vec<P>,
+) -> wharf_core::Result<Filtered<P>> {
     let mut verdicts = Vec::new();
-    for tokens in calls {
-        let verdict = filter.push(tokens).await?;
+    for portion in calls {
+        let verdict = filter.push(portion).await?;
         let ends = matches!(verdict, Verdict::Stop { .. });
         verdicts.push(verdict);
         if ends {
-            let rest = Vec::new();
-            return Ok(Outcome::Filtered { verdicts, rest });
+            let rest = P::default();
+            return Ok(Filtered { verdicts, rest });
         }
     }
     let rest = filter.finish().await?;
-    Ok(Outcome::Filtered { verdicts, rest })
+    Ok(Filtered { verdicts, rest })
 }

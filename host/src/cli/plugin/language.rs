@@ -64,6 +64,8 @@ pub(super) enum NewStage {
     Router,
     /// Sees generated tokens.
     TokenFilter,
+    /// Sees a body that comes in chunks.
+    ChunkFilter,
 }
 
 impl NewStage {
@@ -74,6 +76,7 @@ impl NewStage {
             Self::Postprocess => "postprocessor",
             Self::Router => "routing",
             Self::TokenFilter => "token-filtering",
+            Self::ChunkFilter => "chunk-filtering",
         }
     }
 
@@ -90,6 +93,9 @@ impl NewStage {
             Self::TokenFilter => {
                 "Replaces a token of a generated text, and ends the text at a stop word."
             }
+            Self::ChunkFilter => {
+                "Replaces a word in the lines of a body that comes in chunks, and ends the body at a line."
+            }
         }
     }
 
@@ -99,8 +105,8 @@ impl NewStage {
             Self::Preprocess => Some(format!("pre = [\"{plugin}\"]")),
             Self::Postprocess => Some(format!("post = [\"{plugin}\"]")),
             Self::Router => Some(format!("router = \"{plugin}\"")),
-            // Filters see the tokens of generated texts, and no text is generated yet.
-            Self::TokenFilter => None,
+            // Filters see what comes piece by piece, and no route gives an answer so yet.
+            Self::TokenFilter | Self::ChunkFilter => None,
         }
     }
 }

@@ -4,9 +4,6 @@
 //! pulls takes them only by asking for them.
 
 mod artifact;
-mod credentials;
-mod reference;
-mod registry;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +16,10 @@ use wharf_core::Name;
 use wharf_sandbox::{Config, Summary};
 use wharf_toolchain::write_whole;
 
-use self::artifact::Artifact;
-use self::credentials::Credentials;
-use self::reference::Reference;
-use self::registry::Registry;
-use super::progress::Busy;
+use self::artifact::{Artifact, read_manifest};
+use crate::cli::oci::{Credentials, Part, Reference, Registry, block_on};
 use crate::cli::output;
+use crate::cli::progress::Busy;
 
 /// What `push --help` says at its end.
 pub(super) const PUSH_HELP: &str = "\
@@ -104,7 +99,7 @@ pub(super) fn push(args: &Push) -> Result<ExitCode> {
     let busy = Busy::new(format!("pushing {bytes} bytes to {}", args.reference));
     let digest = block_on(async {
         let registry = Registry::connect(&args.reference, Credentials::of_user())?;
-        registry.push(&artifact).await
+        artifact.push(registry).await
     })?;
     drop(busy);
     if args.json {
@@ -127,7 +122,7 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
     let busy = Busy::new(format!("pulling {}", args.reference));
     let (digest, artifact) = block_on(async {
         let registry = Registry::connect(&args.reference, Credentials::of_user())?;
-        registry.pull().await
+        Artifact::pull(registry).await
     })?;
     drop(busy);
     Summary::of(&name, &artifact.component, "", &Config::default())
@@ -166,11 +161,22 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+impl Artifact {
+    /// Uploads what the registry lacks, and then the manifest. Gives its digest.
+    async fn push(&self, mut registry: Registry<'_>) -> Result<String> {
+        for blob in self.blobs() {
+            registry.push_part(&Part::of(blob.clone())).await?;
+        }
+        registry.push_manifest(self.manifest()).await
+    }
+
+    /// Reads the manifest and the component, and checks both against their digests. Gives that of the manifest.
+    async fn pull(mut registry: Registry<'_>) -> Result<(String, Self)> {
+        let (digest, manifest) = registry.manifest().await?;
+        let found = read_manifest(&manifest)?;
+        let component = registry.read(&found.layer, "the component").await?;
+        Ok((digest, Self::found(component, found.settings)))
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

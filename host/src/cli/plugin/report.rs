@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use wharf_core::{Name, Stage};
 use wharf_sandbox::Summary;
 
+use crate::cli::output::size;
+
 /// A few lines for people.
 pub(super) fn text(summary: &Summary) -> String {
     let mut text = String::new();
@@ -93,26 +95,5 @@ fn list(items: &[String]) -> String {
         "none".to_owned()
     } else {
         items.join(", ")
-    }
-}
-
-/// A size in a unit that fits.
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_size_has_a_unit_that_fits() {
-        assert_eq!(size(16), "16 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(5 << 20), "5.0 MiB");
     }
 }

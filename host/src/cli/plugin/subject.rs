@@ -9,6 +9,8 @@ use clap::Args;
 use wharf_core::Name;
 
 use super::project::Project;
+use super::sources::Sources;
+use crate::cli::output;
 use crate::config::{Config, Overrides};
 
 /// Which component, and under whose limits.
@@ -37,7 +39,15 @@ pub(super) struct Subject {
 }
 
 impl Choice {
-    /// Reads the component and its settings.
+    /// The folder with the plugin's source.
+    ///
+    /// # Errors
+    /// Where a file is chosen, or a folder without a plugin.
+    pub(super) fn project(&self) -> Result<Project> {
+        Project::open(&self.plugin)
+    }
+
+    /// Reads the component and its settings. Says so where the component is older than its source.
     ///
     /// # Errors
     /// Where it is not there or not built; a [`wharf_core::LoadError`] where the site's configuration is wrong.
@@ -65,6 +75,12 @@ impl Subject {
             let file = project.component();
             if !file.is_file() {
                 bail!("{} is not built: run `wharf plugin build`", file.display());
+            }
+            if let Some(source) = Sources::of(&project)?.newer_than_component(&project) {
+                output::notice(format_args!(
+                    "wharf: {} is newer than the component: run `wharf plugin build`",
+                    source.display()
+                ));
             }
             (project.name, file)
         } else {

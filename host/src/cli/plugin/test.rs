@@ -10,29 +10,34 @@ use clap::Args;
 use serde_json::{Value, json};
 use wharf_core::{LoadError, Plugin};
 
+use super::build::build;
 use super::captured::Line;
 use super::case::Case;
 use super::harness::{Harness, Ran};
-use super::progress::Busy;
 use super::subject::Choice;
 use super::usage_error;
 use crate::cli::output;
+use crate::cli::progress::Busy;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
 Examples:
   wharf plugin test
+  wharf plugin test --build
   wharf plugin test --case wrong-shape --case no-header
   wharf plugin test --update
   wharf plugin test site/plugins/shout.wasm --site site --json
 
-A plugin has its abilities here as when it serves, but for `model`: no model is loaded, so such a call is `unavailable`.
+A plugin has its abilities here as when it serves, but for `model`: no model is loaded, and `models.json` says what they answer.
+State begins empty.
 
 Each folder in cases/ beside the component is a case:
   request.json   every key is optional: headers, tenant, route, id, timeout_ms, settings (in place of [settings]), stage (where the
-                 plugin has several), media_type and input (of a body), candidates (of a router), tokens (of a token filter)
+                 plugin has several), media_type and input (of a body), candidates (of a router), tokens (of a token filter), chunks (of a chunk filter)
   input.json     tensors: {\"inputs\": [{\"name\", \"datatype\", \"shape\", \"data\"}]}; \"file\" in place of \"data\" names a binary file
   input.bin      a body
+  models.json    what models answer: [{\"target\", \"version\", and one of \"outputs\", \"body\", \"error\"}]; without it such a call is
+                 `unavailable`; a mirrored one is dropped, and the log says so
   expected.json  one of outputs, body (with media_type, and json, text or file), chosen, verdicts, error (with kind, and
                  where wanted message and field); beside them tolerance, for floats
 
@@ -44,6 +49,9 @@ It exits with 1 where a case fails, and with 78 where the host would not load th
 pub(super) struct Test {
     #[command(flatten)]
     choice: Choice,
+    /// Builds the plugin first.
+    #[arg(long)]
+    build: bool,
     /// Runs only this case. May be given again.
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
@@ -69,6 +77,9 @@ struct Tested {
 
 impl Test {
     pub(super) fn run(self) -> Result<ExitCode> {
+        if self.build {
+            build(&self.choice.project()?)?;
+        }
         let harness = Harness::open(self.choice.open()?)?;
         let cases = Case::all(&harness.subject.folder.join("cases"))?;
         let cases = match Case::chosen(cases, &self.cases) {

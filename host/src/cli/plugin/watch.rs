@@ -1,7 +1,5 @@
 //! `wharf plugin watch`.
 
-mod fingerprint;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,8 +11,8 @@ use serde_json::json;
 
 use super::build::build;
 use super::project::Project;
+use super::sources::Sources;
 use crate::cli::output;
-use fingerprint::Fingerprint;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -54,12 +52,11 @@ impl Watch {
         );
         let project = Project::open(&self.folder)?;
         let mut settings = fs::read(project.settings()).ok();
-        let mut built: Option<Fingerprint> = None;
+        let mut built: Option<Sources> = None;
         loop {
-            let now = Fingerprint::of(&project)?;
+            let now = Sources::of(&project)?;
             // A change is built once it has come to rest: an editor may write several files.
-            if built.as_ref() != Some(&now) && Fingerprint::of_after(&project, INTERVAL / 2)? == now
-            {
+            if built.as_ref() != Some(&now) && sources_after(&project, INTERVAL / 2)? == now {
                 let began = Instant::now();
                 let outcome = self.publish(&project, &mut settings);
                 self.report(&project, began.elapsed(), outcome)?;
@@ -110,6 +107,11 @@ impl Watch {
             }
         }
     }
+}
+
+fn sources_after(project: &Project, pause: Duration) -> Result<Sources> {
+    std::thread::park_timeout(pause);
+    Sources::of(project)
 }
 
 fn put(file: &Path, bytes: &[u8]) -> Result<bool> {

@@ -48,6 +48,7 @@ pub(super) fn byte_length(work: &Work) -> usize {
         Work::Preprocess(payload) | Work::Postprocess(payload) => payload.byte_len(),
         Work::Router(_) => 0,
         Work::TokenFilter(calls) => calls.iter().flatten().map(|token| token.text.len()).sum(),
+        Work::ChunkFilter(_, chunks) => chunks.iter().map(Bytes::len).sum(),
     }
 }
 
@@ -67,7 +68,7 @@ pub(super) fn scaled(work: &Work, size: Size) -> Option<Work> {
     match work {
         Work::Preprocess(payload) => tensors(payload).map(Work::Preprocess),
         Work::Postprocess(payload) => tensors(payload).map(Work::Postprocess),
-        Work::Router(_) | Work::TokenFilter(_) => None,
+        Work::Router(_) | Work::TokenFilter(_) | Work::ChunkFilter(..) => None,
     }
 }
 

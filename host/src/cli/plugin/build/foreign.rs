@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use wharf_toolchain::{CToolchain, Foreign, JavaScriptToolchain, PythonToolchain, Source};
 
-use crate::cli::plugin::progress::Busy;
 use crate::cli::plugin::project::Project;
+use crate::cli::progress::Busy;
 
 /// Finds the toolchain, and makes the component. What is made on the way lies in `target`.
 pub(super) fn build(project: &Project, language: Foreign) -> Result<Vec<u8>> {

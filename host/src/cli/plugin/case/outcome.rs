@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use wharf_core::{Body, Error, Payload, Token, Verdict};
+use wharf_core::{Body, Error, Payload, Portion, Token, Verdict};
 
-use super::TokenFile;
+use super::{ChunkFile, TokenFile};
 use crate::cli::plugin::tensors;
 
 /// The longest text of a body that is written into the document, in bytes.
@@ -17,13 +17,37 @@ pub(in crate::cli::plugin) enum Outcome {
     Payload(Payload),
     /// The index of the candidate that a router chose.
     Chosen(usize),
-    /// What a token filter said, call by call, and what it still had in the end.
-    Filtered {
-        verdicts: Vec<Verdict>,
-        rest: Vec<Token>,
-    },
+    /// What a token filter said.
+    Tokens(Filtered<Vec<Token>>),
+    /// What a chunk filter said.
+    Chunks(Filtered<Bytes>),
     /// The error that the client gets.
     Refused(Error),
+}
+
+/// What a filter said, call by call, and what it still had in the end.
+#[derive(Debug)]
+pub(in crate::cli::plugin) struct Filtered<P> {
+    pub(in crate::cli::plugin) verdicts: Vec<Verdict<P>>,
+    pub(in crate::cli::plugin) rest: P,
+}
+
+impl<P: Portion> Filtered<P> {
+    /// The document, where `given` writes a portion, and the last one of a stop stands under `key`.
+    fn document(&self, key: &str, given: impl Fn(&P) -> Value) -> Value {
+        let verdict = |verdict: &Verdict<P>| match verdict {
+            Verdict::Emit(portion) => json!({ "emit": given(portion) }),
+            Verdict::Stop { last, reason } => {
+                json!({ "stop": { key: given(last), "reason": reason } })
+            }
+        };
+        let verdicts: Vec<Value> = self.verdicts.iter().map(verdict).collect();
+        let mut document = json!({ "verdicts": verdicts });
+        if !self.rest.is_empty() {
+            document["rest"] = given(&self.rest);
+        }
+        document
+    }
 }
 
 impl Outcome {
@@ -41,13 +65,9 @@ impl Outcome {
                 json!({ "body": body_document(body, prefix, files) })
             }
             Self::Chosen(index) => json!({ "chosen": index }),
-            Self::Filtered { verdicts, rest } => {
-                let verdicts: Vec<Value> = verdicts.iter().map(verdict).collect();
-                let mut document = json!({ "verdicts": verdicts });
-                if !rest.is_empty() {
-                    document["rest"] = tokens(rest);
-                }
-                document
+            Self::Tokens(filtered) => filtered.document("tokens", |list| tokens(list)),
+            Self::Chunks(filtered) => {
+                filtered.document("chunk", |chunk| json!(ChunkFile::from(chunk)))
             }
             Self::Refused(error) => {
                 let mut object = Map::new();
@@ -59,16 +79,6 @@ impl Outcome {
                 json!({ "error": object })
             }
         }
-    }
-}
-
-fn verdict(verdict: &Verdict) -> Value {
-    match verdict {
-        Verdict::Emit(list) => json!({ "emit": tokens(list) }),
-        Verdict::Stop {
-            tokens: list,
-            reason,
-        } => json!({ "stop": { "tokens": tokens(list), "reason": reason } }),
     }
 }
 

@@ -173,3 +173,18 @@ fn the_stage_is_named_where_there_are_several() {
     );
     assert!(unnamed.stage(&[Stage::Preprocess, Stage::Router]).is_err());
 }
+
+#[test]
+fn a_filter_may_be_given_nothing_but_no_piece_may_be_empty() {
+    let read = |request: Value| case(&[("request.json", &request.to_string())]).1.unwrap();
+    let nothing = read(json!({"tokens": [], "chunks": []}));
+    assert!(nothing.tokens().unwrap().is_empty());
+    assert!(nothing.chunks().unwrap().1.is_empty());
+    for request in [json!({}), json!({"tokens": [[]], "chunks": [""]})] {
+        let case = read(request);
+        for error in [case.tokens().err(), case.chunks().err()] {
+            let error = error.unwrap().to_string();
+            assert!(error.contains("none of them empty"), "{error}");
+        }
+    }
+}

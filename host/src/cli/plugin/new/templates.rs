@@ -68,6 +68,7 @@ fn shared(stage: NewStage) -> Shared {
         ),
         NewStage::Router => shared!("router", None),
         NewStage::TokenFilter => shared!("token-filter", None),
+        NewStage::ChunkFilter => shared!("chunk-filter", None),
     }
 }
 
@@ -111,6 +112,7 @@ fn rust(values: &Values<'_>) -> Vec<(String, String)> {
         NewStage::Postprocess => template!("rust/postprocess.rs"),
         NewStage::Router => template!("rust/router.rs"),
         NewStage::TokenFilter => template!("rust/token-filter.rs"),
+        NewStage::ChunkFilter => template!("rust/chunk-filter.rs"),
     };
     [
         ("Cargo.toml", template!("rust/Cargo.toml.txt")),
@@ -147,6 +149,7 @@ fn python(stage: NewStage) -> String {
         NewStage::Postprocess => (template!("python/postprocess.py"), ""),
         NewStage::Router => (template!("python/router.py"), ""),
         NewStage::TokenFilter => (template!("python/token-filter.py"), ", token_filter"),
+        NewStage::ChunkFilter => (template!("python/chunk-filter.py"), ", chunk_filter"),
     };
     template!("python/head.py").replace("@MORE@", more) + source
 }
@@ -158,6 +161,7 @@ fn javascript(stage: NewStage) -> String {
         NewStage::Postprocess => (template!("javascript/postprocess.js"), "Body"),
         NewStage::Router => (template!("javascript/router.js"), ""),
         NewStage::TokenFilter => (template!("javascript/token-filter.js"), ""),
+        NewStage::ChunkFilter => (template!("javascript/chunk-filter.js"), ""),
     };
     let imports = match types {
         "" => String::new(),
@@ -172,6 +176,7 @@ fn c(stage: NewStage) -> String {
         NewStage::Postprocess => template!("c/postprocess.c"),
         NewStage::Router => template!("c/router.c"),
         NewStage::TokenFilter => template!("c/token-filter.c"),
+        NewStage::ChunkFilter => template!("c/chunk-filter.c"),
     };
     template!("c/head.c").to_owned() + source
 }
@@ -188,7 +193,8 @@ fn package() -> String {
 /// What follows on the copy of a plugin that no route can name yet.
 const NO_ROUTE: &str = "\
 see it in the list of `GET /v1/plugins`.
-No route names it yet: token filters wait for models that generate text. `wharf plugin test` gives it tokens as they will.";
+No route names it yet: filters wait for models that generate text and for answers that come in pieces. `wharf plugin test` gives
+it what they will.";
 
 const PACKAGE: &str = "wharf:plugin";
 /// The contract that a new plugin is built against.
@@ -240,7 +246,8 @@ mod tests {
                 let readme = files.iter().find(|(path, _)| path == "README.md");
                 let (_, readme) = readme.unwrap();
                 let has_route = readme.contains("in a route:\n\n    ");
-                assert_eq!(has_route, *stage != NewStage::TokenFilter, "{readme}");
+                let filters = [NewStage::TokenFilter, NewStage::ChunkFilter];
+                assert_eq!(has_route, !filters.contains(stage), "{readme}");
                 for wanted in ["README.md", "my-plugin.toml", "cases/example/expected.json"] {
                     assert!(files.iter().any(|(path, _)| path == wanted), "{wanted}");
                 }

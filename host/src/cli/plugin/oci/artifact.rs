@@ -4,12 +4,10 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use wharf_sandbox::Summary;
 
-use super::reference::is_digest;
+use crate::cli::oci::{Descriptor, MANIFEST, digest, is_digest};
 
-pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const LAYER: &str = "application/wasm";
 /// The annotation that has the text of `NAME.toml`. It is none of OCI's own, which other tools might read otherwise.
@@ -26,15 +24,6 @@ pub(super) struct Artifact {
     pub(super) component: Bytes,
     pub(super) settings: Option<String>,
     config: Bytes,
-}
-
-/// A part of an artifact, by its content.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    media_type: String,
-    pub(super) digest: String,
-    pub(super) size: u64,
 }
 
 /// The parts of a manifest that are read. Manifests have others.
@@ -132,7 +121,7 @@ pub(super) fn read_manifest(text: &[u8]) -> Result<Found> {
         .context("this is no manifest of one artifact; an index of several is none")?;
     if manifest.config.media_type != CONFIG {
         bail!(
-            "this is no Wasm artifact: its config is {}, not {CONFIG}",
+            "this is no Wasm artifact: its config is {:?}, not {CONFIG}",
             manifest.config.media_type
         );
     }
@@ -141,7 +130,7 @@ pub(super) fn read_manifest(text: &[u8]) -> Result<Found> {
         .ok()
         .context("a Wasm artifact has one layer, the component")?;
     if layer.media_type != LAYER {
-        bail!("the layer is {}, not {LAYER}", layer.media_type);
+        bail!("the layer is {:?}, not {LAYER}", layer.media_type);
     }
     if !is_digest(&layer.digest) {
         bail!("the layer's digest is no SHA-256");
@@ -155,13 +144,5 @@ pub(super) fn read_manifest(text: &[u8]) -> Result<Found> {
     Ok(Found {
         layer,
         settings: settings.remove(SETTINGS),
-    })
-}
-
-/// The digest as registries write it.
-pub(super) fn digest(data: &[u8]) -> String {
-    let digits = Sha256::digest(data);
-    digits.iter().fold("sha256:".to_owned(), |text, byte| {
-        text + &format!("{byte:02x}")
     })
 }

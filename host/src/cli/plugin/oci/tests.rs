@@ -1,15 +1,13 @@
 //! Push and pull against a registry that the test serves.
 
-mod server;
-
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use self::server::{Fake, Gate};
 use super::*;
+use crate::cli::oci::fake::{Fake, Gate};
 
 /// The smallest component: a header and no section.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -31,14 +29,14 @@ fn logins(folder: &Path, host: &str, pair: &str) -> Credentials {
 
 async fn push_to(reference: &str, credentials: Credentials, artifact: &Artifact) -> Result<String> {
     let reference = reference.parse().unwrap();
-    Registry::connect(&reference, credentials)?
-        .push(artifact)
+    artifact
+        .push(Registry::connect(&reference, credentials)?)
         .await
 }
 
 async fn pull_from(reference: &str, credentials: Credentials) -> Result<(String, Artifact)> {
     let reference = reference.parse().unwrap();
-    Registry::connect(&reference, credentials)?.pull().await
+    Artifact::pull(Registry::connect(&reference, credentials)?).await
 }
 
 fn nothing(folder: &Path) -> Credentials {

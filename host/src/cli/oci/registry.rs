@@ -3,15 +3,17 @@
 mod sign_in;
 mod transport;
 
+use std::fs::File;
+use std::io::Write as _;
+
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
+use sha2::{Digest as _, Sha256};
 
 use self::sign_in::SignIn;
-use self::transport::{Answer, Message, Transport};
-use super::artifact::{Artifact, MANIFEST, digest, read_manifest};
-use super::credentials::Credentials;
-use super::reference::Reference;
+use self::transport::{Answer, Message, Opened, Transport};
+use super::{Content, Credentials, Descriptor, MANIFEST, Part, Reference, digest, written};
 
 /// The largest manifest: what registries take.
 const MANIFEST_BYTES: usize = 4 << 20;
@@ -19,7 +21,7 @@ const MANIFEST_BYTES: usize = 4 << 20;
 const ERROR_BYTES: usize = 64 << 10;
 
 /// One artifact's place in a registry.
-pub(super) struct Registry<'a> {
+pub(crate) struct Registry<'a> {
     reference: &'a Reference,
     transport: Transport,
     sign_in: SignIn,
@@ -28,7 +30,7 @@ pub(super) struct Registry<'a> {
 impl<'a> Registry<'a> {
     /// # Errors
     /// Where this machine trusts no certificate authority.
-    pub(super) fn connect(reference: &'a Reference, credentials: Credentials) -> Result<Self> {
+    pub(crate) fn connect(reference: &'a Reference, credentials: Credentials) -> Result<Self> {
         Ok(Self {
             transport: Transport::open(reference.is_local())?,
             sign_in: SignIn::new(credentials),
@@ -36,38 +38,9 @@ impl<'a> Registry<'a> {
         })
     }
 
-    /// Uploads what the registry lacks, and then the manifest. Gives its digest.
-    pub(super) async fn push(mut self, artifact: &Artifact) -> Result<String> {
-        for blob in artifact.blobs() {
-            self.push_blob(blob).await?;
-        }
-        let manifest = artifact.manifest();
-        let expected = digest(&manifest);
-        if self
-            .reference
-            .digest()
-            .is_some_and(|pinned| pinned != expected)
-        {
-            bail!(
-                "the artifact is {expected}, and the reference names another digest: push to a tag"
-            );
-        }
-        let path = format!("manifests/{}", self.reference.version());
-        let message = Message::new(Method::PUT, self.url(&path))
-            .with(header::CONTENT_TYPE, MANIFEST)?
-            .with_body(manifest);
-        let answer = self.send(message, ERROR_BYTES).await?;
-        answer.expect(&[StatusCode::CREATED], "the manifest")?;
-        if let Some(stored) = answer.field("docker-content-digest")
-            && stored != expected
-        {
-            bail!("the registry stored {stored} for {expected}: it changes what it is given");
-        }
-        Ok(expected)
-    }
-
-    async fn push_blob(&mut self, blob: &Bytes) -> Result<()> {
-        let digest = digest(blob);
+    /// Uploads a part, where the registry lacks it.
+    pub(crate) async fn push_part(&mut self, part: &Part) -> Result<()> {
+        let Part { digest, content } = part;
         let known = Message::new(Method::HEAD, self.url(&format!("blobs/{digest}")));
         if self.send(known, 0).await?.status == StatusCode::OK {
             return Ok(());
@@ -82,16 +55,42 @@ impl<'a> Registry<'a> {
             .url
             .join(place)
             .context("the registry gives an upload no place")?;
-        place.query_pairs_mut().append_pair("digest", &digest);
+        place.query_pairs_mut().append_pair("digest", digest);
         let upload = Message::new(Method::PUT, place)
             .with(header::CONTENT_TYPE, "application/octet-stream")?
-            .with_body(blob.clone());
+            .with_body(content.clone());
         let answer = self.send(upload, ERROR_BYTES).await?;
         answer.expect(&[StatusCode::CREATED], "the content")
     }
 
-    /// Reads the manifest and the component, and checks both against their digests. Gives that of the manifest.
-    pub(super) async fn pull(mut self) -> Result<(String, Artifact)> {
+    /// Puts the manifest there, once its parts are. Gives its digest.
+    pub(crate) async fn push_manifest(mut self, manifest: Bytes) -> Result<String> {
+        let expected = digest(&manifest);
+        if self
+            .reference
+            .digest()
+            .is_some_and(|pinned| pinned != expected)
+        {
+            bail!(
+                "the artifact is {expected}, and the reference names another digest: push to a tag"
+            );
+        }
+        let path = format!("manifests/{}", self.reference.version());
+        let message = Message::new(Method::PUT, self.url(&path))
+            .with(header::CONTENT_TYPE, MANIFEST)?
+            .with_body(Content::Bytes(manifest));
+        let answer = self.send(message, ERROR_BYTES).await?;
+        answer.expect(&[StatusCode::CREATED], "the manifest")?;
+        if let Some(stored) = answer.field("docker-content-digest")
+            && stored != expected
+        {
+            bail!("the registry stored {stored} for {expected}: it changes what it is given");
+        }
+        Ok(expected)
+    }
+
+    /// Reads the manifest. Gives its digest, which is that of the reference where that has one.
+    pub(crate) async fn manifest(&mut self) -> Result<(String, Bytes)> {
         let path = format!("manifests/{}", self.reference.version());
         let message = Message::new(Method::GET, self.url(&path)).with(header::ACCEPT, MANIFEST)?;
         let answer = self.send(message, MANIFEST_BYTES).await?;
@@ -104,28 +103,61 @@ impl<'a> Registry<'a> {
         {
             bail!("the registry gave {manifest_digest} for the digest of the reference");
         }
-        let found = read_manifest(&answer.body)?;
-        let message = Message::new(
-            Method::GET,
-            self.url(&format!("blobs/{}", found.layer.digest)),
-        );
-        let size = usize::try_from(found.layer.size).context("the component is too large")?;
-        let blob = self.send(message, size.max(ERROR_BYTES)).await?;
-        blob.expect(&[StatusCode::OK], "the component")?;
+        Ok((manifest_digest, answer.body))
+    }
+
+    /// Reads a part, and checks it against its digest.
+    pub(crate) async fn read(&mut self, part: &Descriptor, what: &str) -> Result<Bytes> {
+        let size = usize::try_from(part.size).with_context(|| format!("{what} is too large"))?;
+        let opened = self.open(self.part(part)).await?;
+        let blob = opened.take(size.max(ERROR_BYTES)).await?;
+        blob.expect(&[StatusCode::OK], what)?;
         let got = digest(&blob.body);
-        if blob.body.len() != size || got != found.layer.digest {
-            bail!(
-                "the component came damaged: {} bytes with {got}, and the manifest names {size} with {}",
-                blob.body.len(),
-                found.layer.digest
-            );
+        undamaged(part, what, (blob.body.len() as u64, &got))?;
+        Ok(blob.body)
+    }
+
+    /// Writes a part to a file piece by piece, and checks it against its digest. `progress` learns of each piece.
+    pub(crate) async fn save(
+        &mut self,
+        part: &Descriptor,
+        what: &str,
+        file: &mut File,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let mut opened = self.open(self.part(part)).await?;
+        if opened.status != StatusCode::OK {
+            return opened
+                .take(ERROR_BYTES)
+                .await?
+                .expect(&[StatusCode::OK], what);
         }
-        Ok((manifest_digest, Artifact::found(blob.body, found.settings)))
+        let (mut size, mut sha256) = (0, Sha256::new());
+        while let Some(piece) = opened.piece().await? {
+            size += piece.len() as u64;
+            if size > part.size {
+                // Not to the end: there may be none.
+                break;
+            }
+            sha256.update(&piece);
+            file.write_all(&piece)
+                .with_context(|| format!("{what} cannot be written"))?;
+            progress(piece.len() as u64);
+        }
+        undamaged(part, what, (size, &written(&sha256.finalize())))
+    }
+
+    fn part(&self, part: &Descriptor) -> Message {
+        Message::new(Method::GET, self.url(&format!("blobs/{}", part.digest)))
     }
 
     /// Sends a message, and once more after signing in where the registry asks for that.
     async fn send(&mut self, message: Message, most: usize) -> Result<Answer> {
-        let first = self.transport.send(self.signed(&message), most).await?;
+        self.open(message).await?.take(most).await
+    }
+
+    async fn open(&mut self, message: Message) -> Result<Opened> {
+        let first = self.transport.begin(self.signed(&message)).await?;
         if first.status != StatusCode::UNAUTHORIZED || !self.is_ours(&first) {
             return Ok(first);
         }
@@ -138,7 +170,7 @@ impl<'a> Registry<'a> {
         self.sign_in
             .answer(&asked, (self.reference, writes), &self.transport)
             .await?;
-        self.transport.send(self.signed(&message), most).await
+        self.transport.begin(self.signed(&message)).await
     }
 
     /// The message with what signs it in. Only the registry itself gets that.
@@ -152,7 +184,7 @@ impl<'a> Registry<'a> {
         message
     }
 
-    fn is_ours(&self, answer: &Answer) -> bool {
+    fn is_ours(&self, answer: &Opened) -> bool {
         answer.url.origin() == self.url("").origin()
     }
 
@@ -164,6 +196,19 @@ impl<'a> Registry<'a> {
         );
         text.parse().expect("the parts of a reference are checked")
     }
+}
+
+/// # Errors
+/// Where what came is not what the manifest names.
+fn undamaged(part: &Descriptor, what: &str, (size, digest): (u64, &str)) -> Result<()> {
+    if size == part.size && digest == part.digest {
+        return Ok(());
+    }
+    bail!(
+        "{what} came damaged: {size} bytes with {digest}, and the manifest names {} with {}",
+        part.size,
+        part.digest
+    )
 }
 
 impl Answer {

@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 
 /// A name and its password. It is never written anywhere.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Login {
+pub(crate) struct Login {
     name: String,
     password: String,
 }
 
 /// The configuration files that may hold logins, in the order in which they are asked.
-pub(super) struct Credentials(Vec<PathBuf>);
+pub(crate) struct Credentials(Vec<PathBuf>);
 
 /// A configuration file of Docker or Podman.
 #[derive(Default, Deserialize)]
@@ -47,7 +47,7 @@ struct Kept {
 
 impl Credentials {
     /// Those of the user that runs this.
-    pub(super) fn of_user() -> Self {
+    pub(crate) fn of_user() -> Self {
         let path = |variable: &str, file: &str| {
             let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
             Some(PathBuf::from(value).join(file))
@@ -62,7 +62,7 @@ impl Credentials {
     }
 
     #[cfg(test)]
-    pub(super) fn of_file(file: PathBuf) -> Self {
+    pub(crate) fn of_file(file: PathBuf) -> Self {
         Self(vec![file])
     }
 
@@ -70,7 +70,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Where a file cannot be read, or a program that keeps passwords fails.
-    pub(super) fn find(&self, host: &str) -> Result<Option<Login>> {
+    pub(crate) fn find(&self, host: &str) -> Result<Option<Login>> {
         for file in &self.0 {
             let text = match std::fs::read(file) {
                 Ok(text) => text,
@@ -114,7 +114,7 @@ impl Stored {
 
 impl Login {
     /// The value of the field `authorization`.
-    pub(super) fn basic(&self) -> String {
+    pub(crate) fn basic(&self) -> String {
         let pair = format!("{}:{}", self.name, self.password);
         format!("Basic {}", BASE64_STANDARD.encode(pair))
     }

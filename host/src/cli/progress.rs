@@ -5,10 +5,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows the line until it is dropped.
-pub(super) struct Busy(ProgressBar);
+pub(crate) struct Busy(ProgressBar);
 
 impl Busy {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         // On anything but a terminal it draws nothing.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
             .with_style(ProgressStyle::default_spinner());
@@ -17,7 +17,7 @@ impl Busy {
         Self(bar)
     }
 
-    pub(super) fn say(&self, text: impl Into<String>) {
+    pub(crate) fn say(&self, text: impl Into<String>) {
         self.0.set_message(text.into());
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -17,16 +17,18 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+use crate::cli::oci::content::{Content, Sending};
+
 /// How long the registry may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
-/// The longest time of an upload before the registry answers.
+/// The longest time of an upload before the registry answers, beside a second for each MiB.
 const UPLOAD: Duration = Duration::from_secs(600);
 /// The most redirects that are followed.
 const REDIRECTS: usize = 5;
 
 /// Connections to registries, kept while the command runs.
 pub(super) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Sending>,
     /// Whether plain HTTP is spoken: with registries on this machine.
     plain: bool,
 }
@@ -37,7 +39,16 @@ pub(super) struct Message {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    body: Bytes,
+    body: Content,
+}
+
+/// What comes back, before its body is read.
+pub(super) struct Opened {
+    pub(super) status: StatusCode,
+    /// Where it comes from, after redirects.
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    body: Incoming,
 }
 
 /// What came back.
@@ -55,7 +66,7 @@ impl Message {
             method,
             url,
             headers: HeaderMap::new(),
-            body: Bytes::new(),
+            body: Content::Bytes(Bytes::new()),
         }
     }
 
@@ -65,7 +76,7 @@ impl Message {
         Ok(self)
     }
 
-    pub(super) fn with_body(self, body: Bytes) -> Self {
+    pub(super) fn with_body(self, body: Content) -> Self {
         Self { body, ..self }
     }
 }
@@ -101,7 +112,12 @@ impl Transport {
     }
 
     /// Sends a message, follows redirects, and takes an answer of at most so many bytes.
-    pub(super) async fn send(&self, mut message: Message, most: usize) -> Result<Answer> {
+    pub(super) async fn send(&self, message: Message, most: usize) -> Result<Answer> {
+        self.begin(message).await?.take(most).await
+    }
+
+    /// Sends a message, and follows redirects.
+    pub(super) async fn begin(&self, mut message: Message) -> Result<Opened> {
         for _ in 0..=REDIRECTS {
             let answer = self.once(&message).await?;
             let location = answer.headers().get(header::LOCATION);
@@ -110,7 +126,7 @@ impl Transport {
             let (301..=303 | 307 | 308, Some(location), true) =
                 (answer.status().as_u16(), location, reads)
             else {
-                return take(answer, message.url, most).await;
+                return Ok(Opened::new(answer, message.url));
             };
             let target = location
                 .to_str()
@@ -133,7 +149,8 @@ impl Transport {
                 url.origin().ascii_serialization()
             );
         }
-        let mut request = Request::new(Full::new(message.body.clone()));
+        let body = message.body.send().context("what is sent cannot be read")?;
+        let mut request = Request::new(body);
         *request.method_mut() = message.method.clone();
         *request.uri_mut() = url
             .as_str()
@@ -143,10 +160,9 @@ impl Transport {
         request
             .headers_mut()
             .insert(header::USER_AGENT, HeaderValue::from_static("wharf"));
-        let time = if message.body.is_empty() {
-            SILENCE
-        } else {
-            UPLOAD
+        let time = match message.body.len() {
+            0 => SILENCE,
+            bytes => UPLOAD + Duration::from_secs(bytes >> 20),
         };
         let place = url.origin().ascii_serialization();
         match tokio::time::timeout(time, self.client.request(request)).await {
@@ -170,29 +186,47 @@ fn is_local(url: &Url) -> bool {
     }
 }
 
-async fn take(answer: http::Response<Incoming>, url: Url, most: usize) -> Result<Answer> {
-    let (parts, mut body) = answer.into_parts();
-    let mut data = BytesMut::new();
-    loop {
-        let frame = tokio::time::timeout(SILENCE, body.frame()).await;
-        let Some(frame) = frame.context("the registry fell silent in its answer")? else {
-            break;
-        };
-        let Ok(piece) = frame
-            .context("the registry ended its answer early")?
-            .into_data()
-        else {
-            continue;
-        };
-        if data.len() + piece.len() > most {
-            bail!("the registry's answer is larger than {most} bytes");
+impl Opened {
+    fn new(answer: http::Response<Incoming>, url: Url) -> Self {
+        let (parts, body) = answer.into_parts();
+        Self {
+            status: parts.status,
+            url,
+            headers: parts.headers,
+            body,
         }
-        data.extend_from_slice(&piece);
     }
-    Ok(Answer {
-        status: parts.status,
-        url,
-        headers: parts.headers,
-        body: data.freeze(),
-    })
+
+    /// The next piece of the body; none at its end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+            let Some(frame) = frame.context("the registry fell silent in its answer")? else {
+                return Ok(None);
+            };
+            if let Ok(piece) = frame
+                .context("the registry ended its answer early")?
+                .into_data()
+            {
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    /// Takes a body of at most so many bytes.
+    pub(super) async fn take(mut self, most: usize) -> Result<Answer> {
+        let mut data = BytesMut::new();
+        while let Some(piece) = self.piece().await? {
+            if data.len() + piece.len() > most {
+                bail!("the registry's answer is larger than {most} bytes");
+            }
+            data.extend_from_slice(&piece);
+        }
+        Ok(Answer {
+            status: self.status,
+            url: self.url,
+            headers: self.headers,
+            body: data.freeze(),
+        })
+    }
 }

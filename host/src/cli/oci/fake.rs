@@ -15,18 +15,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::super::artifact::digest;
+use super::digest;
 
 /// What the registry asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(crate) enum Gate {
     Open,
     Basic,
     Token,
 }
 
 #[derive(Clone)]
-pub(super) struct Fake {
+pub(crate) struct Fake {
     address: SocketAddr,
     gate: Gate,
     kept: Arc<Mutex<Kept>>,
@@ -43,7 +43,7 @@ struct Kept {
 }
 
 impl Fake {
-    pub(super) async fn start(gate: Gate) -> Self {
+    pub(crate) async fn start(gate: Gate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
             address: listener.local_addr().unwrap(),
@@ -67,23 +67,23 @@ impl Fake {
         fake
     }
 
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.address.to_string()
     }
 
-    pub(super) fn manifest(&self, version: &str) -> Bytes {
+    pub(crate) fn manifest(&self, version: &str) -> Bytes {
         self.kept.lock().unwrap().manifests[version].clone()
     }
 
-    pub(super) fn blob(&self, digest: &str) -> Bytes {
+    pub(crate) fn blob(&self, digest: &str) -> Bytes {
         self.kept.lock().unwrap().blobs[digest].clone()
     }
 
-    pub(super) fn uploads(&self) -> usize {
+    pub(crate) fn uploads(&self) -> usize {
         self.kept.lock().unwrap().uploads
     }
 
-    pub(super) fn put_manifest(&self, version: &str, text: &[u8]) {
+    pub(crate) fn put_manifest(&self, version: &str, text: &[u8]) {
         let text = Bytes::copy_from_slice(text);
         self.kept
             .lock()
@@ -92,7 +92,7 @@ impl Fake {
             .insert(version.to_owned(), text);
     }
 
-    pub(super) fn put_blob(&self, digest: &str, data: &[u8]) {
+    pub(crate) fn put_blob(&self, digest: &str, data: &[u8]) {
         let data = Bytes::copy_from_slice(data);
         self.kept
             .lock()
@@ -101,15 +101,15 @@ impl Fake {
             .insert(digest.to_owned(), data);
     }
 
-    pub(super) fn redirect_blobs_to(&self, host: &str) {
+    pub(crate) fn redirect_blobs_to(&self, host: &str) {
         self.kept.lock().unwrap().elsewhere = Some(host.to_owned());
     }
 
-    pub(super) fn was_asked_for_a_blob(&self) -> bool {
+    pub(crate) fn was_asked_for_a_blob(&self) -> bool {
         self.kept.lock().unwrap().blob_asked
     }
 
-    pub(super) fn saw_a_login(&self) -> bool {
+    pub(crate) fn saw_a_login(&self) -> bool {
         self.kept.lock().unwrap().login_seen
     }
 

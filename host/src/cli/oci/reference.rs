@@ -6,33 +6,33 @@ use std::str::FromStr;
 
 /// Where an artifact is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
+pub(crate) struct Reference {
     /// The registry, with its port where it has one.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// The repository in the registry.
-    pub(super) name: String,
+    pub(crate) name: String,
     tag: Option<String>,
     digest: Option<String>,
 }
 
 impl Reference {
     /// What the manifest is asked for by: the digest where there is one, else the tag.
-    pub(super) fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         self.digest().or(self.tag.as_deref()).unwrap_or("latest")
     }
 
     /// The digest that the manifest must have.
-    pub(super) fn digest(&self) -> Option<&str> {
+    pub(crate) fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
 
     /// The last part of the repository's name.
-    pub(super) fn last_part(&self) -> &str {
+    pub(crate) fn last_part(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
     /// Whether the registry is on this machine, and so asked in plain HTTP.
-    pub(super) fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         let name = match self.host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => &self.host,
@@ -45,7 +45,7 @@ impl Reference {
     }
 
     /// The server that is asked. Docker's registry has another name than what people write.
-    pub(super) fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         let scheme = if self.is_local() { "http" } else { "https" };
         match self.host.as_str() {
             "docker.io" | "index.docker.io" => "https://registry-1.docker.io".to_owned(),
@@ -117,7 +117,7 @@ impl fmt::Display for Reference {
 }
 
 /// Whether this is a digest that is checked here.
-pub(super) fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     (text.strip_prefix("sha256:"))
         .is_some_and(|digits| digits.len() == 64 && digits.bytes().all(digit))
