@@ -1,9 +1,7 @@
 //! The model's outputs, checked against the layout. What is wrong with them is the model's or the operator's doing, never the
 //! client's.
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-use wharf_plugin_sdk::{Datatype, Error, Payload, Result, Tensor};
+use wharf_plugin_sdk::{Error, Payload, Result, Tensor};
 
 use crate::settings::{Layout, Ready};
 
@@ -161,27 +159,11 @@ fn unfit(settings: &Ready, tensor: &Tensor, form: &str) -> Error {
     Error::failed(text)
 }
 
-/// The elements of an FP32 or FP16 tensor.
+/// The elements of an output.
 fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
-    match tensor.datatype() {
-        Datatype::Fp32 => tensor.fp32(),
-        Datatype::Fp16 => {
-            let halves: Vec<f16> = tensor
-                .bytes()
-                .chunks_exact(2)
-                .map(|pair| f16::from_le_bytes([pair[0], pair[1]]))
-                .collect();
-            let mut floats = vec![0.0; halves.len()];
-            halves.convert_to_f32_slice(&mut floats);
-            Ok(floats)
-        }
-        other => Err(Error::failed(format!(
-            "the tensor `{}` is {other}, and FP32 or FP16 is needed",
-            tensor.name()
-        ))),
-    }
+    tensor.floats().map_err(of_the_model)
 }
 
 fn of_the_model(error: Error) -> Error {
-    Error::failed(error.message())
+    Error::failed(error.to_string())
 }

@@ -7,7 +7,6 @@ mod settings;
 mod tests;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use wharf_plugin_sdk::{
     Datatype, Error, Lifecycle, Payload, Plugin, Postprocess, Request, Result, Tensor,
 };
@@ -34,7 +33,8 @@ impl Postprocess for MeanPool {
         let tokens = self.tokens(&outputs)?;
         let shape = Shape::of(tokens)?;
         let mask = self.mask(&outputs, shape)?;
-        let mut embeddings = pool::mean(shape, &floats(tokens)?, mask.as_deref());
+        let values = tokens.floats().map_err(of_the_model)?;
+        let mut embeddings = pool::mean(shape, &values, mask.as_deref());
         for (text, embedding) in embeddings.chunks_exact_mut(shape.width).enumerate() {
             let length = pool::length(embedding);
             if !length.is_finite() {
@@ -122,7 +122,7 @@ impl MeanPool {
 
 /// What is wrong with an output is the model's or the operator's doing, never the client's.
 fn of_the_model(error: Error) -> Error {
-    Error::failed(error.message())
+    Error::failed(error.to_string())
 }
 
 fn named<'a>(outputs: &'a [Tensor], name: &str, setting: &str) -> Result<&'a Tensor> {
@@ -138,25 +138,4 @@ fn named<'a>(outputs: &'a [Tensor], name: &str, setting: &str) -> Result<&'a Ten
 
 fn nonzero<T: PartialEq + Default>(values: &[T]) -> Vec<bool> {
     values.iter().map(|value| *value != T::default()).collect()
-}
-
-/// The elements of an FP32 or FP16 tensor.
-fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
-    match tensor.datatype() {
-        Datatype::Fp32 => tensor.fp32(),
-        Datatype::Fp16 => {
-            let halves: Vec<f16> = tensor
-                .bytes()
-                .chunks_exact(2)
-                .map(|pair| f16::from_le_bytes([pair[0], pair[1]]))
-                .collect();
-            let mut floats = vec![0.0; halves.len()];
-            halves.convert_to_f32_slice(&mut floats);
-            Ok(floats)
-        }
-        other => Err(Error::failed(format!(
-            "the tensor `{}` is {other}, and FP32 or FP16 is needed",
-            tensor.name()
-        ))),
-    }
 }

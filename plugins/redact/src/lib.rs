@@ -1,6 +1,8 @@
-//! Takes e-mail addresses, phone numbers, card numbers and own patterns out of a generated text, wherever its tokens begin and end.
+//! Takes e-mail addresses, phone numbers, card numbers and own patterns out of a generated text or a body that comes in chunks,
+//! wherever its tokens and chunks begin and end.
 //! `README.md` has the settings.
 
+mod body;
 mod patterns;
 mod scan;
 mod settings;
@@ -11,9 +13,10 @@ mod tokens;
 use std::rc::Rc;
 
 use wharf_plugin_sdk::{
-    Filter, Lifecycle, Metric, Plugin, Request, Result, Token, TokenFilter, Verdict,
+    ChunkFilter, Filter, Lifecycle, Metric, Plugin, Request, Result, Token, TokenFilter, Verdict,
 };
 
+use body::Body;
 use patterns::Patterns;
 use scan::Scan;
 use settings::Settings;
@@ -47,11 +50,19 @@ impl TokenFilter for Redact {
     }
 }
 
+impl ChunkFilter for Redact {
+    type Filter = Body;
+
+    fn open_body(&self, _request: &Request, media_type: &str) -> Result<Body> {
+        Ok(Body::new(&self.patterns, media_type))
+    }
+}
+
 impl Lifecycle for Redact {
     const METRICS: &'static [Metric] = &[MATCHES];
 }
 
-wharf_plugin_sdk::export!(Redact: token_filter, lifecycle);
+wharf_plugin_sdk::export!(Redact: token_filter, chunk_filter, lifecycle);
 
 /// One text.
 struct Text {
@@ -62,7 +73,7 @@ struct Text {
 impl Filter for Text {
     fn push(&mut self, tokens: Vec<Token>) -> Result<Verdict> {
         for token in tokens {
-            self.scan.add(&token.text);
+            self.scan.add(token.text.as_bytes());
             self.tokens.add(token);
         }
         let matches = self.scan.run()?;

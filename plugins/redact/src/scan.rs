@@ -63,8 +63,8 @@ impl Scan {
         }
     }
 
-    pub(crate) fn add(&mut self, text: &str) {
-        self.text.extend_from_slice(text.as_bytes());
+    pub(crate) fn add(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
     }
 
     /// Walks over what was added; gives the matches that nothing can change any more.
@@ -117,6 +117,14 @@ impl Scan {
     fn matches(&mut self, last: bool) -> Result<Vec<Match>> {
         let mut matches = Vec::new();
         while self.begin < self.end() {
+            // No match begins inside of a character, also where the rest of it came later.
+            let inside = self
+                .byte(self.begin)
+                .is_some_and(|byte| byte & 0xc0 == 0x80);
+            if inside && self.walk.is_none() {
+                self.begin += 1;
+                continue;
+            }
             let mut walk = match self.walk.take() {
                 Some(walk) => walk,
                 None => self.set_out()?,
@@ -133,15 +141,7 @@ impl Scan {
                     });
                     self.begin = end;
                 }
-                Step::Ended(None) => {
-                    self.begin += 1;
-                    while self
-                        .byte(self.begin)
-                        .is_some_and(|byte| byte & 0xc0 == 0x80)
-                    {
-                        self.begin += 1;
-                    }
-                }
+                Step::Ended(None) => self.begin += 1,
             }
         }
         Ok(matches)

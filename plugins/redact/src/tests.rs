@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use wharf_plugin_sdk::{Filter, Request, Token, TokenFilter, Verdict, testing};
+use wharf_plugin_sdk::{ChunkFilter, Filter, Request, Token, TokenFilter, Verdict, testing};
 
 use crate::Redact;
 
@@ -46,9 +46,30 @@ fn redact(settings: &str, text: &str, size: usize) -> String {
     given
 }
 
-/// However the text is cut into tokens.
+/// The body that a client sees, of chunks of so many bytes: characters are cut where that falls.
+fn redact_body(settings: &str, body: &[u8], media_type: &str, size: usize) -> Vec<u8> {
+    let plugin: Redact = testing::plugin(settings).unwrap();
+    let mut filter = plugin.open_body(&Request::new("chat"), media_type).unwrap();
+    let mut given = Vec::new();
+    for chunk in body.chunks(size) {
+        match filter.push(chunk.to_vec()).unwrap() {
+            Verdict::Emit(chunk) => given.extend(chunk),
+            Verdict::Stop { reason, .. } => panic!("{reason}"),
+        }
+    }
+    given.extend(filter.finish().unwrap());
+    given
+}
+
+/// However the text is cut into tokens, or the body into chunks.
 fn check(settings: &str, text: &str, wanted: &str) {
     for size in [1, 2, 3, 5, 8, 1000] {
+        let body = redact_body(settings, text.as_bytes(), "text/plain", size);
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            wanted,
+            "chunks of {size} bytes"
+        );
         assert_eq!(
             redact(settings, text, size),
             wanted,
@@ -256,5 +277,52 @@ fn a_wrong_setting_is_refused_by_its_name() {
             continue;
         }
         assert_eq!(plugin.err().unwrap().field(), Some(field), "{settings}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_text_passes_as_it_is_and_one_that_is_none_is_searched_by_its_bytes() {
+    let body = b"\xff\x00jane@example.com\xc3";
+    for (media_type, found) in [
+        ("text/event-stream; charset=utf-8", true),
+        ("application/json", true),
+        ("application/problem+JSON", true),
+        ("image/png", false),
+        ("application/octet-stream", false),
+        ("", false),
+    ] {
+        for size in [1, 3, 100] {
+            let given = redact_body("{}", body, media_type, size);
+            let wanted: &[u8] = if found { b"\xff\x00[email]\xc3" } else { body };
+            assert_eq!(given, wanted, "{media_type} {size}");
+        }
+    }
+}
+
+#[test]
+fn no_match_begins_inside_of_a_character_that_is_cut() {
+    // A byte that is anything: the second of `ü` comes with the next chunk.
+    let settings = r#"{"kinds": [], "patterns": [{"name": "any", "pattern": "[\\x80-\\xbf]x"}]}"#;
+    for size in [1, 2, 3, 100] {
+        let given = redact_body(settings, "aüxb".as_bytes(), "text/plain", size);
+        assert_eq!(given, "aüxb".as_bytes(), "{size}");
+    }
+}
+
+#[test]
+fn a_body_is_kept_back_no_longer_than_a_match_may_come_of_it() {
+    let plugin: Redact = testing::plugin("{}").unwrap();
+    let mut filter = plugin
+        .open_body(&Request::new("chat"), "text/plain")
+        .unwrap();
+    for (chunk, given) in [
+        ("Write to ", "Write to "),
+        ("jane", ""),
+        // The automaton sees the end of a match one byte late.
+        ("@example.com ", ""),
+        ("or ", "[email] or "),
+    ] {
+        let verdict = filter.push(chunk.into()).unwrap();
+        assert_eq!(verdict, Verdict::Emit(given.into()), "{chunk}");
     }
 }
