@@ -39,6 +39,30 @@ def json_in_and_out_is_as_good_as_binary_data(protocol):
 
 
 @check
+def what_is_no_finite_number_goes_through_json(protocol):
+    array = np.array([[np.nan, np.inf, -np.inf, 1]], dtype=np.float32)
+    inputs = protocol.inputs({"a": array, "b": np.zeros_like(array)}, binary_data=False)
+    result = protocol.client.infer("pair", inputs, outputs=protocol.outputs("sum", binary_data=False))
+    assert "data" in result.get_response()["outputs"][0]
+    np.testing.assert_array_equal(result.as_numpy("sum"), array)
+
+
+@check
+def health_has_the_bodies_that_kserve_reads(protocol):
+    # As `kserve.InferenceRESTClient` reads them.
+    for path, document in (
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/pair/ready", {"name": "pair", "ready": True}),
+    ):
+        connection = http.client.HTTPConnection(protocol.url, timeout=30)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        expect_equal((response.status, json.loads(response.read())), (200, document))
+        connection.close()
+
+
+@check
 def each_output_chooses_how_it_comes(protocol):
     outputs = protocol.outputs("sum", binary_data=True) + protocol.outputs("difference", binary_data=False)
     result = protocol.infer("pair", {"a": THREE, "b": ROW.repeat(3, axis=0)}, outputs=outputs)

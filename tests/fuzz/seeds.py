@@ -1,25 +1,17 @@
 """Writes the committed corpora: `python seeds.py`, with the packages of `tests/conformance/requirements.txt`.
 
 Seeds are small and varied: each has a form of input that no other has. A fuzzer, and the test in `tests/`, go on from them.
-What a fuzzer found is committed beside them, under the name that says what it was.
+What a fuzzer found is committed beside them, under the name that says what it was. `plugin_seeds.py` writes those of plugins.
 """
 
 import json
-import pathlib
 import struct
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import service_pb2
 
-CORPUS = pathlib.Path(__file__).parent / "corpus"
-
-
-def write(target, seeds):
-    folder = CORPUS / target
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds.items():
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+from seed_files import write
 
 
 def tensor(datatype, shape, name=None, **members):
@@ -64,6 +56,8 @@ def oip_json():
     seeds["twice"] = '{"inputs":[],"inputs":[],"id":"a","id":"b"}'
     seeds["brackets"] = '{"inputs":[{"name":"FP32","datatype":"FP32","shape":[1],"data":' + "[" * 200
     seeds["numbers"] = '{"inputs":[{"name":"FP32","datatype":"FP32","shape":[6],"data":[1e400,-0,0.1e-999,01,+1,1.]}]}'
+    seeds["not_finite"] = '{"inputs":[{"data":[NaN,Infinity,-Infinity,null],"name":"FP32","datatype":"FP32","shape":[4]}]}'
+    seeds["not_finite_integers"] = '{"inputs":[{"name":"INT8","datatype":"INT8","shape":[2],"data":[NaN,-Infinity]}]}'
     seeds["spaces"] = ' \t\r\n{ "inputs" : [ ] , "unknown" : { "a" : [ { } , null ] } } '
     seeds["not_utf8"] = b'{"inputs":[{"name":"\xff"}]}'
     return seeds
@@ -86,6 +80,7 @@ def native_json():
     seeds = {name: json.dumps({"input": value}) for name, value in inputs.items()}
     seeds["brackets"] = '{"input":' + "[" * 200
     seeds["trailing"] = '{"input": [1]} x'
+    seeds["not_finite"] = '{"input": [[NaN, null], [Infinity, -Infinity]]}'
     return seeds
 
 

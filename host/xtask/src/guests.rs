@@ -12,8 +12,11 @@ use crate::workspace::say;
 
 /// The workspaces of guests.
 const WORKSPACES: [&str; 2] = ["plugins", "tests/guests"];
-/// The plugins that the quickstart site uses, copied into it.
-const QUICKSTART: [&str; 3] = ["canary", "image-to-tensor", "top-k"];
+/// The example sites, and the plugins that each uses, copied into it.
+const SITES: [(&str, &[&str]); 2] = [
+    ("quickstart", &["canary", "image-to-tensor", "top-k"]),
+    ("text-embedding", &["mean-pool", "tokenize"]),
+];
 
 /// Builds all guests and writes their components, those that changed.
 ///
@@ -34,8 +37,10 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
         let component = component(&guest.folder, &guest.linked)?;
         let file = format!("{}.wasm", guest.folder);
         changed += usize::from(write(&paths.guests().join(&file), &component)?);
-        if QUICKSTART.contains(&guest.folder.as_str()) {
-            write(&paths.quickstart().join("plugins").join(&file), &component)?;
+        for (site, plugins) in SITES {
+            if plugins.contains(&guest.folder.as_str()) {
+                write(&paths.example(site).join("plugins").join(&file), &component)?;
+            }
         }
     }
     let seconds = begun.elapsed().as_secs_f32();

@@ -9,6 +9,7 @@ mod guests;
 mod paths;
 mod setup;
 mod test;
+mod text_embedding;
 mod tidy;
 mod workspace;
 
@@ -34,6 +35,8 @@ enum Command {
     Guests,
     /// Sets up and serves the quickstart site on 127.0.0.1:8080.
     Demo,
+    /// Puts the model and the plugins into the site `examples/text-embedding`.
+    TextEmbedding,
     /// Sets up and runs every test.
     Test(test::Test),
     /// Measures what the README promises, beside its yardsticks in the same run.
@@ -64,6 +67,7 @@ fn run() -> anyhow::Result<()> {
         Command::Setup => setup::for_tests(&paths).map(drop),
         Command::Guests => guests::run(&paths),
         Command::Demo => demo::run(&paths),
+        Command::TextEmbedding => text_embedding::run(&paths),
         Command::Test(test) => test.run(&paths),
         Command::Bench(bench) => bench.run(&paths),
         Command::GpuCheck(check) => check.run(&paths),

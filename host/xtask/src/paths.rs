@@ -57,6 +57,11 @@ impl Paths {
 
     /// The site that the demo serves.
     pub(crate) fn quickstart(&self) -> PathBuf {
-        self.root.join("examples").join("quickstart")
+        self.example("quickstart")
+    }
+
+    /// A folder of `examples`.
+    pub(crate) fn example(&self, name: &str) -> PathBuf {
+        self.root.join("examples").join(name)
     }
 }

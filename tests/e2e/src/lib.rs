@@ -23,7 +23,7 @@ pub use load::{Load, Report};
 pub use metrics::{Family, Metrics};
 pub use process::{Exit, Wharf};
 pub use python::{execute, python, repository};
-pub use site::{Site, guest, quickstart};
+pub use site::{Site, guest, quickstart, text_embedding};
 
 /// How long a test waits for something that should happen soon.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -35,10 +35,10 @@ pub struct Exit {
 }
 
 impl Wharf {
-    /// Serves a site, and waits until it is ready.
+    /// Serves a site, and waits until it is loaded.
     ///
     /// # Errors
-    /// Where the process ends, or does not get ready in time.
+    /// Where the process ends, or does not load it in time.
     pub async fn serve(site: &Site) -> Result<Self> {
         Self::serve_with(site, |_| {}).await
     }
@@ -75,13 +75,10 @@ impl Wharf {
         let addresses = wharf.addresses(&ready_file).await?;
         wharf.listen = address(&addresses, "listen")?;
         wharf.admin = address(&addresses, "admin")?;
-        let mut client = wharf.client();
-        wait_for("the server to be ready", async || {
-            client
-                .get("/v2/health/ready")
-                .await
-                .is_ok_and(|answer| answer.status == 200)
-                .then_some(())
+        // A site of which nothing can be served is never ready, and some tests want just that.
+        wait_for("the site to be loaded", async || {
+            let snapshot = wharf.snapshot().await.ok()?;
+            (snapshot["loaded"] == true).then_some(())
         })
         .await?;
         Ok(wharf)

@@ -121,6 +121,26 @@ pub fn quickstart() -> Result<Site> {
     Ok(site)
 }
 
+/// Copies the example site of text embeddings, with its plugins and the model that was made for the tests.
+///
+/// # Errors
+/// Where the plugins were not built, or the model was not made.
+pub fn text_embedding() -> Result<Site> {
+    let site = Site::copy_of(&crate::repository("examples/text-embedding"))?;
+    for plugin in ["tokenize", "mean-pool"] {
+        site.plugin(plugin, plugin)?;
+    }
+    let made = std::env::var_os("WHARF_TEST_MINILM")
+        .map(PathBuf::from)
+        .context("WHARF_TEST_MINILM is not set: `cargo xtask test` makes the model and names it")?;
+    for file in ["tokenizer.json", "1/model.onnx"] {
+        let path = made.join(file);
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        site.write(&format!("models/minilm/{file}"), content)?;
+    }
+    Ok(site)
+}
+
 /// Reads a guest of this repository: a first-party plugin or a test guest.
 ///
 /// # Errors

@@ -2,11 +2,15 @@
 //!
 //! `fuzz_targets` hands the targets to libFuzzer, and the test in `tests` calls them with the committed corpora.
 
+mod puppet;
+
+pub use puppet::called;
+
 /// A target by its name, which is also that of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Everything that reads untrusted bytes with code of its own.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 10] = [
     // A request for inference in JSON.
     ("oip_json", wharf_server::fuzzing::oip_json),
     // The same of the native endpoint.
@@ -17,6 +21,16 @@ pub const TARGETS: [Target; 5] = [
     ("grpc_contents", wharf_server::fuzzing::grpc_contents),
     // A model file, walked for data that it keeps elsewhere.
     ("onnx_walk", wharf_engine::fuzzing::onnx_walk),
+    // The text of `plugins/NAME.toml`.
+    ("plugin_settings", wharf_sandbox::fuzzing::plugin_settings),
+    // The lengths of a key and a signature in two bytes, these, and a component.
+    ("plugin_signature", wharf_sandbox::fuzzing::plugin_signature),
+    // Choices of names and types, of which a component is made.
+    ("plugin_contract", wharf_sandbox::fuzzing::plugin_contract),
+    // A component, loaded as a plugin.
+    ("plugin_component", wharf_sandbox::fuzzing::plugin_component),
+    // A program of host calls, which a guest makes.
+    ("imports", |program| drop(called(program))),
 ];
 
 /// Runs a target.

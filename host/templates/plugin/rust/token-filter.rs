@@ -52,7 +52,7 @@ impl Filter for Text {
         for mut token in tokens {
             if token.text.trim() == self.settings.stop {
                 return Ok(Verdict::Stop {
-                    tokens: given,
+                    last: given,
                     reason: "the text came to a stop word".to_owned(),
                 });
             }
@@ -91,6 +91,6 @@ mod tests {
         let verdict = text.push(vec![token("a"), token(" secret")]).unwrap();
         assert_eq!(verdict, Verdict::Emit(vec![token("a"), token(" ***")]));
         let verdict = text.push(vec![token("b"), token("END")]).unwrap();
-        assert!(matches!(verdict, Verdict::Stop { tokens, .. } if tokens == [token("b")]));
+        assert!(matches!(verdict, Verdict::Stop { last, .. } if last == [token("b")]));
     }
 }

@@ -66,7 +66,7 @@ fn arrival(site: &BenchSite, wharf: &Wharf, name: &str, component: &[u8]) -> Res
             dropped.elapsed() < PATIENCE,
             "{name} is not served after {PATIENCE:?}"
         );
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::park_timeout(LOOK_EVERY);
     }
     Ok(dropped.elapsed())
 }

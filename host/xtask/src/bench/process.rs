@@ -356,7 +356,7 @@ pub(super) fn exchange(address: &str, request: &str, body: &str) -> Result<(u16,
     let (length, kind) = (body.len(), "content-type: application/json");
     write!(
         stream,
-        "{request} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

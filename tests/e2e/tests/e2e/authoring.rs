@@ -80,6 +80,15 @@ fn hostile(cases: &[(&str, &str, &str)]) -> Result<TempDir> {
     Ok(folder)
 }
 
+/// The stages that there are templates of.
+const STAGES: [&str; 5] = [
+    "preprocess",
+    "postprocess",
+    "router",
+    "token-filter",
+    "chunk-filter",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_plugin_is_built_tested_measured_and_served() -> Result<()> {
     let desk = Desk::new()?;
@@ -137,7 +146,7 @@ async fn a_new_plugin_is_built_tested_measured_and_served() -> Result<()> {
 #[tokio::test]
 async fn the_templates_of_all_stages_pass_their_own_tests() -> Result<()> {
     let desk = Desk::new()?;
-    for stage in ["preprocess", "postprocess", "router", "token-filter"] {
+    for stage in STAGES {
         let folder = desk.plugin(&format!("my-{stage}"), stage)?;
         let built = document(&folder, &["build"])?;
         assert_eq!(built["stages"], json!([stage]));
@@ -163,11 +172,8 @@ fn the_templates_of_other_languages_pass_their_own_tests() -> Result<()> {
     // One stage of those whose interpreter is compiled anew for each; every stage of C, which takes no time.
     for (language, stages) in [
         ("python", &["postprocess"][..]),
-        ("javascript", &["router"]),
-        (
-            "c",
-            &["preprocess", "postprocess", "router", "token-filter"],
-        ),
+        ("javascript", &["chunk-filter"]),
+        ("c", &STAGES),
     ] {
         for stage in stages {
             let folder = desk.plugin_in(language, &format!("{language}-{stage}"), stage)?;
@@ -261,6 +267,27 @@ fn settings_that_the_plugin_refuses_exit_with_78() -> Result<()> {
         text.contains("shout.wasm was built") && text.contains("isolation"),
         "{text}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_component_that_is_older_than_its_source_is_tested_with_a_warning() -> Result<()> {
+    let desk = Desk::new()?;
+    let folder = desk.plugin("shout", "preprocess")?;
+    document(&folder, &["build"])?;
+    let warned = || -> Result<bool> {
+        let tested = wharf(&folder, &["test"])?;
+        assert_eq!(tested.status.code(), Some(0), "{tested:?}");
+        Ok(String::from_utf8(tested.stderr)?.contains("lib.rs is newer than the component"))
+    };
+    assert!(!warned()?);
+    let source = folder.join("src/lib.rs");
+    let text = std::fs::read_to_string(&source)?;
+    write(&source, &format!("{text}// Another line.\n"))?;
+    assert!(warned()?);
+    let tested = wharf(&folder, &["test", "--build"])?;
+    assert_eq!(tested.status.code(), Some(0), "{tested:?}");
+    assert!(!warned()?, "it is built, if to the same bytes");
     Ok(())
 }
 

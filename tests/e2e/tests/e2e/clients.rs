@@ -20,7 +20,7 @@ async fn inputs_that_do_not_fit_the_model_are_refused_by_name() -> Result<()> {
         json!([[1, 2, 3, 4], [1, 2, 3]]),
         json!([[[1, 2, 3, 4]]]),
         json!(["1", "2", "3", "4"]),
-        json!([1, 2, 3, null]),
+        json!([1, 2, 3, true]),
         json!([1, 2, 3, 1e300]),
         json!({"z": [1, 2, 3, 4]}),
         json!({}),

@@ -153,7 +153,8 @@ async fn documents_that_are_none_are_refused() -> Result<()> {
     }
     for (data, datatype) in [
         (json!(["1", "2", "3", "4"]), "FP32"),
-        (json!([1, 2, 3, null]), "FP32"),
+        (json!([1, 2, 3, [null]]), "FP32"),
+        (json!([1, 2, 3, null]), "INT32"),
         (json!([1, 2, 3, 1e300]), "FP32"),
         (json!([1, 2, 3]), "FP32"),
         (json!([1, 2, 3, 4, 5]), "FP32"),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use wharf_e2e::{Request, Response, Site, Wharf, check, repository, wait_for};
+use wharf_e2e::{Request, Response, Site, Wharf, check, guest, program, repository, wait_for};
 
 use crate::expect_recovered;
 
@@ -86,6 +86,29 @@ async fn serve(site: &Site) -> Result<Wharf> {
 async fn send(wharf: &Wharf, route: &str, body: &Value) -> Result<Response> {
     let request = Request::json(format!("/v1/infer/{route}"), body);
     wharf.client().send(&request).await
+}
+
+#[test]
+fn the_examples_pass_their_cases() -> Result<()> {
+    for (language, name) in EXAMPLES {
+        let source = repository("examples/plugins").join(language);
+        let folder = tempfile::tempdir()?;
+        let component = format!("{name}.wasm");
+        std::fs::write(folder.path().join(&component), guest(name)?)?;
+        for beside in [format!("{name}.toml"), "cases".to_owned()] {
+            std::os::unix::fs::symlink(source.join(&beside), folder.path().join(beside))?;
+        }
+        let mut test = program()?;
+        test.args(["plugin", "test", &component, "--json"])
+            .current_dir(folder.path());
+        let output = test.output()?;
+        ensure!(output.status.success(), "{name}: {output:?}");
+        let tested: Value = serde_json::from_slice(&output.stdout)?;
+        let passed = tested["passed"].as_u64().context("passed")?;
+        let cases = std::fs::read_dir(source.join("cases"))?.count();
+        assert_eq!(passed as usize, cases, "{name}: {tested}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,7 +216,7 @@ async fn c_normalises_rows() -> Result<()> {
         .send(&binary([1.0, f32::NAN, 2.0, 3.0]))
         .await?
         .problem(400)?;
-    assert_eq!(problem["field"], "x", "{problem}");
+    assert_eq!(problem["field"], "inputs.x", "{problem}");
     ensure!(problem["detail"] == "send finite numbers", "{problem}");
     Ok(())
 }

@@ -3,6 +3,8 @@
 mod admin;
 mod authoring;
 mod breaker;
+mod bundle_tools;
+mod bundles;
 mod catalog;
 mod check;
 mod classes;
@@ -21,9 +23,13 @@ mod models;
 mod overload;
 mod plugins;
 mod protocol;
+mod recordings;
 mod reload;
 mod rollback;
+mod routers;
+mod shadow;
 mod shutdown;
+mod text_embedding;
 mod traces;
 mod watching;
 

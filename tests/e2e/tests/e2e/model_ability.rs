@@ -90,6 +90,27 @@ async fn a_target_is_reloaded_while_it_is_called() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirrored_request_is_made_and_no_client_waits_for_it() -> Result<()> {
+    let site = site("targets = [\"slow\"]")?;
+    site.write("models/slow/1/model.onnx", wharf_e2e::onnx::slow(100))?;
+    let mut wharf = Wharf::serve(&site).await?;
+    let labels = ["endpoint=\"slow\"", "outcome=\"ok\""];
+    let mirrored = asked(&[("x-way", "mirror"), ("x-targets", "slow")]);
+    let answer = wharf.client().send(&mirrored).await?.ok()?;
+    ensure!(is_shifted_by(1.0)(&answer.to_string()), "{answer}");
+    let ended = wharf.metrics().await?;
+    let ended = ended.sum("mirrored_request_total", &labels);
+    ensure!(ended == 0.0, "the client was answered after it");
+    wharf
+        .wait_for_metrics("the mirrored request to be counted", |metrics| {
+            metrics.sum("mirrored_request_total", &labels) == 1.0
+                && metrics.sum("model_request_total", &labels) == 1.0
+        })
+        .await?;
+    expect_recovered(&mut wharf, "one").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_leave_take_their_calls_with_them() -> Result<()> {
     let site = site(BOTH)?;
     site.write("models/slow/1/model.onnx", wharf_e2e::onnx::slow(20))?;

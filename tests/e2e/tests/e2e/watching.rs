@@ -119,6 +119,8 @@ async fn generation(wharf: &Wharf) -> Result<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
     let site = site()?;
+    // A folder that is new is watched from the next look on.
+    site.plugin("echo", "echo")?;
     // Whole files wait for no quiet: by the set one alone this would take a minute.
     site.write("wharf.toml", "[serving]\ndebounce_ms = 60000\n")?;
     for name in ["new", "known"] {

@@ -88,7 +88,7 @@ impl Filter for Text {
                 if self.ends_with(&self.settings.stop) {
                     self.release(self.settings.stop.chars().count());
                     return Ok(Verdict::Stop {
-                        tokens: self.take(),
+                        last: self.take(),
                         reason: "the text came to its stop word".to_owned(),
                     });
                 }

@@ -2,8 +2,9 @@
 //! contract and committed in `tests/guests/abi`: it must load and answer for ever.
 
 use wharf_plugin_sdk::{
-    Body, Candidate, Datatype, Error, Filter, Lifecycle, Metric, NoSettings, Payload, Plugin,
-    Postprocess, Preprocess, Request, Result, Router, Tensor, Token, TokenFilter, Verdict, log,
+    Body, Candidate, ChunkFilter, Datatype, Error, Filter, Lifecycle, Metric, NoSettings, Payload,
+    Plugin, Postprocess, Preprocess, Request, Result, Router, Tensor, Token, TokenFilter, Verdict,
+    log,
 };
 
 const CALLS: Metric = Metric::counter("contract_calls_total", "Calls of a stage.");
@@ -74,11 +75,32 @@ impl Filter for Stop {
     fn push(&mut self, tokens: Vec<Token>) -> Result<Verdict> {
         if tokens.iter().any(|token| token.text.contains("stop")) {
             return Ok(Verdict::Stop {
-                tokens: Vec::new(),
+                last: Vec::new(),
                 reason: "a token says so".to_owned(),
             });
         }
         Ok(Verdict::Emit(tokens))
+    }
+}
+
+impl ChunkFilter for Contract {
+    type Filter = Stop;
+
+    fn open_body(&self, request: &Request, _media_type: &str) -> Result<Stop> {
+        witness("open", request);
+        Ok(Stop)
+    }
+}
+
+impl Filter<Vec<u8>> for Stop {
+    fn push(&mut self, chunk: Vec<u8>) -> Result<Verdict<Vec<u8>>> {
+        if chunk.starts_with(b"stop") {
+            return Ok(Verdict::Stop {
+                last: Vec::new(),
+                reason: "a chunk says so".to_owned(),
+            });
+        }
+        Ok(Verdict::Emit(chunk))
     }
 }
 
@@ -107,7 +129,7 @@ impl Lifecycle for Contract {
     }
 }
 
-wharf_plugin_sdk::export!(Contract: preprocess, postprocess, router, token_filter, lifecycle);
+wharf_plugin_sdk::export!(Contract: preprocess, postprocess, router, token_filter, chunk_filter, lifecycle);
 
 /// Asks the request everything, and tells the host.
 fn witness(stage: &str, request: &Request) {

@@ -2,7 +2,8 @@
 //! fails as its own. The postprocess stage reports instead what each of them said, a line each.
 //!
 //! Header fields say what is asked: `x-targets` names the models, with commas between and a version after `@`; `x-times`
-//! repeats them; `x-way: one` asks one after the other; `x-then: spin` never comes to an end afterwards.
+//! repeats them; `x-way: one` asks one after the other, `x-way: mirror` leaves the calls behind and takes the input for their answers;
+//! `x-then: spin` never comes to an end afterwards.
 
 use serde::Deserialize;
 use wharf_plugin_sdk::model::{self, Call};
@@ -83,10 +84,11 @@ impl Ensemble {
                 }
             })
             .collect();
-        let given = if request.header("x-way").as_deref() == Some("one") {
-            calls.into_iter().map(Call::infer).collect()
-        } else {
-            model::infer_all(calls)
+        let mirror = |call: Call| call.mirror().map(|()| again(&input));
+        let given = match request.header("x-way").as_deref() {
+            Some("one") => calls.into_iter().map(Call::infer).collect(),
+            Some("mirror") => calls.into_iter().map(mirror).collect(),
+            _ => model::infer_all(calls),
         };
         if request.header("x-then").as_deref() == Some("spin") {
             loop {

@@ -1,7 +1,7 @@
 //! Does wrong, in the way that the header `x-behaviour` or the setting `behaviour` says; see [`Behaviour`].
 //!
-//! `x-behaviour` is for preprocess and route, `x-behaviour-post` for postprocess, `x-behaviour-open` for the begin of a text, whose
-//! tokens say the rest; `x-count` says how many or how much.
+//! `x-behaviour` is for preprocess and route, `x-behaviour-post` for postprocess, `x-behaviour-open` for the begin of a text or a body,
+//! whose tokens or chunks say the rest; `x-count` says how many or how much.
 //! The settings `init` and `self_test` say what those do.
 
 mod behaviour;
@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use wharf_plugin_sdk::{
-    Candidate, Error, Lifecycle, Payload, Plugin, Postprocess, Preprocess, Request, Result, Router,
-    TokenFilter,
+    Candidate, ChunkFilter, Error, Lifecycle, Payload, Plugin, Postprocess, Preprocess, Request,
+    Result, Router, Token, TokenFilter,
 };
 
 use behaviour::Behaviour;
@@ -23,7 +23,7 @@ struct Hostile {
     settings: Settings,
     /// What an earlier request left behind: nothing may be here where instances are not shared.
     secret: RefCell<Option<String>>,
-    /// The filters of texts that live.
+    /// The filters of texts and bodies that live.
     filters: Rc<Cell<u32>>,
 }
 
@@ -87,10 +87,22 @@ impl Router for Hostile {
 }
 
 impl TokenFilter for Hostile {
-    type Filter = Obedient;
+    type Filter = Obedient<Vec<Token>>;
 
-    fn open(&self, request: &Request) -> Result<Obedient> {
+    fn open(&self, request: &Request) -> Result<Obedient<Vec<Token>>> {
         self.behaviour(request, "x-behaviour-open")?.alone("open")?;
+        Ok(Obedient::new(&self.filters))
+    }
+}
+
+impl ChunkFilter for Hostile {
+    type Filter = Obedient<Vec<u8>>;
+
+    fn open_body(&self, request: &Request, media_type: &str) -> Result<Obedient<Vec<u8>>> {
+        self.behaviour(request, "x-behaviour-open")?.alone("open")?;
+        if media_type == "text/refused" {
+            return Err(Error::invalid_field("media-type", "hostile: refuses"));
+        }
         Ok(Obedient::new(&self.filters))
     }
 }
@@ -101,7 +113,7 @@ impl Lifecycle for Hostile {
     }
 }
 
-wharf_plugin_sdk::export!(Hostile: preprocess, postprocess, router, token_filter, lifecycle);
+wharf_plugin_sdk::export!(Hostile: preprocess, postprocess, router, token_filter, chunk_filter, lifecycle);
 
 impl Hostile {
     fn behaviour(&self, request: &Request, header: &str) -> Result<Behaviour> {

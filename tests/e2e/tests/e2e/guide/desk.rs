@@ -100,6 +100,10 @@ impl Desk {
 pub(super) fn check_flags(commands: &str) -> Result<()> {
     for line in commands.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
+        // Requests to a server that nobody has started.
+        if words.first() == Some(&"curl") {
+            continue;
+        }
         let ["wharf", group, command, ..] = words[..] else {
             bail!("{line} is no command of wharf");
         };
