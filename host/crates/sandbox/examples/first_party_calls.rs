@@ -5,6 +5,8 @@
 mod ground;
 #[path = "ground/many.rs"]
 mod many;
+#[path = "ground/same.rs"]
+mod same;
 #[path = "ground/words.rs"]
 mod words;
 
@@ -15,13 +17,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use wharf_core::{
-    Body, BoxFuture, Candidate, ModelCalls, ModelLoad, Name, Payload, Plugin, PluginHost,
-    RequestContext, Result, Tensor, Token,
+    Body, Candidate, ModelCalls, ModelLoad, Name, Payload, Plugin, PluginHost, Tensor, Token,
 };
 use wharf_sandbox::{Config, Sandbox};
 
 use ground::{Guests, request};
 use many::median_of;
+use same::Same;
 
 /// The embeddings of the tokens of a small sentence model.
 const TEXTS: usize = 8;
@@ -99,7 +101,7 @@ fn main() {
         line(&format!("{what} of 128 words to ids, tokenize"), time);
     }
 
-    let models: Arc<dyn ModelCalls> = Arc::new(Nobody);
+    let models: Arc<dyn ModelCalls> = Arc::new(Same);
     sandbox.connect(Arc::downgrade(&models));
     let input = tensor(&[1, 4], floats(4));
     for (what, name, percent) in [
@@ -133,31 +135,6 @@ fn main() {
     let redact = plugin("redact", "");
     let time = median_of(100, || runtime.block_on(redacted(&redact)));
     line("a token of a text of 256, redact", time / 256);
-}
-
-/// Takes what is mirrored, and does nothing with it.
-struct Nobody;
-
-impl ModelCalls for Nobody {
-    fn call<'a>(
-        &'a self,
-        _request: &'a Arc<RequestContext>,
-        _target: &'a str,
-        _version: Option<&'a str>,
-        input: Payload,
-    ) -> BoxFuture<'a, Result<Payload>> {
-        Box::pin(async { Ok(input) })
-    }
-
-    fn mirror(
-        &self,
-        _request: &Arc<RequestContext>,
-        _target: &str,
-        _version: Option<&str>,
-        _input: Payload,
-    ) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// The header of a request that sticks.

@@ -6,6 +6,8 @@
 
 #[path = "ground/ground.rs"]
 mod ground;
+#[path = "ground/same.rs"]
+mod same;
 #[path = "ground/stage.rs"]
 mod stage;
 
@@ -13,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use wharf_core::{BoxFuture, ModelCalls, Payload, PluginHost, RequestContext, Result, Tensor};
+use wharf_core::{ModelCalls, Payload, PluginHost, RequestContext, Tensor};
 use wharf_sandbox::{Config, Sandbox};
 
 use ground::{Guests, line};
+use same::Same;
 use stage::{Pace, median_call};
 
 /// The calls of a stage call that makes few.
@@ -26,31 +29,6 @@ const FEW: u32 = 2;
 const MANY: u32 = 102;
 
 const SETTINGS: &str = "isolation = \"shared\"\n[grants.model]\ntargets = [\"same\"]\n";
-
-/// Gives what it is given.
-struct Same;
-
-impl ModelCalls for Same {
-    fn call<'a>(
-        &'a self,
-        _request: &'a Arc<RequestContext>,
-        _target: &'a str,
-        _version: Option<&'a str>,
-        input: Payload,
-    ) -> BoxFuture<'a, Result<Payload>> {
-        Box::pin(async { Ok(input) })
-    }
-
-    fn mirror(
-        &self,
-        _request: &Arc<RequestContext>,
-        _target: &str,
-        _version: Option<&str>,
-        _input: Payload,
-    ) -> Result<()> {
-        Ok(())
-    }
-}
 
 fn main() {
     let runtime = ground::runtime();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use wharf_core::{ErrorKind, Filter, Plugin, Result, Verdict};
 
+use crate::filter::refused_with_both;
 use crate::site::{Log, Site, guest, request, request_with, request_within};
 
 const HOSTILE: [(&str, &str); 1] = [("plugin", "hostile")];
@@ -213,59 +214,13 @@ async fn redact_sees_through_the_chunks_of_a_generated_body() {
 
 #[test]
 fn a_filter_of_other_types_is_refused_with_both() {
-    let site = Site::new();
-    let component = ::wat::parse_str(OTHER_TYPES).unwrap();
-    let error = site.load("plugin", &component, "").err().unwrap();
-    for (function, signature) in [
-        (
-            "open",
+    refused_with_both(
+        ("chunk-filter", "1.1.0"),
+        "chunk",
+        [
             "open: func(request: borrow<request>, media-type: string) -> result<filter, error>",
-        ),
-        (
-            "[method]filter.push",
             "push: func(chunk: list<u8>) -> result<verdict, error>",
-        ),
-        (
-            "[method]filter.finish",
             "finish: func() -> result<list<u8>, error>",
-        ),
-    ] {
-        let named = format!(
-            "the export {function} of wharf:plugin/chunk-filter has another type than the contract"
-        );
-        assert!(error.message.contains(&named), "{}", error.message);
-        assert!(error.message.contains(signature), "{}", error.message);
-    }
+        ],
+    );
 }
-
-const OTHER_TYPES: &str = r#"
-(component
-    (type $filter (resource (rep i32)))
-    (core module $m
-        (func (export "open") (result i32) (i32.const 0))
-        (func (export "push") (param i32 i32) (result i32) (i32.const 0))
-        (func (export "finish") (param i32) (result i32) (i32.const 0)))
-    (core instance $m (instantiate $m))
-    (func $open (result (own $filter)) (canon lift (core func $m "open")))
-    (func $push (param "self" (borrow $filter)) (param "chunk" u32) (result u32)
-        (canon lift (core func $m "push")))
-    (func $finish (param "self" (borrow $filter)) (result u32) (canon lift (core func $m "finish")))
-    (component $stage
-        (import "filter" (type $filter (sub resource)))
-        (import "open" (func $open (result (own $filter))))
-        (import "push" (func $push (param "self" (borrow $filter)) (param "chunk" u32) (result u32)))
-        (import "finish" (func $finish (param "self" (borrow $filter)) (result u32)))
-        (export $out "filter" (type $filter))
-        (export "open" (func $open) (func (result (own $out))))
-        (export "[method]filter.push" (func $push)
-            (func (param "self" (borrow $out)) (param "chunk" u32) (result u32)))
-        (export "[method]filter.finish" (func $finish)
-            (func (param "self" (borrow $out)) (result u32))))
-    (instance $stage (instantiate $stage
-        (with "filter" (type $filter))
-        (with "open" (func $open))
-        (with "push" (func $push))
-        (with "finish" (func $finish))))
-    (export "wharf:plugin/chunk-filter@1.1.0" (instance $stage))
-)
-"#;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use wharf_core::{ErrorKind, Filter, Plugin, RequestContext, Result, Token, Verdict};
 
 use crate::site::{Log, Site, guest, request, request_within};
+use crate::wat;
 
 type TokenFilter = Box<dyn Filter<Vec<Token>>>;
 
@@ -290,61 +291,35 @@ async fn a_filter_that_cannot_be_opened_leaves_nothing() {
     assert_eq!(error.kind(), ErrorKind::Internal);
 }
 
-#[test]
-fn a_filter_of_other_types_is_refused_with_both() {
+/// Loads a filter of this kind, whose functions have the contract's names and other types, and checks that the error names each with
+/// the type that it should have.
+pub(crate) fn refused_with_both(
+    (stage, version): (&str, &str),
+    portion: &str,
+    signatures: [&str; 3],
+) {
     let site = Site::new();
-    let component = ::wat::parse_str(OTHER_TYPES).unwrap();
+    let component = wat::filter_of_other_types(&format!("{stage}@{version}"), portion);
     let error = site.load("plugin", &component, "").err().unwrap();
-    for (function, signature) in [
-        (
-            "open",
-            "open: func(request: borrow<request>) -> result<filter, error>",
-        ),
-        (
-            "[method]filter.push",
-            "push: func(tokens: list<token>) -> result<verdict, error>",
-        ),
-        (
-            "[method]filter.finish",
-            "finish: func() -> result<list<token>, error>",
-        ),
-    ] {
+    let functions = ["open", "[method]filter.push", "[method]filter.finish"];
+    for (function, signature) in functions.into_iter().zip(signatures) {
         let named = format!(
-            "the export {function} of wharf:plugin/token-filter has another type than the contract"
+            "the export {function} of wharf:plugin/{stage} has another type than the contract"
         );
         assert!(error.message.contains(&named), "{}", error.message);
         assert!(error.message.contains(signature), "{}", error.message);
     }
 }
 
-const OTHER_TYPES: &str = r#"
-(component
-    (type $filter (resource (rep i32)))
-    (core module $m
-        (func (export "open") (result i32) (i32.const 0))
-        (func (export "push") (param i32 i32) (result i32) (i32.const 0))
-        (func (export "finish") (param i32) (result i32) (i32.const 0)))
-    (core instance $m (instantiate $m))
-    (func $open (result (own $filter)) (canon lift (core func $m "open")))
-    (func $push (param "self" (borrow $filter)) (param "tokens" u32) (result u32)
-        (canon lift (core func $m "push")))
-    (func $finish (param "self" (borrow $filter)) (result u32) (canon lift (core func $m "finish")))
-    (component $stage
-        (import "filter" (type $filter (sub resource)))
-        (import "open" (func $open (result (own $filter))))
-        (import "push" (func $push (param "self" (borrow $filter)) (param "tokens" u32) (result u32)))
-        (import "finish" (func $finish (param "self" (borrow $filter)) (result u32)))
-        (export $out "filter" (type $filter))
-        (export "open" (func $open) (func (result (own $out))))
-        (export "[method]filter.push" (func $push)
-            (func (param "self" (borrow $out)) (param "tokens" u32) (result u32)))
-        (export "[method]filter.finish" (func $finish)
-            (func (param "self" (borrow $out)) (result u32))))
-    (instance $stage (instantiate $stage
-        (with "filter" (type $filter))
-        (with "open" (func $open))
-        (with "push" (func $push))
-        (with "finish" (func $finish))))
-    (export "wharf:plugin/token-filter@1.0.0" (instance $stage))
-)
-"#;
+#[test]
+fn a_filter_of_other_types_is_refused_with_both() {
+    refused_with_both(
+        ("token-filter", "1.0.0"),
+        "tokens",
+        [
+            "open: func(request: borrow<request>) -> result<filter, error>",
+            "push: func(tokens: list<token>) -> result<verdict, error>",
+            "finish: func() -> result<list<token>, error>",
+        ],
+    );
+}

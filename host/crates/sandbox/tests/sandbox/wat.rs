@@ -35,6 +35,13 @@ pub(crate) const SPIN: &str = r#"
         (i32.const 0))
 "#;
 
+/// A filter whose functions have the names of the contract, and numbers for all that they take and give but the filter itself.
+/// `interface` has its version, such as `token-filter@1.0.0`.
+pub(crate) fn filter_of_other_types(interface: &str, portion: &str) -> Vec<u8> {
+    let text = FILTER.replace("PORTION", portion);
+    wat::parse_str(text.replace("INTERFACE", interface)).unwrap()
+}
+
 const PREPROCESS: &str = r#"
 (component
     (type $types (instance
@@ -112,5 +119,37 @@ const PREPROCESS: &str = r#"
         (with "error" (type $error))
         (with "process" (func $process))))
     (export "wharf:plugin/preprocess@1.0.0" (instance $stage))
+)
+"#;
+
+const FILTER: &str = r#"
+(component
+    (type $filter (resource (rep i32)))
+    (core module $m
+        (func (export "open") (result i32) (i32.const 0))
+        (func (export "push") (param i32 i32) (result i32) (i32.const 0))
+        (func (export "finish") (param i32) (result i32) (i32.const 0)))
+    (core instance $m (instantiate $m))
+    (func $open (result (own $filter)) (canon lift (core func $m "open")))
+    (func $push (param "self" (borrow $filter)) (param "PORTION" u32) (result u32)
+        (canon lift (core func $m "push")))
+    (func $finish (param "self" (borrow $filter)) (result u32) (canon lift (core func $m "finish")))
+    (component $stage
+        (import "filter" (type $filter (sub resource)))
+        (import "open" (func $open (result (own $filter))))
+        (import "push" (func $push (param "self" (borrow $filter)) (param "PORTION" u32) (result u32)))
+        (import "finish" (func $finish (param "self" (borrow $filter)) (result u32)))
+        (export $out "filter" (type $filter))
+        (export "open" (func $open) (func (result (own $out))))
+        (export "[method]filter.push" (func $push)
+            (func (param "self" (borrow $out)) (param "PORTION" u32) (result u32)))
+        (export "[method]filter.finish" (func $finish)
+            (func (param "self" (borrow $out)) (result u32))))
+    (instance $stage (instantiate $stage
+        (with "filter" (type $filter))
+        (with "open" (func $open))
+        (with "push" (func $push))
+        (with "finish" (func $finish))))
+    (export "wharf:plugin/INTERFACE" (instance $stage))
 )
 "#;
