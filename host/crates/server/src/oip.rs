@@ -112,15 +112,8 @@ pub(crate) fn resolve_for<'h>(
     (name, version): (&str, Option<&str>),
     field: impl FnOnce(&str) -> Option<&'h str>,
 ) -> Result<Resolved> {
-    let snapshot = app.serving.snapshot();
-    let version = version.filter(|version| !version.is_empty());
-    let route = match snapshot.endpoint_for(name, version, field) {
-        Ok(route) => Arc::clone(route),
-        Err(missing) => return Err(explain(app, name, version, missing)),
-    };
-    Ok(Resolved {
-        _snapshot: snapshot,
-        route,
+    resolve_by(app, (name, version), |snapshot, version| {
+        snapshot.endpoint_for(name, version, field)
     })
 }
 
@@ -129,9 +122,19 @@ pub(crate) fn resolve_for<'h>(
 /// # Errors
 /// `NotFound` or `InvalidArgument` with `model` or `version` as the field; `Unavailable` while the server is still loading.
 pub(crate) fn resolve(app: &App, name: &str, version: Option<&str>) -> Result<Resolved> {
+    resolve_by(app, (name, version), |snapshot, version| {
+        snapshot.endpoint(name, version)
+    })
+}
+
+fn resolve_by(
+    app: &App,
+    (name, version): (&str, Option<&str>),
+    find: impl for<'s> FnOnce(&'s Snapshot, Option<&str>) -> Result<&'s Arc<Route>, Missing>,
+) -> Result<Resolved> {
     let snapshot = app.serving.snapshot();
     let version = version.filter(|version| !version.is_empty());
-    let route = match snapshot.endpoint(name, version) {
+    let route = match find(&snapshot, version) {
         Ok(route) => Arc::clone(route),
         Err(missing) => return Err(explain(app, name, version, missing)),
     };

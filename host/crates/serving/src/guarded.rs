@@ -286,6 +286,16 @@ impl Guarded {
         }
     }
 
+    /// What it says of the plugin that a request was left before its end.
+    fn fate_of_left(&self, request: &RequestContext) -> Fate {
+        // Whatever the client does, past its deadline the request is ended by the route.
+        if request.remaining().is_zero() {
+            self.fate_past_deadline()
+        } else {
+            Fate::Nothing
+        }
+    }
+
     fn ended(&self, request: &RequestContext, permit: &Permit, fate: Fate) {
         if fate == Fate::Ended && self.is_on_trial() {
             self.trial.ended_well.fetch_add(1, Ordering::Relaxed);
@@ -337,15 +347,10 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        let fate = self.fate.unwrap_or_else(|| {
-            // Whatever the client does, past its deadline the request is ended by the route.
-            if self.request.remaining().is_zero() {
-                self.guarded.fate_past_deadline()
-            } else {
-                Fate::Nothing
-            }
-        });
         let guarded = self.guarded;
+        let fate = self
+            .fate
+            .unwrap_or_else(|| guarded.fate_of_left(self.request));
         if matches!(fate, Fate::Failed | Fate::Fault)
             && let Some(input) = self.input.take()
         {

@@ -96,15 +96,9 @@ impl Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        let fate = self.fate.unwrap_or_else(|| {
-            // Whatever the client does, past its deadline the request is ended by the route.
-            if self.request.remaining().is_zero() {
-                self.guarded.fate_past_deadline()
-            } else {
-                Fate::Nothing
-            }
-        });
-        self.guarded.ended(&self.request, &self.permit, fate);
+        let (guarded, request) = (&self.guarded, &self.request);
+        let fate = self.fate.unwrap_or_else(|| guarded.fate_of_left(request));
+        guarded.ended(request, &self.permit, fate);
     }
 }
 
