@@ -29,6 +29,8 @@ pub enum ErrorKind {
     QuotaExceeded,
     /// A plugin trapped, broke a limit or failed.
     PluginFault,
+    /// A server that the request was passed on to failed, or answered with something else than what it was asked for.
+    UpstreamFault,
     /// The server does not do this.
     Unimplemented,
     /// The server cannot do this now; the same request may work later.
@@ -43,7 +45,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [ErrorKind; 14] = [
+    pub const ALL: [ErrorKind; 15] = [
         Self::InvalidArgument,
         Self::Unauthenticated,
         Self::PermissionDenied,
@@ -53,6 +55,7 @@ impl ErrorKind {
         Self::Unprocessable,
         Self::QuotaExceeded,
         Self::PluginFault,
+        Self::UpstreamFault,
         Self::Unimplemented,
         Self::Unavailable,
         Self::Deadline,
@@ -73,6 +76,7 @@ impl ErrorKind {
             Self::Unprocessable => "unprocessable",
             Self::QuotaExceeded => "quota-exceeded",
             Self::PluginFault => "plugin-fault",
+            Self::UpstreamFault => "upstream-fault",
             Self::Unimplemented => "unimplemented",
             Self::Unavailable => "unavailable",
             Self::Deadline => "deadline",

@@ -7,9 +7,11 @@
 mod datatype;
 mod digest;
 mod error;
+mod modality;
 mod name;
 mod payload;
 mod ports;
+mod principal;
 mod request;
 mod shape;
 mod tensor;
@@ -17,14 +19,19 @@ mod tensor;
 pub use datatype::{Datatype, Element};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, LoadError, Result};
+pub use modality::{Modality, UnknownModality};
 pub use name::{InvalidName, Name};
 pub use payload::{Body, Payload};
 pub use ports::{
-    BoxFuture, CacheLookup, Candidate, Engine, Filter, Inference, Isolation, Model, ModelCalls,
-    ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Plugin, PluginFile,
-    PluginHealth, PluginHost, PluginInfo, PluginOwner, PluginRelease, Portion, Queueing, SiteFile,
-    Stage, TensorSpec, Timings, Token, Verdict, VersionPolicy,
+    Admission, Appended, Artifact, ArtifactError, ArtifactKind, ArtifactPlace, ArtifactStore,
+    BodyStream, BoxFuture, ByteSource, CacheLookup, Candidate, Changed, Engine, Filter, Gatekeeper,
+    Inference, Isolation, Model, ModelCalls, ModelFolder, ModelInfo, ModelLoad, ModelVersion,
+    ModelVersions, NewUpload, Permit, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo,
+    PluginOwner, PluginRelease, Portion, Prompt, Queueing, Quota, Service, SiteFile, Stage,
+    Streamed, TensorSpec, Timings, Token, TokenReserve, UnknownKind, Upload, Upstream,
+    UpstreamFile, UpstreamRelease, Upstreams, Verdict, VersionPolicy,
 };
+pub use principal::{Action, Principal, Scope, Tenants, UnknownScope};
 pub use request::{Headers, RequestContext, SPAN_TARGET, Scheduling, Sequence, SequenceId};
 pub use shape::Shape;
 pub use tensor::{AlignedBytes, Elements, Tensor, TensorError};

@@ -4,7 +4,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::Principal;
 
 /// The target of the spans on a request's path. The program turns them on only where traces are exported: logs name the
 /// request by a field, and a span that nobody reads still costs.
@@ -89,16 +91,39 @@ impl RequestContext {
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Arc<HeaderMap>);
 
+/// The field that says whose request it is. What a client says in it is taken out.
+const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
+/// The field that says who sent it. What a client says in it is taken out.
+const CONTEXT: HeaderName = HeaderName::from_static("x-request-context");
+
 impl Headers {
-    /// Takes the fields, without `authorization`, `proxy-authorization` and `cookie`.
+    /// Takes the fields of a client that nobody knows.
     #[must_use]
-    pub fn new(mut fields: HeaderMap) -> Self {
-        for credential in [
+    pub fn new(fields: HeaderMap) -> Self {
+        Self::of(fields, None)
+    }
+
+    /// Takes the fields, without the credentials in `authorization`, `proxy-authorization`, `x-api-key` and `cookie`. What they
+    /// say in `x-tenant-id` and `x-request-context` is not what the client said, but what its credentials proved.
+    #[must_use]
+    pub fn of(mut fields: HeaderMap, principal: Option<&Principal>) -> Self {
+        for hidden in [
             http::header::AUTHORIZATION,
             http::header::PROXY_AUTHORIZATION,
             http::header::COOKIE,
+            HeaderName::from_static("x-api-key"),
+            TENANT,
+            CONTEXT,
         ] {
-            fields.remove(credential);
+            fields.remove(hidden);
+        }
+        if let Some(principal) = principal {
+            // A tenant's name is a name: what a field can hold.
+            let tenant = principal.tenant.as_deref().map(HeaderValue::from_str);
+            if let Some(Ok(tenant)) = tenant {
+                fields.insert(TENANT, tenant);
+            }
+            fields.insert(CONTEXT, principal.context.clone());
         }
         Self(Arc::new(fields))
     }
@@ -131,5 +156,30 @@ mod tests {
         assert_eq!(headers.get("Authorization"), None);
         assert_eq!(headers.get("X-User"), Some("7"));
         assert_eq!(headers.iter().collect::<Vec<_>>(), [("x-user", "7")]);
+    }
+
+    #[test]
+    fn a_client_does_not_say_whose_request_it_is() {
+        let mut fields = HeaderMap::new();
+        for value in ["rival", "other"] {
+            fields.append("x-tenant-id", value.parse().unwrap());
+        }
+        fields.insert("x-request-context", "{\"user\":\"root\"}".parse().unwrap());
+        fields.insert("x-api-key", "secret".parse().unwrap());
+        let headers = Headers::new(fields.clone());
+        assert_eq!(headers.iter().count(), 0);
+
+        let principal = Principal {
+            tenant: Some("acme".into()),
+            subject: "ada".into(),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            context: HeaderValue::from_static("{\"user\":\"ada\"}"),
+        };
+        let headers = Headers::of(fields, Some(&principal));
+        let mut seen: Vec<_> = headers.iter().collect();
+        seen.sort_unstable();
+        let context = ("x-request-context", "{\"user\":\"ada\"}");
+        assert_eq!(seen, [context, ("x-tenant-id", "acme")]);
     }
 }

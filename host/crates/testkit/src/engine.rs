@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use toml::{Table, Value};
 use wharf_core::{
     BoxFuture, CacheLookup, Datatype, Engine, Error, ErrorKind, Inference, LoadError, Model,
     ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Name, Queueing, RequestContext,
-    Result, Tensor, TensorSpec, Timings, VersionPolicy,
+    Result, Tenants, Tensor, TensorSpec, Timings, VersionPolicy,
 };
 
 use crate::gate::Gates;
@@ -34,7 +35,8 @@ use crate::script::{Script, digest};
 /// - `broken`: cannot be loaded; `panic`: panics when it is loaded.
 ///
 /// `model.toml` may hold `policy = "all"`: then every version serves; or a line `only VERSION`: then that one; and else the
-/// newest. Those that a line `label NAME VERSION` names serve as well.
+/// newest. Those that a line `label NAME VERSION` names serve as well. Where it is TOML, `versions.list` and `versions.labels` say the
+/// same as in a real one, and with a table `[registry]`, which is no part of the content, the model may have no version.
 #[derive(Clone, Default)]
 pub struct FakeEngine {
     /// Where its models wait.
@@ -88,6 +90,13 @@ impl FakeEngine {
     fn labels(folder: &ModelFolder) -> BTreeMap<Arc<str>, u64> {
         let path = folder.site.join("models").join(folder.name.as_str());
         let settings = fs::read_to_string(path.join("model.toml")).unwrap_or_default();
+        if let Some(versions) = versions(&settings) {
+            let labels = versions.get("labels").and_then(Value::as_table);
+            let label = |(name, version): (&String, &Value)| {
+                Some((name.as_str().into(), version.as_integer()?.try_into().ok()?))
+            };
+            return labels.into_iter().flatten().filter_map(label).collect();
+        }
         let label = |line: &str| {
             let (name, version) = line.strip_prefix("label ")?.split_once(' ')?;
             Some((name.into(), version.parse().ok()?))
@@ -95,14 +104,33 @@ impl FakeEngine {
         settings.lines().filter_map(label).collect()
     }
 
-    /// The version of a line `only VERSION` of `model.toml`.
-    fn only(folder: &ModelFolder) -> Option<u64> {
+    /// The tenants of a line `tenants = ["NAME"]` of `model.toml`.
+    fn tenants(folder: &ModelFolder) -> Tenants {
+        let path = folder.site.join("models").join(folder.name.as_str());
+        let settings = fs::read_to_string(path.join("model.toml")).unwrap_or_default();
+        let line = settings
+            .lines()
+            .find_map(|line| line.strip_prefix("tenants = "));
+        line.map_or_else(Tenants::default, |names| {
+            let names = names.trim_matches(['[', ']']).split(',');
+            let names = names.map(|name| name.trim_matches([' ', '"']));
+            Tenants::only(names.map(|name| Name::new(name).expect("a name")))
+        })
+    }
+
+    /// The version of a line `only VERSION` of `model.toml`, or those that `versions.list` has.
+    fn only(folder: &ModelFolder) -> Option<Vec<u64>> {
         let path = folder.site.join("models").join(folder.name.as_str());
         let settings = fs::read_to_string(path.join("model.toml")).ok()?;
+        if let Some(versions) = versions(&settings) {
+            let listed = versions.get("list")?.as_array()?.iter();
+            let number = |listed: &Value| listed.as_integer()?.try_into().ok();
+            return Some(listed.filter_map(number).collect());
+        }
         let version = settings
             .lines()
             .find_map(|line| line.strip_prefix("only "))?;
-        version.parse().ok()
+        Some(vec![version.parse().ok()?])
     }
 
     /// Every version of a folder, and whether the policy is to serve all.
@@ -126,15 +154,40 @@ impl FakeEngine {
                     site: folder.site.clone(),
                     name: folder.name.clone(),
                     version,
-                    digest: digest(&[&content, settings.as_bytes()]),
+                    digest: digest(&[&content, loaded_with(&settings).as_bytes()]),
                 };
                 Some((version, found))
             })
             .collect();
-        if versions.is_empty() {
+        if versions.is_empty()
+            && table(&settings).is_none_or(|table| !table.contains_key("registry"))
+        {
             return Err(refused("there is no version; add a folder 1"));
         }
-        Ok((versions, settings.contains("all")))
+        Ok((versions, settings.contains("policy = \"all\"")))
+    }
+}
+
+fn table(settings: &str) -> Option<Table> {
+    settings.parse().ok()
+}
+
+fn versions(settings: &str) -> Option<Table> {
+    match table(settings)?.remove("versions")? {
+        Value::Table(versions) => Some(versions),
+        _ => None,
+    }
+}
+
+/// The settings that a version is loaded with.
+fn loaded_with(settings: &str) -> String {
+    match table(settings) {
+        Some(mut table) if table.contains_key("registry") => {
+            table.remove("registry");
+            table.remove("versions");
+            table.to_string()
+        }
+        _ => settings.to_owned(),
     }
 }
 
@@ -143,11 +196,12 @@ impl Engine for FakeEngine {
         self.counts.looks.fetch_add(1, Ordering::SeqCst);
         let (versions, all) = Self::found(folder)?;
         let labels = Self::labels(folder);
-        let picked = Self::only(folder).or(versions.keys().last().copied());
+        let newest = versions.keys().last().copied();
+        let picked = Self::only(folder).unwrap_or_else(|| newest.into_iter().collect());
         let (mut serve, mut idle) = (Vec::new(), Vec::new());
         let mut only_labelled = BTreeSet::new();
         for (number, version) in versions {
-            let is_picked = all || Some(number) == picked;
+            let is_picked = all || picked.contains(&number);
             if !is_picked && !labels.values().any(|named| *named == number) {
                 idle.push(number);
                 continue;
@@ -162,6 +216,7 @@ impl Engine for FakeEngine {
             idle,
             only_labelled,
             labels,
+            tenants: Self::tenants(folder),
         })
     }
 

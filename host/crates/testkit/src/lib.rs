@@ -7,23 +7,31 @@
 //!
 //! Helpers panic where a test is wrong.
 
+mod artifacts;
 mod calls;
 mod engine;
 mod gate;
+mod gatekeeper;
 mod generator;
 mod plugins;
+mod redis;
 mod reference;
 mod request;
 mod script;
 mod site;
+mod upstreams;
 mod wait;
 
+pub use artifacts::FakeArtifacts;
 pub use calls::{FakeModelCalls, MadeCall};
 pub use engine::{FakeEngine, FakeModel};
 pub use gate::{Gate, Gates};
+pub use gatekeeper::FakeGatekeeper;
 pub use generator::{FakeFilter, FakeGenerator, FakePiece, token};
 pub use plugins::{FakePlugin, FakePluginHost};
+pub use redis::RedisServer;
 pub use reference::{Reference, known_keys};
 pub use request::{body, request, request_with, tensor, text, values};
 pub use site::Site;
+pub use upstreams::FakeUpstreams;
 pub use wait::eventually;

@@ -48,6 +48,14 @@ impl Site {
         self.put(&format!("routes/{name}.toml"), toml);
     }
 
+    /// Puts an upstream there, whole at once. The lines are a script of [`crate::FakeUpstreams`].
+    pub fn upstream(&self, name: &str, lines: &str) {
+        self.put(
+            &format!("upstreams/{name}.toml"),
+            &format!("{lines}\n{END}\n"),
+        );
+    }
+
     /// Puts a file there by a rename, so that nobody sees it half-written.
     ///
     /// # Panics

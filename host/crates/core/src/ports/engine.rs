@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::BoxFuture;
-use crate::{Datatype, Digest, LoadError, Name, RequestContext, Result, Tensor};
+use super::{BoxFuture, Service};
+use crate::{Datatype, Digest, LoadError, Name, RequestContext, Result, Tenants, Tensor};
 
 /// A runtime that loads models. Its methods read files and compile: they block, and are never called on a thread that
 /// serves requests.
@@ -56,6 +56,8 @@ pub struct ModelVersions {
     pub only_labelled: BTreeSet<u64>,
     /// The labels that requests may name instead of a number: `stable`, `canary`. Each version of them is among `serve`.
     pub labels: BTreeMap<Arc<str>, u64>,
+    /// Whose the model is.
+    pub tenants: Tenants,
 }
 
 /// A version of a model that is to serve.
@@ -94,6 +96,12 @@ pub trait Model: Send + Sync + 'static {
 
     /// How the model does at this moment.
     fn load(&self) -> ModelLoad;
+
+    /// What takes and gives bodies in the place of tensors. A model that has it has no inputs and outputs, and is not asked
+    /// to infer.
+    fn service(&self) -> Option<&dyn Service> {
+        None
+    }
 }
 
 /// What an inference gave.
