@@ -2,8 +2,11 @@
 
 mod classes;
 mod load;
+mod mock;
 mod plan;
 mod warmup;
+
+pub use mock::MockEngine;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,22 +102,7 @@ impl OnnxEngine {
 
 impl Engine for OnnxEngine {
     fn versions(&self, folder: &ModelFolder) -> Result<ModelVersions, LoadError> {
-        let dir = ModelDir::open(&folder.site, &folder.name)?;
-        let settings = read_settings(&dir)?;
-        let picked = pick(&dir, &settings, &self.digests)?;
-        let labels = settings.versions.labels.iter();
-        Ok(ModelVersions {
-            serve: picked
-                .serve
-                .into_iter()
-                .map(|picked| version_of(folder, picked))
-                .collect(),
-            idle: picked.idle,
-            only_labelled: picked.only_labelled,
-            labels: labels
-                .map(|(label, version)| (label.as_str().into(), *version))
-                .collect(),
-        })
+        versions(folder, &self.digests)
     }
 
     fn version_below(
@@ -122,15 +110,46 @@ impl Engine for OnnxEngine {
         folder: &ModelFolder,
         version: u64,
     ) -> Result<Option<ModelVersion>, LoadError> {
-        let dir = ModelDir::open(&folder.site, &folder.name)?;
-        let settings = read_settings(&dir)?;
-        let picked = pick_below(&dir, &settings, version, &self.digests)?;
-        Ok(picked.map(|picked| version_of(folder, picked)))
+        version_below(folder, version, &self.digests)
     }
 
     fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
         self.load_version(version)
     }
+}
+
+fn versions(folder: &ModelFolder, digests: &DigestCache) -> Result<ModelVersions, LoadError> {
+    let dir = ModelDir::open(&folder.site, &folder.name)?;
+    let settings = read_settings(&dir)?;
+    let picked = pick(&dir, &settings, digests)?;
+    let labels = settings.versions.labels.iter();
+    // A label means a version that is there.
+    let has_any = !picked.serve.is_empty();
+    let labels = labels.filter(|_| has_any);
+    Ok(ModelVersions {
+        serve: picked
+            .serve
+            .into_iter()
+            .map(|picked| version_of(folder, picked))
+            .collect(),
+        idle: picked.idle,
+        only_labelled: picked.only_labelled,
+        labels: labels
+            .map(|(label, version)| (label.as_str().into(), *version))
+            .collect(),
+        tenants: settings.tenants(),
+    })
+}
+
+fn version_below(
+    folder: &ModelFolder,
+    version: u64,
+    digests: &DigestCache,
+) -> Result<Option<ModelVersion>, LoadError> {
+    let dir = ModelDir::open(&folder.site, &folder.name)?;
+    let settings = read_settings(&dir)?;
+    let picked = pick_below(&dir, &settings, version, digests)?;
+    Ok(picked.map(|picked| version_of(folder, picked)))
 }
 
 fn version_of(folder: &ModelFolder, (version, digest): (u64, Digest)) -> ModelVersion {

@@ -24,7 +24,8 @@ mod validate;
 
 pub use config::Config;
 pub use devices::{CudaProbe, DeviceMemory, DeviceProbe};
-pub use engine::{OnnxEngine, OpenError};
+pub use engine::{MockEngine, OnnxEngine, OpenError};
 pub use settings::{
-    Batching, Device, Instances, Memory, Millis, Policy, Settings, Threads, Versions, Warmup,
+    Batching, Device, Instances, Memory, Millis, Policy, Registry, Settings, Threads, Versions,
+    Warmup,
 };

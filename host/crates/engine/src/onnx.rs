@@ -1,13 +1,16 @@
-//! Reads an ONNX file before ONNX Runtime does, for what could reach outside of it: tensors whose data lie in other files.
+//! Reads an ONNX file before ONNX Runtime does, for what could reach outside of it: tensors whose data lie in other files; and
+//! in its place, for the inputs and outputs.
 //!
 //! The file comes from whoever trains models, and is not trusted: it is walked in place, without an allocation that its
 //! content could drive, and to a bounded depth.
 
+mod outlets;
 mod tensor;
 mod walk;
 
 use wharf_protobuf::Malformed;
 
+pub(crate) use outlets::{Dimension, Outlet, Outlets, outlets};
 pub(crate) use walk::{Inspection, inspect};
 
 /// Why a file is refused.

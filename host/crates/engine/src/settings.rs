@@ -4,6 +4,7 @@
 mod check;
 mod device;
 mod millis;
+mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -11,15 +12,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_path_to_error::{Path, Segment};
-use wharf_core::{LoadError, Queueing, VersionPolicy};
+use wharf_core::{LoadError, Queueing, Tenants, VersionPolicy};
 
 pub use device::Device;
 pub use millis::Millis;
+pub use registry::Registry;
 
 /// The settings of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// The tenants that the model is there for; every one by default.
+    pub tenants: Option<Vec<String>>,
     /// Which versions are served.
     pub versions: Versions,
     /// How many sessions, and where.
@@ -38,6 +42,8 @@ pub struct Settings {
     pub warmup: Warmup,
     /// Memory of a session.
     pub memory: Memory,
+    /// What people say of the model. With it a model may have no version yet.
+    pub registry: Option<Registry>,
 }
 
 /// Which versions of a model are served.
@@ -281,6 +287,13 @@ impl Settings {
         })?;
         settings.check(file)?;
         Ok(settings)
+    }
+
+    /// Whose the model is.
+    #[must_use]
+    pub fn tenants(&self) -> Tenants {
+        // They were checked when the settings were read.
+        Tenants::of_setting(self.tenants.as_deref()).unwrap_or_else(|_| Tenants::only([]))
     }
 
     /// The rule that picks the versions.

@@ -8,6 +8,9 @@
 //! - in an overload one run, or [`FLOOR`] for shorter ones. An answer then takes at most two runs, the one before and
 //!   its own, as against one with nobody else there; and no instance ever waits for work, since more comes than it can do.
 //!   When an overload begins, those that wait beyond this are refused too, the oldest first: their time is lost already.
+//!
+//! Whom it hits is a matter of shares: a request that would be refused takes the place of one of a tenant that has more in the queue, where
+//! its own would still have less.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
@@ -33,6 +36,8 @@ pub(super) struct Backlog {
     /// The work that waits, by level. A request that fills a run counts as many units as a run has rows.
     units: Box<[AtomicU64]>,
     waiting: AtomicUsize,
+    /// Those of them that are of a tenant.
+    of_tenants: AtomicUsize,
     idle: AtomicUsize,
     running: AtomicU32,
     /// Requests of the model, wherever they are.
@@ -51,11 +56,19 @@ pub(super) struct Admission<'a> {
     pub(super) instances: usize,
 }
 
+/// Why there is no room for a request, and how long it would wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shortage {
+    pub(super) refusal: Refusal,
+    pub(super) wait: Duration,
+}
+
 impl Backlog {
     pub(super) fn new(levels: usize, idle: usize) -> Self {
         Self {
             units: (0..levels).map(|_| AtomicU64::new(0)).collect(),
             waiting: AtomicUsize::new(0),
+            of_tenants: AtomicUsize::new(0),
             idle: AtomicUsize::new(idle),
             running: AtomicU32::new(0),
             present: AtomicU32::new(0),
@@ -72,6 +85,14 @@ impl Backlog {
     pub(super) fn left(&self, level: usize, units: u64) {
         self.units[level].fetch_sub(units, Relaxed);
         self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn tenant_entered(&self) {
+        self.of_tenants.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn tenant_left(&self) {
+        self.of_tenants.fetch_sub(1, Relaxed);
     }
 
     pub(super) fn set_idle(&self, idle: usize) {
@@ -129,20 +150,25 @@ impl<'a> Admission<'a> {
         Ok(Some(place))
     }
 
-    /// Refuses where [`Admission::enter`] and [`Admission::check`] would refuse the most favoured request.
+    /// Refuses where [`Admission::enter`] and [`Admission::judge`] would refuse the most favoured request.
     pub(super) fn check_room(&self) -> Result<()> {
         let max = self.limits.max_in_flight;
         if max.is_some_and(|max| self.backlog.present.load(Relaxed) >= max) {
             return Err(self.crowded());
         }
-        self.check(0, Duration::MAX).inspect_err(|_| {
+        // Who asks is not known here: of another tenant than those who wait, it may be let in where they are not.
+        if self.backlog.of_tenants.load(Relaxed) > 0 {
+            return Ok(());
+        }
+        self.judge(0, Duration::MAX).map_err(|shortage| {
             self.backlog.turned_away.fetch_add(1, Relaxed);
+            self.refuse(shortage)
         })
     }
 
     /// Refuses a request of this level that would wait too long, so that those in the queue keep their time. It has so much
     /// time left.
-    pub(super) fn check(&self, level: usize, left: Duration) -> Result<()> {
+    pub(super) fn judge(&self, level: usize, left: Duration) -> Result<(), Shortage> {
         let Self {
             backlog, limits, ..
         } = self;
@@ -154,19 +180,20 @@ impl<'a> Admission<'a> {
         }
         let waiting = queued - idle;
         let wait = self.wait(level, idle);
+        let short = |refusal| Err(Shortage { refusal, wait });
         if waiting >= limits.capacity {
-            return Err(self.refuse(Refusal::Full, wait));
+            return short(Refusal::Full);
         }
         let always = ALWAYS_WAIT * self.instances;
         if limits.wait.is_none() && backlog.overloaded.load(Relaxed) {
             if wait >= self.short_wait() {
-                return Err(self.refuse(Refusal::Overload, wait));
+                return short(Refusal::Overload);
             }
         } else if waiting >= always && wait > limits.wait.unwrap_or(WAIT) {
-            return Err(self.refuse(Refusal::Wait, wait));
+            return short(Refusal::Wait);
         }
         if waiting >= always && wait > left {
-            return Err(self.refuse(Refusal::Wait, wait));
+            return short(Refusal::Wait);
         }
         Ok(())
     }
@@ -210,7 +237,8 @@ impl<'a> Admission<'a> {
         .with_retry_after(self.wait(0, 0).max(RETRY))
     }
 
-    pub(super) fn refuse(&self, refusal: Refusal, wait: Duration) -> Error {
+    /// Counts a refusal, and says it to the client.
+    pub(super) fn refuse(&self, Shortage { refusal, wait }: Shortage) -> Error {
         self.metrics.refused(refusal);
         let message = match refusal {
             Refusal::Overload => {

@@ -1,10 +1,11 @@
 //! The queue of a model, with its idle sessions.
 //!
-//! Each level of priority has a line of its own, in the order of arrival. A batch begins with the first request of the highest
-//! line that has one, and takes on those that fit it, higher lines first. Priority is strict: as long as higher requests keep
-//! the instances busy, lower ones wait, until their time is over.
+//! Each level of priority has a [`line`] of its own, in the order of arrival, or fair between tenants where it has several. A batch begins
+//! with the first request of the highest line that has one, and takes on those that fit it, higher lines first. Priority is strict: as
+//! long as higher requests keep the instances busy, lower ones wait, until their time is over.
 
-use std::collections::VecDeque;
+mod line;
+
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,11 +19,16 @@ use super::demand::Demand;
 use super::join;
 use crate::metrics::Closing;
 use crate::ort::Session;
+use line::Line;
+
+pub(super) use line::{Spot, Tenant};
 
 /// A request that waits.
 pub(super) struct Job {
-    pub(super) id: u64,
+    /// Its place in the line of its level.
+    pub(super) spot: Spot,
     pub(super) level: usize,
+    pub(super) tenant: Tenant,
     pub(super) inputs: Vec<Tensor>,
     /// The rows, where it may be joined with others.
     pub(super) rows: Option<u64>,
@@ -83,8 +89,8 @@ pub(super) struct Forming {
 }
 
 pub(super) struct Queue<I = Instance> {
-    /// By level, the highest first; each ascending by id.
-    lines: Vec<VecDeque<Job>>,
+    /// By level, the highest first.
+    lines: Vec<Line>,
     idle: Vec<I>,
     pub(super) closed: bool,
     pub(super) demand: Demand,
@@ -115,7 +121,7 @@ pub(super) struct Picked {
 impl<I> Queue<I> {
     pub(super) fn new(levels: usize, idle: Vec<I>, backlog: Arc<Backlog>) -> Self {
         Self {
-            lines: (0..levels).map(|_| VecDeque::new()).collect(),
+            lines: (0..levels).map(|_| Line::default()).collect(),
             idle,
             closed: false,
             demand: Demand::new(Instant::now()),
@@ -124,19 +130,19 @@ impl<I> Queue<I> {
         }
     }
 
-    pub(super) fn next_id(&mut self) -> u64 {
+    /// The spot of a request that comes now, before its line says when it ends.
+    pub(super) fn next_spot(&mut self) -> Spot {
         self.next_id += 1;
-        self.next_id
+        Spot::arriving(self.next_id)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lines.iter().all(VecDeque::is_empty)
+        self.lines.iter().all(Line::is_empty)
     }
 
     /// When the request came that has waited longest.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let first = self.lines.iter().filter_map(VecDeque::front);
-        first.map(|job| job.enqueued).min()
+        self.lines.iter().filter_map(Line::oldest).min()
     }
 
     pub(super) fn idle(&self) -> &[I] {
@@ -154,32 +160,67 @@ impl<I> Queue<I> {
         self.backlog.set_idle(self.idle.len());
     }
 
-    pub(super) fn push(&mut self, job: Job) {
+    /// Puts a request into the line of its level, and says where it is.
+    pub(super) fn push(&mut self, job: Job) -> Spot {
         self.backlog.entered(job.level, job.units);
-        self.lines[job.level].push_back(job);
+        if job.tenant.is_some() {
+            self.backlog.tenant_entered();
+        }
+        self.lines[job.level].push(job)
     }
 
     /// Takes a job out that nobody waits for any more.
-    pub(super) fn remove(&mut self, level: usize, id: u64) -> Option<Job> {
-        let index = self.lines[level]
-            .binary_search_by_key(&id, |job| job.id)
-            .ok()?;
-        self.take((level, index))
+    pub(super) fn remove(&mut self, level: usize, spot: Spot) -> Option<Job> {
+        let index = self.lines[level].find(spot)?;
+        self.give_up(level, index)
     }
 
-    fn take(&mut self, (level, index): (usize, usize)) -> Option<Job> {
-        let job = self.lines[level].remove(index)?;
-        self.backlog.left(level, job.units);
+    /// Takes a job out that is not run.
+    fn give_up(&mut self, level: usize, index: usize) -> Option<Job> {
+        let job = self.lines[level].give_up(index)?;
+        self.left(&job);
         Some(job)
     }
 
-    /// Takes the oldest of the lowest line, until no more than so many units wait.
+    /// Takes a job out that is run.
+    fn serve(&mut self, (level, index): (usize, usize)) -> Option<Job> {
+        let job = self.lines[level].serve(index)?;
+        self.left(&job);
+        Some(job)
+    }
+
+    fn left(&self, job: &Job) {
+        self.backlog.left(job.level, job.units);
+        if job.tenant.is_some() {
+            self.backlog.tenant_left();
+        }
+    }
+
+    /// Makes room for a request of so many units, where its tenant would still have less in the line than another: the newest of the tenant
+    /// that has most leave it. None do where nobody has more than its share.
+    pub(super) fn displace(&mut self, level: usize, tenant: &Tenant, units: u64) -> Vec<Job> {
+        let mut displaced = Vec::new();
+        let mut room = 0;
+        while room < units {
+            let newest = self.lines[level].newest_of_more(tenant, units);
+            let Some(job) = newest.and_then(|index| self.give_up(level, index)) else {
+                break;
+            };
+            room += job.units;
+            displaced.push(job);
+        }
+        displaced
+    }
+
+    /// Takes the oldest of the lowest line, of the tenant that has most in it, until no more than so many units wait.
     pub(super) fn shed(&mut self, units: u64) -> Vec<Job> {
-        let mut waiting: u64 = self.lines.iter().flatten().map(|job| job.units).sum();
+        let jobs = self.lines.iter().flat_map(Line::iter);
+        let mut waiting: u64 = jobs.map(|job| job.units).sum();
         let mut shed = Vec::new();
         while waiting > units {
             let lowest = self.lines.iter().rposition(|line| !line.is_empty());
-            let Some(job) = lowest.and_then(|level| self.take((level, 0))) else {
+            let found = lowest.and_then(|level| Some((level, self.lines[level].oldest_of_most()?)));
+            let Some(job) = found.and_then(|(level, index)| self.give_up(level, index)) else {
                 break;
             };
             waiting -= job.units;
@@ -194,10 +235,10 @@ impl<I> Queue<I> {
             let Some(level) = self.lines.iter().position(|line| !line.is_empty()) else {
                 return Turn::Wait;
             };
-            if !self.lines[level][0].patience.is_over(now) {
+            if !self.lines[level].get(0).patience.is_over(now) {
                 break (level, 0);
             }
-            expired.extend(self.take((level, 0)));
+            expired.extend(self.give_up(level, 0));
         };
         if self.idle.is_empty() {
             return Turn::Wait;
@@ -244,7 +285,7 @@ impl<I> Queue<I> {
         let max_rows = forming.max_rows;
         let most = self.fair_rows(forming);
         let is_preferred = |rows: u64| forming.preferred_rows.binary_search(&rows).is_ok();
-        let head = &self.lines[first.0][first.1];
+        let head = self.lines[first.0].get(first.1);
         let mut picked = Picked {
             places: vec![first],
             rows: head.rows.unwrap_or(max_rows),
@@ -263,7 +304,7 @@ impl<I> Queue<I> {
                 if picked.rows >= most {
                     break;
                 }
-                let job = &self.lines[place.0][place.1];
+                let job = self.lines[place.0].get(place.1);
                 let Some(rows) = job.rows else { continue };
                 if picked.rows.saturating_add(rows) <= most
                     && !job.patience.is_over(now)
@@ -291,7 +332,7 @@ impl<I> Queue<I> {
             .places
             .iter()
             .rev()
-            .filter_map(|place| self.take(*place))
+            .filter_map(|place| self.serve(*place))
             .collect();
         jobs.reverse();
         for job in &jobs {

@@ -9,14 +9,14 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use wharf_core::{Error, ErrorKind, Inference, Name, RequestContext, Result, Tensor};
 
-use super::admission::{Admission, Backlog, Counted};
+use super::admission::{Admission, Backlog, Counted, Shortage};
 use super::compute::Share;
 use super::demand::{Capacity, Change};
 use super::dispatch::count;
 use super::gather::Gathering;
 use super::join;
 use super::pace::Pace;
-use super::queue::{Forming, Instance, Job, Patience, Queue};
+use super::queue::{Forming, Instance, Job, Patience, Queue, Spot};
 use super::ticket::Ticket;
 use super::watchdog::Watchdog;
 use super::worker::Joining;
@@ -140,7 +140,6 @@ impl Scheduler {
         inputs: Vec<Tensor>,
         request: &RequestContext,
     ) -> Result<Inference> {
-        let level = self.level(request);
         let deadline = request.deadline;
         if deadline <= Instant::now() {
             return Err(deadline_passed());
@@ -166,7 +165,7 @@ impl Scheduler {
             deadline,
             queue: timeout.and_then(|timeout| now.checked_add(timeout)),
         };
-        let (ticket, reply) = self.enqueue(inputs, level, patience, now)?;
+        let (ticket, reply) = self.enqueue(inputs, request, patience, now)?;
         ticket.wait(reply, patience).await
     }
 
@@ -200,10 +199,12 @@ impl Scheduler {
     fn enqueue(
         &self,
         inputs: Vec<Tensor>,
-        level: usize,
+        request: &RequestContext,
         patience: Patience,
         now: Instant,
     ) -> Result<(Ticket<'_>, oneshot::Receiver<Result<Inference>>)> {
+        let level = self.level(request);
+        let tenant = request.tenant.clone();
         let (reply, receiver) = oneshot::channel();
         let run = Arc::new(OnceLock::new());
         // What a request may leave out cannot be joined.
@@ -213,20 +214,31 @@ impl Scheduler {
             None
         };
         let full = self.limits.max_rows;
+        let units = rows.map_or(full, |rows| rows.clamp(1, full));
         let mut queue = self.queue.lock();
         let shed = self.count(&mut queue, 1, 0, now);
         let left = patience.deadline.saturating_duration_since(now);
-        let admitted = self.admission().check(level, left);
-        let id = queue.next_id();
+        let mut displaced = Vec::new();
+        let admitted = self.admission().judge(level, left).or_else(|shortage| {
+            // Whoever has more than its share in the queue makes room for whoever has less.
+            displaced = queue.displace(level, &tenant, units);
+            if displaced.is_empty() {
+                Err(shortage)
+            } else {
+                Ok(())
+            }
+        });
+        let mut spot = queue.next_spot();
         let mut wanted = false;
         if admitted.is_ok() {
-            queue.push(Job {
-                id,
+            spot = queue.push(Job {
+                spot,
                 level,
+                tenant,
                 bytes: inputs.iter().map(|tensor| tensor.data().len() as u64).sum(),
                 inputs,
                 rows,
-                units: rows.map_or(full, |rows| rows.clamp(1, full)),
+                units,
                 enqueued: now,
                 patience,
                 reply,
@@ -236,12 +248,13 @@ impl Scheduler {
         }
         drop(queue);
         self.refuse(shed);
-        admitted?;
+        self.refuse(displaced);
+        admitted.map_err(|shortage| self.admission().refuse(shortage))?;
         self.metrics.queue_changed(1);
         if wanted {
             self.wake.notify_one();
         }
-        Ok((Ticket::new(self, (level, id), run), receiver))
+        Ok((Ticket::new(self, (level, spot), run), receiver))
     }
 
     /// Counts what came and what went. Where that shows that an overload begins, it takes those out of the queue that cannot
@@ -277,15 +290,19 @@ impl Scheduler {
         }
         self.metrics.queue_changed(-count(jobs.len()));
         for job in jobs {
-            let error = self.admission().refuse(Refusal::Overload, Duration::ZERO);
+            let shortage = Shortage {
+                refusal: Refusal::Overload,
+                wait: Duration::ZERO,
+            };
+            let error = self.admission().refuse(shortage);
             // Where nobody waits any more, nobody misses it.
             let _gone = job.reply.send(Err(error));
         }
     }
 
     /// Takes a request out of the queue, and says whether it was there.
-    pub(super) fn leave(&self, (level, id): (usize, u64)) -> bool {
-        let removed = self.queue.lock().remove(level, id);
+    pub(super) fn leave(&self, (level, spot): (usize, Spot)) -> bool {
+        let removed = self.queue.lock().remove(level, spot);
         if removed.is_some() {
             self.metrics.queue_changed(-1);
         }

@@ -7,21 +7,21 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use wharf_core::{Error, Inference, Result};
 
-use super::queue::{Patience, Run};
+use super::queue::{Patience, Run, Spot};
 use super::scheduler::{Scheduler, deadline_passed};
 
 /// Dropped before the result is there, it gives the place up.
 pub(super) struct Ticket<'a> {
     scheduler: &'a Scheduler,
-    /// The level and the id.
-    place: (usize, u64),
+    /// The level, and where in its line.
+    place: (usize, Spot),
     run: Option<Arc<OnceLock<Arc<Run>>>>,
 }
 
 impl<'a> Ticket<'a> {
     pub(super) fn new(
         scheduler: &'a Scheduler,
-        place: (usize, u64),
+        place: (usize, Spot),
         run: Arc<OnceLock<Arc<Run>>>,
     ) -> Self {
         Self {

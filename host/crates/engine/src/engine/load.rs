@@ -28,7 +28,7 @@ impl OnnxEngine {
             .inspect_err(|_| memory::trim())?;
         let limits = self.limits(&source, &sessions[0])?;
         let outputs = with_classes(&sessions[0].outputs, &source)?;
-        let wiring = wiring(&source, &sessions[0])?;
+        let wiring = wiring(&source, &sessions[0].inputs, &sessions[0].outputs)?;
         let paces =
             warm_up(&source, &mut sessions, &self.watchdog).inspect_err(|_| memory::trim())?;
         let settings = &source.settings;
@@ -149,10 +149,14 @@ impl OnnxEngine {
 }
 
 /// What the model's sequences are made of, where it has them.
-fn wiring(source: &Source, session: &Session) -> Result<Option<Wiring>, LoadError> {
+pub(super) fn wiring(
+    source: &Source,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+) -> Result<Option<Wiring>, LoadError> {
     let settings = source.settings.sequences.as_ref();
     settings
-        .map(|settings| Wiring::new(settings, &session.inputs, &session.outputs))
+        .map(|settings| Wiring::new(settings, inputs, outputs))
         .transpose()
         .map_err(|(key, message)| {
             LoadError::new(source.settings_label.clone(), message).with_key(key)

@@ -1,6 +1,6 @@
 //! The trial runs of a new version, on every instance, before any request.
 
-mod sample;
+pub(super) mod sample;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

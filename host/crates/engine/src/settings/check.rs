@@ -1,6 +1,6 @@
 //! Finds settings that contradict each other, or that nothing can be made of.
 
-use wharf_core::LoadError;
+use wharf_core::{InvalidName, LoadError, Tenants};
 
 use super::{Batching, Policy, Settings, Versions};
 
@@ -56,11 +56,17 @@ impl Settings {
             }
             _ => self.batching.check(file),
         }?;
+        if let Some(registry) = &self.registry {
+            registry.check(file)?;
+        }
         self.check_names(file)
     }
 
     fn check_names(&self, file: &str) -> Result<(), LoadError> {
         let wrong = |key: String, message: &str| Err(LoadError::new(file, message).with_key(key));
+        if let Err(index) = Tenants::of_setting(self.tenants.as_deref()) {
+            return wrong(format!("tenants[{index}]"), &InvalidName.to_string());
+        }
         // A label stands where a number may stand, in paths too.
         let is_label = |label: &str| {
             wharf_core::Name::new(label).is_ok() && !label.bytes().all(|byte| byte.is_ascii_digit())

@@ -203,6 +203,7 @@ fn the_reference_has_every_key() {
         "outputs.logits",
         "warmup",
         "memory",
+        "registry",
     ] {
         let text = match table {
             "" => "no-such-key = 1".to_owned(),
@@ -233,5 +234,22 @@ fn assert_known(reference: &Reference, table: &str, text: &str) {
     let error = Settings::parse("model.toml", text).unwrap_err();
     for key in known_keys(&error.message) {
         assert!(reference.has(table, key), "[{table}] {key} is missing");
+    }
+}
+
+#[test]
+fn what_people_say_of_a_model_is_checked() {
+    let read = |text: &str| Settings::parse("models/m/model.toml", &format!("[registry]\n{text}"));
+    let settings = read("modalities = ['text', 'image']\nlabels = { team = 'a' }\nhistory = [1]");
+    let registry = settings.unwrap().registry.unwrap();
+    assert_eq!(registry.modalities, ["text", "image"]);
+    let long = format!("description = '{}'", "x".repeat(4097));
+    for (text, key) in [
+        ("modalities = ['smell']", "registry.modalities"),
+        (&*long, "registry.description"),
+        ("labels = { 'a b' = 'c' }", "registry.labels.\"a b\""),
+        ("labels = { a = \"\\n\" }", "registry.labels.a"),
+    ] {
+        assert_eq!(read(text).unwrap_err().key.as_deref(), Some(key));
     }
 }

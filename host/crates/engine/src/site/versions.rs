@@ -15,6 +15,7 @@ pub(crate) fn read_settings(dir: &ModelDir) -> Result<Settings, LoadError> {
 }
 
 /// The versions of a model.
+#[derive(Default)]
 pub(crate) struct Picked {
     /// Those that are to serve, ascending, with their digests.
     pub(crate) serve: Vec<(u64, Digest)>,
@@ -30,7 +31,11 @@ pub(crate) fn pick(
     settings: &Settings,
     cache: &DigestCache,
 ) -> Result<Picked, LoadError> {
-    let there = list(dir)?;
+    let there = list(dir, settings)?;
+    if there.is_empty() {
+        // It is registered, and its first version is still to come: nothing of the policy can be missing yet.
+        return Ok(Picked::default());
+    }
     let missing = |version: u64, key: String, instead: &str| {
         LoadError::new(
             dir.label_of("model.toml"),
@@ -84,14 +89,15 @@ pub(crate) fn pick_below(
     if settings.versions.policy != Policy::Latest {
         return Ok(None);
     }
-    let below = list(dir)?.range(..version).next_back().copied();
+    let below = list(dir, settings)?.range(..version).next_back().copied();
     below
         .map(|below| Ok((below, digest_version(dir, below, settings, cache)?)))
         .transpose()
 }
 
-/// The version folders that have a model. One without is being copied, or was emptied: it is no version yet.
-fn list(dir: &ModelDir) -> Result<BTreeSet<u64>, LoadError> {
+/// The version folders that have a model. One without is being copied, or was emptied: it is no version yet. None at all is right
+/// only for a model that is registered.
+fn list(dir: &ModelDir, settings: &Settings) -> Result<BTreeSet<u64>, LoadError> {
     let mut versions = BTreeSet::new();
     for name in dir.entries()? {
         let number = name
@@ -115,7 +121,7 @@ fn list(dir: &ModelDir) -> Result<BTreeSet<u64>, LoadError> {
             ),
         }
     }
-    if versions.is_empty() {
+    if versions.is_empty() && settings.registry.is_none() {
         return Err(LoadError::new(
             dir.label.clone(),
             "the model has no version; put the first at 1/model.onnx in this folder",
@@ -200,9 +206,11 @@ fn broken(error: &LoadError) -> Known {
     }
 }
 
-/// The digest of the settings that a version is loaded with; which versions are served is none of them.
+/// The digest of the settings that a version is loaded with; which versions are served is none of them,
+/// nor what people say of the model.
 pub(super) fn digest_settings(settings: &Settings) -> Digest {
     let Settings {
+        tenants: _,
         versions: _,
         instances,
         threads,
@@ -212,6 +220,7 @@ pub(super) fn digest_settings(settings: &Settings) -> Digest {
         outputs,
         warmup,
         memory,
+        registry: _,
     } = settings;
     digests::digest(
         format!("{instances:?}{threads:?}{batching:?}{cache:?}{sequences:?}{outputs:?}{warmup:?}{memory:?}").as_bytes(),

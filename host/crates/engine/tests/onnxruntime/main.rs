@@ -16,6 +16,7 @@ mod metrics;
 mod priorities;
 mod sequences;
 mod sharing;
+mod tenants;
 mod unload;
 mod versions;
 mod warmup;

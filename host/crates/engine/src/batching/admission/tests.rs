@@ -69,8 +69,8 @@ impl Model {
     /// How many of a thousand requests that come at once are let in, and why the next one is not.
     fn fill(&self, level: usize) -> (usize, Error) {
         for admitted in 0..1000 {
-            if let Err(error) = self.admission().check(level, LONG) {
-                return (admitted, error);
+            if let Err(shortage) = self.admission().judge(level, LONG) {
+                return (admitted, self.admission().refuse(shortage));
             }
             self.backlog.entered(level, 1);
         }
@@ -120,12 +120,12 @@ fn in_an_overload_one_run_waits() {
 fn lower_levels_do_not_take_the_room_of_higher_ones() {
     let model = Model::new(1, None, RUN);
     assert_eq!(model.fill(2).0, 51);
-    assert!(model.admission().check(1, LONG).is_ok());
+    assert!(model.admission().judge(1, LONG).is_ok());
     assert!(model.admission().check_room().is_ok());
     assert_eq!(model.fill(0).0, 51);
     assert!(model.admission().check_room().is_err());
     assert_eq!(model.backlog.take_turned_away(), 1);
-    assert!(model.admission().check(1, LONG).is_err());
+    assert!(model.admission().judge(1, LONG).is_err());
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn what_would_miss_its_deadline_is_refused_at_once() {
     assert!(
         model
             .admission()
-            .check(0, Duration::from_millis(250))
+            .judge(0, Duration::from_millis(250))
             .is_ok()
     );
     assert!(
         model
             .admission()
-            .check(0, Duration::from_millis(150))
+            .judge(0, Duration::from_millis(150))
             .is_err()
     );
 }

@@ -1,5 +1,7 @@
 use super::*;
 
+mod tenants;
+
 /// Levels and rows.
 type Jobs = Vec<(usize, u64)>;
 
@@ -20,12 +22,23 @@ fn forming(max_rows: u64, preferred: &[u64], delay: Duration) -> Forming {
 }
 
 /// A request of so many rows that came at a time and waits until then.
-fn push(queue: &mut Queue<()>, (level, rows): (usize, u64), came: Instant, until: Instant) -> u64 {
-    let id = queue.next_id();
+fn push(queue: &mut Queue<()>, job: (usize, u64), came: Instant, until: Instant) -> Spot {
+    push_of(queue, None, job, (came, until))
+}
+
+/// The same of a tenant.
+fn push_of(
+    queue: &mut Queue<()>,
+    tenant: Option<&str>,
+    (level, rows): (usize, u64),
+    (came, until): (Instant, Instant),
+) -> Spot {
+    let spot = queue.next_spot();
     let values = vec![0_u8; rows as usize];
     queue.push(Job {
-        id,
+        spot,
         level,
+        tenant: tenant.map(Arc::from),
         inputs: vec![Tensor::from_vec("x", [rows, 1], values).unwrap()],
         rows: Some(rows),
         units: rows,
@@ -37,8 +50,7 @@ fn push(queue: &mut Queue<()>, (level, rows): (usize, u64), came: Instant, until
         },
         reply: oneshot::channel().0,
         run: Arc::default(),
-    });
-    id
+    })
 }
 
 /// The levels and rows of the next batch, and why it is closed.
@@ -53,7 +65,7 @@ fn batch(
         Turn::Ready(picked) => {
             let mut jobs = Vec::new();
             for place in picked.places.iter().rev() {
-                jobs.extend(queue.take(*place));
+                jobs.extend(queue.serve(*place));
             }
             let of = |job: &Job| (job.level, job.units);
             Ok((jobs.iter().rev().map(of).collect(), picked.closing))
@@ -152,7 +164,7 @@ fn what_waited_too_long_is_in_no_batch() {
     let now = Instant::now();
     let first = push(&mut queue, (0, 1), now, now + MS);
     push(&mut queue, (0, 2), now, now + 500 * MS);
-    push(&mut queue, (0, 3), now, now + MS);
+    let last = push(&mut queue, (0, 3), now, now + MS);
     let mut expired = Vec::new();
     let forming = forming(8, &[], Duration::ZERO);
     let Turn::Ready(picked) = queue.next(&forming, now + MS, &mut expired) else {
@@ -160,26 +172,26 @@ fn what_waited_too_long_is_in_no_batch() {
     };
     assert_eq!((picked.places, picked.rows), (vec![(0, 0)], 2));
     assert_eq!(
-        expired.iter().map(|job| job.id).collect::<Vec<_>>(),
+        expired.iter().map(|job| job.spot).collect::<Vec<_>>(),
         [first]
     );
     assert_eq!(backlog.depths().0, 2);
     // Its own timer takes it out.
     assert!(queue.remove(0, first).is_none());
-    assert!(queue.remove(0, first + 2).is_some());
+    assert!(queue.remove(0, last).is_some());
 }
 
 #[test]
 fn an_overload_sheds_the_oldest_of_the_lowest_level() {
     let (mut queue, backlog) = queue(2);
     let now = Instant::now();
-    let ids: Vec<u64> = [(1, 2), (0, 1), (1, 2), (1, 2)]
+    let spots: Vec<Spot> = [(1, 2), (0, 1), (1, 2), (1, 2)]
         .map(|job| push(&mut queue, job, now, now + MS))
         .into();
     let shed = queue.shed(3);
     assert_eq!(
-        shed.iter().map(|job| job.id).collect::<Vec<_>>(),
-        [ids[0], ids[2]]
+        shed.iter().map(|job| job.spot).collect::<Vec<_>>(),
+        [spots[0], spots[2]]
     );
     assert_eq!(backlog.depths().0, 2);
     assert!(queue.shed(3).is_empty());

@@ -1,4 +1,4 @@
-//! Makes the inputs of a request of the warm-up.
+//! Makes up tensors: the inputs of a request of the warm-up, and the outputs of a model that is not run.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use fastrand::Rng;
 use half::{bf16, f16};
 use wharf_core::{AlignedBytes, Datatype, Shape, Tensor, TensorSpec};
 
-/// An input takes no more than this.
+/// A tensor takes no more than this.
 const MAX_INPUT: usize = 1 << 30;
 /// Random inputs are the same at every load: what was served once is served again.
 const SEED: u64 = 0x5eed;
@@ -28,7 +28,7 @@ pub(super) fn input(
 ) -> Result<Tensor, String> {
     let (shape, len) = match data {
         "zeros" => return zeros(spec, given),
-        "random" => return random(spec, given),
+        "random" => return random(spec, given, SEED),
         _ => room(spec, given)?,
     };
     let bytes = files
@@ -44,9 +44,14 @@ pub(super) fn input(
     tensor(spec, shape, bytes.clone())
 }
 
-fn random(spec: &TensorSpec, given: Option<&[u64]>) -> Result<Tensor, String> {
+/// A tensor of numbers that look like data: of one seed always the same.
+pub(in crate::engine) fn random(
+    spec: &TensorSpec,
+    given: Option<&[u64]>,
+    seed: u64,
+) -> Result<Tensor, String> {
     let (shape, len) = room(spec, given)?;
-    let mut numbers = Rng::with_seed(SEED);
+    let mut numbers = Rng::with_seed(seed);
     if spec.datatype == Datatype::Bytes {
         let words: Vec<String> = (0..len / 4)
             .map(|_| format!("word{}", numbers.u8(..100)))
@@ -95,7 +100,7 @@ fn room(spec: &TensorSpec, given: Option<&[u64]>) -> Result<(Shape, usize), Stri
         .and_then(|len| usize::try_from(len).ok())
         .filter(|len| *len <= MAX_INPUT)
         .ok_or_else(|| {
-            format!("an input of shape {shape} is too large for a warm-up; give a smaller shape")
+            format!("a tensor of shape {shape} is too large to be made up; give a smaller shape")
         })?;
     Ok((shape, len))
 }
@@ -157,7 +162,7 @@ mod tests {
             let zeros = zeros(&spec(datatype), Some(&[4, 3])).unwrap();
             assert_ne!(made.data(), zeros.data(), "{datatype} is no zeros");
         }
-        let floats = random(&spec(Datatype::Fp32), Some(&[100, 3])).unwrap();
+        let floats = random(&spec(Datatype::Fp32), Some(&[100, 3]), SEED).unwrap();
         assert!(
             floats
                 .as_slice::<f32>()
@@ -165,7 +170,7 @@ mod tests {
                 .iter()
                 .all(|number| (0.0..1.0).contains(number))
         );
-        let whole = random(&spec(Datatype::Int64), Some(&[100, 3])).unwrap();
+        let whole = random(&spec(Datatype::Int64), Some(&[100, 3]), SEED).unwrap();
         assert!(
             whole
                 .as_slice::<i64>()
