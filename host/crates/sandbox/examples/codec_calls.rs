@@ -22,7 +22,7 @@ use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use wharf_codec::{Channels, EncodingOptions, Filter, Fit, Image, ImageTarget, Layout, Tokenizer};
 use wharf_core::{Body, Datatype, Payload, RequestContext};
-use wharf_sandbox::{Config, Sandbox};
+use wharf_sandbox::Config;
 
 use ground::{Guests, line};
 use many::median_of;
@@ -35,8 +35,7 @@ fn main() {
     let runtime = ground::runtime();
     let _entered = runtime.enter();
     let guests = Guests::new();
-    let sandbox =
-        Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
+    let sandbox = ground::sandbox(Config::default());
     let tokenizer = words::tokenizer();
     guests.add("vision", "vision", SETTINGS);
     std::fs::write(guests.folder().join("words.json"), &tokenizer).expect("a tokenizer");

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue};
 use wharf_core::{
     Body, Candidate, ModelCalls, ModelLoad, Name, Payload, Plugin, PluginHost, Tensor, Token,
 };
-use wharf_sandbox::{Config, Sandbox};
+use wharf_sandbox::Config;
 
 use ground::{Guests, request};
 use many::median_of;
@@ -45,8 +45,7 @@ fn main() {
     let runtime = ground::runtime();
     let _entered = runtime.enter();
     let guests = Guests::new();
-    let sandbox =
-        Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
+    let sandbox = ground::sandbox(Config::default());
     // Instances are kept.
     let plugin = |name: &str, settings: &str| {
         guests.add(name, name, &format!("isolation = \"shared\"\n{settings}"));

@@ -110,7 +110,7 @@ impl Bench {
             cache_folder: Some(self.cache.path().to_owned()),
             ..Config::default()
         };
-        Sandbox::new(config, &opentelemetry::global::meter("bench")).expect("a sandbox")
+        ground::sandbox(config)
     }
 
     /// Adds a guest under a name. Gives the size of its component.

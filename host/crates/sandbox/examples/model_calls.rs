@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use wharf_core::{ModelCalls, Payload, PluginHost, RequestContext, Tensor};
-use wharf_sandbox::{Config, Sandbox};
+use wharf_sandbox::Config;
 
 use ground::{Guests, line};
 use same::Same;
@@ -34,8 +34,7 @@ fn main() {
     let runtime = ground::runtime();
     let _entered = runtime.enter();
     let guests = Guests::new();
-    let sandbox =
-        Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
+    let sandbox = ground::sandbox(Config::default());
     let models: Arc<dyn ModelCalls> = Arc::new(Same);
     sandbox.connect(Arc::downgrade(&models));
     guests.add("ensemble", "ensemble", SETTINGS);

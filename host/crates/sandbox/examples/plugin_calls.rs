@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use wharf_core::{Body, Payload, Plugin, Tensor};
-use wharf_sandbox::{Config, Sandbox};
+use wharf_sandbox::Config;
 
 use ground::{Guests, line};
 use many::median_of;
@@ -30,8 +30,7 @@ fn main() {
     let runtime = ground::runtime();
     let _entered = runtime.enter();
     let guests = Guests::new();
-    let sandbox =
-        Sandbox::new(Config::default(), &opentelemetry::global::meter("bench")).expect("a sandbox");
+    let sandbox = ground::sandbox(Config::default());
     let load = |name: &str, isolation: &str| {
         guests.add(name, "scale", &format!("isolation = \"{isolation}\"\n"));
         guests.load(&sandbox, name)

@@ -17,6 +17,9 @@ pub struct Config {
     pub cache_folder: Option<PathBuf>,
     /// The most compiled plugins that the cache folder keeps; the oldest give way.
     pub cache_files: u32,
+    /// Whether a component that the cache does not have serves from a draft, code that is compiled quickly and runs slower, until it is
+    /// compiled optimised beside its calls.
+    pub compile_in_tiers: bool,
     /// The most live instances of all plugins together. Address space, not memory, is set aside for them: 4 GiB each.
     pub max_instances: u32,
     /// The largest component, in MiB.
@@ -45,6 +48,7 @@ impl Default for Config {
         Self {
             cache_folder: None,
             cache_files: 128,
+            compile_in_tiers: true,
             max_instances: 1000,
             component_mb: 64,
             component_code_mb: 32,

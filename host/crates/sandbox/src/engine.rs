@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::{
-    Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm, WasmBacktraceDetails,
 };
 
 use crate::Config;
@@ -52,19 +53,35 @@ pub enum SandboxError {
     Thread(#[source] std::io::Error),
 }
 
-/// Makes the engine.
+/// Makes the engine that plugins run in.
 pub(crate) fn engine(config: &Config) -> Result<Engine, SandboxError> {
+    let mut wasm = settings();
+    wasm.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    Engine::new(&wasm).map_err(SandboxError::Engine)
+}
+
+/// Makes the engine that compiles drafts. Nothing runs in it: what it compiles is loaded by the other one, from which it differs only
+/// in settings of the compiler that do not show in what the code does.
+pub(crate) fn drafting_engine() -> Result<Engine, SandboxError> {
+    let mut wasm = settings();
+    wasm.cranelift_opt_level(OptLevel::None)
+        .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    Engine::new(&wasm).map_err(SandboxError::Engine)
+}
+
+fn settings() -> wasmtime::Config {
     let mut wasm = wasmtime::Config::new();
     wasm.epoch_interruption(true)
         // Calls are cheaper without the bookkeeping of component-model async, which the contract does not use.
         .concurrency_support(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_memory64(false)
-        // Python's interpreter recurses deeply.
-        .max_wasm_stack(1 << 20)
-        .async_stack_size(2 << 20)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
-    Engine::new(&wasm).map_err(SandboxError::Engine)
+        // wasmtime's own backtraces go by frame pointers; tables for others take time whenever code is made and loaded.
+        .native_unwind_info(false)
+        // Python's interpreter recurses deeply, and the frames of a draft are some times as large as others.
+        .max_wasm_stack(4 << 20)
+        .async_stack_size(5 << 20);
+    wasm
 }
 
 fn pool(config: &Config) -> PoolingAllocationConfig {

@@ -37,6 +37,11 @@ static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
 
 fn sandbox(config: Config) -> Result<Sandbox, SandboxError> {
     let meter = opentelemetry::global::meter("fuzzing");
+    let config = Config {
+        // What a target does is to depend on its input alone.
+        compile_in_tiers: false,
+        ..config
+    };
     Sandbox::with_cache(config, &meter, |engine, config| {
         CompileCache::open(engine, None, config.cache_files).map_err(|source| SandboxError::Cache {
             folder: std::path::PathBuf::new(),

@@ -8,11 +8,11 @@ use wasmtime::Engine;
 
 use crate::Config;
 
-/// Refuses what is no component, or a component beyond the caps.
+/// Refuses what is no component, or a component beyond the caps. Gives how many bytes of code there are to compile.
 ///
 /// # Errors
 /// A sentence that says what the bytes are and how to mend it.
-pub(crate) fn inspect(component: &[u8], config: &Config) -> Result<(), String> {
+pub(crate) fn inspect(component: &[u8], config: &Config) -> Result<usize, String> {
     if component.is_empty() {
         return Err("the file is empty; it may still be being copied".to_owned());
     }
@@ -61,7 +61,8 @@ pub(crate) fn inspect(component: &[u8], config: &Config) -> Result<(), String> {
             _ => {}
         }
     }
-    size.check(config)
+    size.check(config)?;
+    Ok(size.bytes)
 }
 
 /// How much there is to compile.

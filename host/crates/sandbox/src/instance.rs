@@ -9,6 +9,7 @@ use wharf_core::RequestContext;
 
 use crate::bindings::v1::exports::lifecycle::Description;
 use crate::bindings::v1::{Answer, Job, StageExports, Stages, types};
+use crate::cache::Tier;
 use crate::clock::CallClock;
 use crate::guest::{GuestState, PluginFacts};
 use crate::logging::{Line, Severity};
@@ -21,6 +22,7 @@ const TICKS_BEFORE_YIELD: u64 = 2;
 pub(crate) struct InstanceFactory {
     pub(crate) component: InstancePre<GuestState>,
     pub(crate) exports: StageExports,
+    pub(crate) tier: Tier,
     pub(crate) plugin: Arc<PluginFacts>,
 }
 
@@ -34,6 +36,19 @@ pub(crate) enum StartError {
 }
 
 impl InstanceFactory {
+    pub(crate) fn new(
+        component: InstancePre<GuestState>,
+        tier: Tier,
+        plugin: Arc<PluginFacts>,
+    ) -> Self {
+        Self {
+            exports: StageExports::find(&component),
+            component,
+            tier,
+            plugin,
+        }
+    }
+
     /// Makes an instance that is not yet initialised.
     pub(crate) async fn instantiate(&self) -> Result<Box<GuestInstance>, StartError> {
         let limits = &self.plugin.limits;
@@ -57,7 +72,11 @@ impl InstanceFactory {
             .await;
         match stages {
             // In a box, since it goes through many hands: its moves would cost more than a call.
-            Ok(stages) => Ok(Box::new(GuestInstance { store, stages })),
+            Ok(stages) => Ok(Box::new(GuestInstance {
+                store,
+                stages,
+                tier: self.tier,
+            })),
             Err(error) => Err(StartError::Fault(error, store.data_mut().take_output())),
         }
     }
@@ -68,12 +87,18 @@ impl InstanceFactory {
         instance.init().await?;
         Ok(instance)
     }
+
+    /// Makes an instance only to see that it starts and that its self-test passes.
+    pub(crate) async fn try_out(&self) -> Result<(), StartError> {
+        self.start().await?.self_test().await
+    }
 }
 
 /// An instance. It is thrown away after a trap, a limit or a call that was left: its memory may be in any state.
 pub(crate) struct GuestInstance {
     store: Store<GuestState>,
     stages: Stages,
+    tier: Tier,
 }
 
 impl GuestInstance {
@@ -156,6 +181,11 @@ impl GuestInstance {
     /// How long the guest has waited for work of the host in its last call.
     pub(crate) fn waited(&self) -> Duration {
         self.store.data().clock.work().waited()
+    }
+
+    /// The code that it runs.
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// The memory of the instance, in bytes.

@@ -2,7 +2,7 @@
 //!
 //! The way of a plugin: `loader` reads its files, `inspect` refuses what is no component of a bearable size,
 //! `cache` compiles it or finds it compiled, `contract` compares it with the contract, and `plugin` serves calls from
-//! instances that `pool` keeps. A guest reaches the host only through `bindings`; it never sees a file, a socket or the
+//! instances that `pool` keeps. What is new serves from a draft until `optimiser` has compiled it again. A guest reaches the host only through `bindings`; it never sees a file, a socket or the
 //! environment, and what one call may take is in `limits`.
 //! What went wrong can be kept by `recording`.
 
@@ -28,6 +28,7 @@ mod loader;
 mod logging;
 mod manifest;
 mod metrics;
+mod optimiser;
 mod plugin;
 mod pool;
 mod recording;

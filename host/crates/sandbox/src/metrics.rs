@@ -24,7 +24,7 @@ use crate::bindings::v1::exports::lifecycle::{Metric, MetricKind};
 pub(crate) use codec::{CodecInstruments, CodecMetrics};
 pub(crate) use http::{HttpInstruments, HttpMetrics, HttpOutcome};
 use pool::PoolGauges;
-pub(crate) use pool::PoolMetrics;
+pub(crate) use pool::{DraftEnd, DraftMetrics, PoolMetrics};
 pub(crate) use recording::{RecordingMetrics, RecordingOutcome};
 pub(crate) use state::{StateMetrics, StateSize};
 
@@ -38,13 +38,14 @@ const DURATION_BOUNDARIES: [f64; 15] = [
 const DECLARED: usize = 64;
 
 /// Names that the host itself exports below `plugin_`.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 16] = [
     "call",
     "trap",
     "instances",
     "ready",
     "instance_miss",
     "compile",
+    "draft",
     "log_line_dropped",
     "metric_value_dropped",
     "breaker",
@@ -65,6 +66,7 @@ pub(crate) struct SandboxMetrics {
     pools: Arc<DashMap<Name, Arc<PoolGauges>>>,
     misses: Counter<u64>,
     compilations: Counter<u64>,
+    drafts: Counter<u64>,
     lines_dropped: Counter<u64>,
     values_dropped: Counter<u64>,
     recordings: Counter<u64>,
@@ -134,6 +136,10 @@ impl SandboxMetrics {
                 .u64_counter("plugin_compile")
                 .with_description("Plugins made ready by the compile cache's answer: hit, miss, refused")
                 .build(),
+            drafts: meter
+                .u64_counter("plugin_draft")
+                .with_description("Plugins that served from a draft, by what became of it: replaced, kept, left")
+                .build(),
             lines_dropped: meter
                 .u64_counter("plugin_log_line_dropped")
                 .with_description("Log lines of plugins beyond their rate")
@@ -164,7 +170,12 @@ impl SandboxMetrics {
     pub(crate) fn pool(&self, plugin: &Name) -> PoolMetrics {
         let attributes = [KeyValue::new("plugin", plugin.shared())];
         let gauges = Arc::clone(&self.pools.entry(plugin.clone()).or_default());
-        PoolMetrics::new(gauges, self.misses.bind(&attributes))
+        PoolMetrics::new(gauges, self.misses.bind(&attributes), self.drafts(plugin))
+    }
+
+    /// The instrument of one plugin's drafts.
+    pub(crate) fn drafts(&self, plugin: &Name) -> DraftMetrics {
+        DraftMetrics::new(self.drafts.clone(), plugin)
     }
 
     /// The instruments of one plugin's stage.

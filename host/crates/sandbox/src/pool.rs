@@ -2,29 +2,29 @@
 //!
 //! Isolation by request takes an instance that a thread of the pool's own made ahead of time; that thread also drops the
 //! used ones, so a request pays for neither. Isolation by tenant and shared instances are kept and used again. An
-//! instance whose call trapped, ran into a limit or was left is never used again.
+//! instance whose call trapped, ran into a limit or was left is never used again. A pool whose plugin began as a draft goes over to
+//! the optimised code when it is there: calls that run end on what they began with.
 
 mod fresh;
+mod keeper;
 mod kept;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
+use parking_lot::Mutex;
 use wharf_core::{Isolation, RequestContext};
 
 use crate::engine::SandboxError;
-use crate::fault::refusal;
+use crate::guest::PluginFacts;
 use crate::instance::{GuestInstance, InstanceFactory, StartError};
 use crate::metrics::PoolMetrics;
 use fresh::FreshShelf;
 use kept::{KeptShelf, Tenant};
-
-/// How often the pool's thread looks around when nobody wakes it.
-const ROUND: Duration = Duration::from_millis(500);
 
 /// The used instances that wait for the pool's thread; more are dropped by those who used them.
 const USED: usize = 64;
@@ -37,7 +37,11 @@ pub(crate) struct Pool {
 
 /// What a pool shares with its thread and with texts, which may outlive it.
 pub(crate) struct Instances {
-    factory: InstanceFactory,
+    plugin: Arc<PluginFacts>,
+    /// What new instances are made of.
+    factory: ArcSwap<InstanceFactory>,
+    /// What they are to be made of once it is seen to work.
+    offered: Mutex<Option<InstanceFactory>>,
     shelf: Shelf,
     used: ArrayQueue<Box<GuestInstance>>,
     in_use: AtomicU32,
@@ -75,8 +79,10 @@ impl Pool {
             Isolation::Shared => Shelf::Kept(KeptShelf::shared(limits)),
         };
         let instances = Arc::new(Instances {
+            plugin: Arc::clone(&factory.plugin),
+            factory: ArcSwap::from_pointee(factory),
+            offered: Mutex::default(),
             shelf,
-            factory,
             used: ArrayQueue::new(USED),
             in_use: AtomicU32::new(0),
             stop: AtomicBool::new(false),
@@ -100,6 +106,11 @@ impl Pool {
             instances,
             keeper: Some(keeper),
         })
+    }
+
+    /// What the pool shares; whoever keeps it weakly does not keep the plugin.
+    pub(crate) fn instances(&self) -> &Arc<Instances> {
+        &self.instances
     }
 
     /// Takes an instance for a call.
@@ -168,7 +179,8 @@ impl<P: Deref<Target = Instances>> Lease<P> {
             Some(instance) => instance,
             None => {
                 pool.metrics.missed();
-                pool.factory.start().await.map_err(TakeError::Start)?
+                let factory = pool.factory.load_full();
+                factory.start().await.map_err(TakeError::Start)?
             }
         };
         lease.instance = Some(instance);
@@ -176,7 +188,7 @@ impl<P: Deref<Target = Instances>> Lease<P> {
     }
 
     fn count(pool: P) -> Result<Self, TakeError> {
-        let limit = pool.factory.plugin.limits.instances;
+        let limit = pool.plugin.limits.instances;
         let before = pool.in_use.fetch_add(1, Ordering::AcqRel);
         pool.metrics.taken();
         let lease = Self {
@@ -212,7 +224,7 @@ impl<P: Deref<Target = Instances>> Drop for Lease<P> {
         if let Some(instance) = self.instance.take() {
             // Where the queue is full an instance is dropped here.
             match &pool.shelf {
-                Shelf::Kept(shelf) if self.healthy => {
+                Shelf::Kept(shelf) if self.healthy && pool.is_current(&instance) => {
                     let dropped = shelf.put(self.tenant.take(), instance);
                     pool.metrics.ready(1 - dropped.len() as i64);
                     for instance in dropped {
@@ -242,57 +254,23 @@ impl Drop for Instances {
 }
 
 impl Instances {
+    /// Offers better code for the same plugin. The pool's thread tries it out, and goes over to it.
+    pub(crate) fn offer(&self, factory: InstanceFactory) {
+        *self.offered.lock() = Some(factory);
+        self.wake();
+    }
+
+    /// Whether an instance runs the code that new ones are made of.
+    fn is_current(&self, instance: &GuestInstance) -> bool {
+        instance.tier() == self.factory.load().tier
+    }
+
     fn wake(&self) {
         if let Some(keeper) = self.keeper.get() {
             keeper.unpark();
         }
     }
-
-    /// The work of the pool's thread: drops used instances, makes new ones, gives idle ones up.
-    fn tend(&self, runtime: &tokio::runtime::Runtime) {
-        while !self.stop.load(Ordering::Acquire) {
-            self.drop_used();
-            let given_up = match &self.shelf {
-                Shelf::Fresh(shelf) => {
-                    self.refill(shelf, runtime);
-                    shelf.shrink_when_idle()
-                }
-                Shelf::Kept(shelf) => shelf.expire(),
-            };
-            self.metrics.ready(-(given_up as i64));
-            std::thread::park_timeout(ROUND);
-        }
-    }
-
-    fn drop_used(&self) {
-        while let Some(instance) = self.used.pop() {
-            drop(instance);
-        }
-    }
-
-    fn refill(&self, shelf: &FreshShelf, runtime: &tokio::runtime::Runtime) {
-        while shelf.wants_more() && !self.stop.load(Ordering::Acquire) {
-            match runtime.block_on(self.factory.start()) {
-                Ok(instance) => {
-                    if !shelf.put(instance) {
-                        break;
-                    }
-                    self.metrics.ready(1);
-                }
-                Err(error) => {
-                    // The requests that then make an instance of their own report it.
-                    let plugin = &self.factory.plugin;
-                    let error = match error {
-                        StartError::Fault(error, _) => format!("{error:?}"),
-                        StartError::Refused(error) => refusal(error, plugin).to_string(),
-                    };
-                    let error = plugin.abilities.hide(&error, usize::MAX);
-                    tracing::debug!(plugin = %plugin.name, %error, "cannot make a plugin instance ahead of time");
-                    break;
-                }
-            }
-            // Used instances hold the memory that the next ones need.
-            self.drop_used();
-        }
-    }
 }
+
+#[cfg(test)]
+mod tests;

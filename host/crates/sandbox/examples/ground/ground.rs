@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use tokio::runtime::Runtime;
 use wharf_core::{Headers, Name, Plugin, PluginFile, PluginHost, RequestContext, Scheduling};
-use wharf_sandbox::Sandbox;
+use wharf_sandbox::{Config, Sandbox};
 
 /// The program's allocator, for the buffers of both sides.
 #[global_allocator]
@@ -21,6 +21,15 @@ pub(crate) fn runtime() -> Runtime {
         .enable_all()
         .build()
         .expect("a runtime")
+}
+
+/// A sandbox in which nothing serves from a draft: what is measured is optimised.
+pub(crate) fn sandbox(config: Config) -> Sandbox {
+    let config = Config {
+        compile_in_tiers: false,
+        ..config
+    };
+    Sandbox::new(config, &opentelemetry::global::meter("bench")).expect("a sandbox")
 }
 
 /// A site of guests, in a temporary folder.

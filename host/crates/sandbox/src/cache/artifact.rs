@@ -1,8 +1,9 @@
-//! The one place where machine code from a file is loaded.
+//! The one place where machine code is loaded that did not come from wasmtime's compiler in the same step.
 //!
 //! wasmtime cannot check that an artifact is what its compiler made: a forged one would be arbitrary code in the host's
-//! process. Therefore only bytes become a [`Verified`] whose MAC the cache has checked in memory; they are loaded from
-//! that memory, not read again. wasmtime itself refuses artifacts of another version or other settings.
+//! process. Therefore a [`Verified`] is only made of bytes whose MAC the cache has checked in memory, and of what was compiled
+//! just now; they are loaded from that memory, not read again. wasmtime itself refuses artifacts of another version or other
+//! settings.
 #![expect(
     unsafe_code,
     reason = "loading machine code cannot be made safe by types; see the safety comment"
@@ -11,7 +12,7 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// An artifact whose MAC was right.
+/// An artifact that this host made.
 pub(super) struct Verified(Vec<u8>);
 
 impl Verified {
@@ -20,12 +21,20 @@ impl Verified {
         Self(artifact)
     }
 
+    /// Compiles a component with the settings of an engine in which it need not run.
+    ///
+    /// # Errors
+    /// What the compiler says of a component that is not valid.
+    pub(super) fn compile(engine: &Engine, component: &[u8]) -> wasmtime::Result<Self> {
+        engine.precompile_component(component).map(Self)
+    }
+
     /// Loads the machine code.
     ///
     /// # Errors
     /// Where it was made by another version of wasmtime, or for other settings.
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: `Component::serialize` of this host wrote these bytes, as their MAC proves.
+        // SAFETY: this host's compiler made these bytes, just now or as their MAC proves.
         unsafe { Component::deserialize(engine, &self.0) }
     }
 }

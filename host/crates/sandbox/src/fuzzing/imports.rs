@@ -15,6 +15,7 @@ use wharf_core::{
 use super::{eventually, sandbox};
 use crate::abilities::NAMES;
 use crate::bindings::v1::{self, Answer, Job};
+use crate::cache::Tier;
 use crate::contract::Contract;
 use crate::fault::Fault;
 use crate::instance::{GuestInstance, InstanceFactory};
@@ -96,7 +97,7 @@ impl ImportsTarget {
         let release = sandbox.release(&file, component.into(), SETTINGS.into());
         let release = release.expect("the settings are good");
         let factory = sandbox
-            .prepare(&release)
+            .prepare(&release, Tier::Optimised)
             .expect("the guest is good")
             .factory;
         // Declares its metrics, too.

@@ -6,27 +6,45 @@ use crate::bindings::v1::types;
 use crate::fault::{Fault, Place};
 use crate::instance::{InstanceFactory, StartError};
 
+/// What kept a plugin that was tried out from serving.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was refused, by itself or by the host.
+    Refused(LoadError),
+    /// It trapped or broke a limit.
+    Faulted(LoadError),
+}
+
+impl Failure {
+    pub(super) fn into_error(self) -> LoadError {
+        match self {
+            Self::Refused(error) | Self::Faulted(error) => error,
+        }
+    }
+}
+
 /// What went wrong while a plugin was tried out.
 pub(super) fn start_error(
     factory: &InstanceFactory,
     file: &str,
     during: &'static str,
     error: StartError,
-) -> LoadError {
+) -> Failure {
     let plugin = &factory.plugin;
     let hidden = |text: String| plugin.abilities.hide(&text, usize::MAX).into_owned();
     match error {
         StartError::Refused(types::Error::InvalidInput(input)) if during == "init" => {
             let message = hidden(input.message);
             let error = LoadError::new(format!("plugins/{}.toml", plugin.name), message);
-            match input.field {
+            Failure::Refused(match input.field {
                 Some(field) => error.with_key(format!("settings.{field}")),
                 None => error.with_key("settings"),
-            }
+            })
         }
         StartError::Refused(error) => {
             let error = crate::fault::refusal(error, plugin);
-            LoadError::new(file, format!("the plugin's {during} refused: {error}"))
+            let message = format!("the plugin's {during} refused: {error}");
+            Failure::Refused(LoadError::new(file, message))
         }
         StartError::Fault(error, output) => {
             let fault = Fault::of(error, &plugin.limits);
@@ -46,12 +64,11 @@ pub(super) fn start_error(
                     format!("the plugin's {during} trapped: {cause}")
                 }
             };
-            match fault {
-                Fault::Trap(error) => {
-                    LoadError::new(file, message).with_source(Cause(hidden(format!("{error:#}"))))
-                }
-                _ => LoadError::new(file, message),
-            }
+            let failed = LoadError::new(file, message);
+            Failure::Faulted(match fault {
+                Fault::Trap(error) => failed.with_source(Cause(hidden(format!("{error:#}")))),
+                _ => failed,
+            })
         }
     }
 }

@@ -63,6 +63,16 @@ impl FreshShelf {
         self.ready.push(instance).is_ok()
     }
 
+    /// Puts an instance in the place of the oldest, which goes. Gives whether there was one.
+    pub(super) fn exchange(&self, new: Option<Box<GuestInstance>>) -> bool {
+        let old = self.ready.pop();
+        if let Some(new) = new {
+            // There is room for it: nobody else puts instances here.
+            let _ = self.ready.push(new);
+        }
+        old.is_some()
+    }
+
     /// Gives up half of the instances after a while without requests. Gives how many.
     pub(super) fn shrink_when_idle(&self) -> usize {
         if self.taken.swap(0, Ordering::Relaxed) > 0 {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use wharf_core::RequestContext;
 
 use crate::Limits;
+use crate::cache::Tier;
 use crate::instance::GuestInstance;
 
 /// Whose instance it is. None for everybody's, and for requests without a tenant.
@@ -127,6 +128,45 @@ impl KeptShelf {
         drop(places);
         self.kept.fetch_sub(1, Ordering::AcqRel);
         Some(instance)
+    }
+
+    /// Whose idle instances have one that runs other code than that of this tier.
+    pub(super) fn outdated(&self, tier: Tier) -> Option<Tenant> {
+        let places = self.places.lock();
+        let (tenant, _) = places.iter().find(|(_, place)| {
+            let mut instances = place.instances.iter();
+            instances.any(|instance| instance.tier() != tier)
+        })?;
+        Some(tenant.clone())
+    }
+
+    /// Puts an instance in the place of a tenant's outdated one, which goes, also where there is no other for it. Gives how many more
+    /// are kept then.
+    pub(super) fn exchange(
+        &self,
+        tenant: &Tenant,
+        tier: Tier,
+        new: Option<Box<GuestInstance>>,
+    ) -> i64 {
+        let mut places = self.places.lock();
+        let Some(place) = places.get_mut(tenant) else {
+            return 0;
+        };
+        let mut instances = place.instances.iter_mut();
+        // A request may have taken it meanwhile. It gives it back to be dropped.
+        let Some(at) = instances.position(|instance| instance.tier() != tier) else {
+            return 0;
+        };
+        let (old, change) = match new {
+            Some(new) => (std::mem::replace(&mut place.instances[at], new), 0),
+            None => (place.instances.remove(at), -1),
+        };
+        drop(places);
+        drop(old);
+        if change < 0 {
+            self.kept.fetch_sub(1, Ordering::AcqRel);
+        }
+        change
     }
 
     /// Drops the instances of tenants that were idle for long. Gives how many.

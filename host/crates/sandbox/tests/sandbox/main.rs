@@ -20,4 +20,5 @@ mod shadow;
 mod signatures;
 mod site;
 mod state;
+mod tiers;
 mod wat;

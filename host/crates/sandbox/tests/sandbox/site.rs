@@ -31,7 +31,23 @@ impl Site {
         Self::with(Config::default())
     }
 
+    /// A site whose plugins are optimised before they serve, so that a test need not wait for more than a load.
     pub(crate) fn with(config: Config) -> Self {
+        Self::open(Config {
+            compile_in_tiers: false,
+            ..config
+        })
+    }
+
+    /// A site whose plugins serve from a draft where the cache does not have them.
+    pub(crate) fn in_tiers(config: Config) -> Self {
+        Self::open(Config {
+            compile_in_tiers: true,
+            ..config
+        })
+    }
+
+    fn open(config: Config) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
         let registry = Registry::new();
@@ -77,6 +93,15 @@ impl Site {
     ) -> Result<Arc<dyn Plugin>, LoadError> {
         let release = self.sandbox.read(&self.put(name, component, settings))?;
         self.sandbox.load(&release)
+    }
+
+    /// Waits for what other threads bring about.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let latest = Instant::now() + Duration::from_secs(120);
+        while !holds(self) {
+            assert!(Instant::now() < latest, "{what}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// The names of all metrics.

@@ -128,6 +128,7 @@ fn explain(error: &CoreError) -> Error {
         ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => Error::Denied(message),
         ErrorKind::Conflict
         | ErrorKind::PluginFault
+        | ErrorKind::UpstreamFault
         | ErrorKind::Unimplemented
         | ErrorKind::Cancelled
         | ErrorKind::Internal => Error::Failed(message),

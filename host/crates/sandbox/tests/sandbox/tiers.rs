@@ -1,0 +1,251 @@
+//! Plugins that serve from a draft, and go over to optimised code while they do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wharf_core::{Payload, Plugin, RequestContext, Token, Verdict};
+use wharf_sandbox::Config;
+
+use crate::site::{Site, body, guest, request, request_with, text};
+use crate::wat;
+
+fn drafts(site: &Site, outcome: &str) -> f64 {
+    site.metric("plugin_draft_total", &[("outcome", outcome)])
+}
+
+async fn gone_over(site: &Site, plugins: f64) {
+    let replaced = |site: &Site| drafts(site, "replaced") >= plugins;
+    site.until("the drafts are replaced", replaced).await;
+    assert_eq!((drafts(site, "kept"), drafts(site, "left")), (0.0, 0.0));
+}
+
+/// Loads a plugin of the guest `hostile`, which serves from a draft then.
+fn draft_of_hostile(site: &Site, isolation: &str) -> Arc<dyn Plugin> {
+    let settings = format!("isolation = {isolation:?}");
+    let plugin = site.load("hostile", &guest("hostile"), &settings).unwrap();
+    assert_eq!(
+        site.metric("plugin_compile_total", &[("cache", "miss")]),
+        1.0
+    );
+    plugin
+}
+
+/// Leaves a secret, and gives the one that was there.
+async fn leak(plugin: &dyn Plugin, tenant: Option<&str>, secret: &str) -> String {
+    let base = request_with(&[("x-behaviour", "leak-secret"), ("x-secret", secret)]);
+    let request = Arc::new(RequestContext {
+        tenant: tenant.map(Into::into),
+        ..(*base).clone()
+    });
+    text(&plugin.preprocess(&request, body("x")).await.unwrap())
+}
+
+fn files(folder: &Path, extension: &str) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .count()
+}
+
+#[tokio::test]
+async fn a_new_plugin_serves_from_a_draft_and_goes_over_without_a_failed_call() {
+    let cache = tempfile::TempDir::new().unwrap();
+    let config = || Config {
+        cache_folder: Some(cache.path().join("aot")),
+        ..Config::default()
+    };
+    let site = Site::in_tiers(config());
+    let bulky = site.load("bulky", &guest("bulky"), "").unwrap();
+    let (digest, before) = (bulky.info().digest, words(&*bulky).await);
+    assert_eq!(before, [3.0]);
+    let mut calls = 0;
+    while drafts(&site, "replaced") < 1.0 {
+        assert_eq!(words(&*bulky).await, before);
+        calls += 1;
+        tokio::task::yield_now().await;
+    }
+    assert!(calls > 0, "no call was made while the draft served");
+    // More than stood ready when it went over.
+    for _ in 0..20 {
+        assert_eq!(words(&*bulky).await, before);
+    }
+    assert_eq!(bulky.info().digest, digest);
+    assert_eq!(bulky.health().faults, 0);
+
+    // The cache has the optimised code, which the next host serves from at once.
+    assert_eq!(files(&cache.path().join("aot"), "aot"), 1);
+    let next = Site::in_tiers(config());
+    let bulky = next.load("bulky", &guest("bulky"), "").unwrap();
+    assert_eq!(
+        next.metric("plugin_compile_total", &[("cache", "hit")]),
+        1.0
+    );
+    assert_eq!(words(&*bulky).await, before);
+}
+
+/// The words that `bulky` counts in a text of three.
+async fn words(plugin: &dyn Plugin) -> Vec<f32> {
+    let payload = plugin.preprocess(&request(), body("one two three")).await;
+    let Payload::Tensors(tensors) = payload.unwrap() else {
+        panic!("it gives a tensor")
+    };
+    tensors[0].as_slice::<f32>().unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn instances_made_ahead_of_time_are_replaced_and_share_nothing() {
+    let site = Site::in_tiers(Config::default());
+    let hostile = draft_of_hostile(&site, "request");
+    while drafts(&site, "replaced") < 1.0 {
+        assert_eq!(leak(&*hostile, None, "secret").await, "");
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        assert_eq!(leak(&*hostile, None, "secret").await, "");
+    }
+    site.until("every instance that stands ready is counted", |site| {
+        let ready = site.metric("plugin_instances_ready", &[("plugin", "hostile")]);
+        (1.0..=32.0).contains(&ready)
+    })
+    .await;
+    drop(hostile);
+    assert_eq!(site.metric("plugin_instances_ready", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn kept_instances_are_replaced_for_each_tenant() {
+    let site = Site::in_tiers(Config::default());
+    let hostile = draft_of_hostile(&site, "tenant");
+    for tenant in ["a", "b"] {
+        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, "");
+        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, tenant);
+    }
+    assert_eq!(
+        drafts(&site, "replaced"),
+        0.0,
+        "it went over before it was used"
+    );
+    gone_over(&site, 1.0).await;
+    let ready = || site.metric("plugin_instances_ready", &[("plugin", "hostile")]);
+    assert_eq!(ready(), 2.0);
+    for tenant in ["b", "a"] {
+        assert_eq!(
+            leak(&*hostile, Some(tenant), tenant).await,
+            "",
+            "a new instance"
+        );
+        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, tenant);
+    }
+    assert_eq!(ready(), 2.0);
+}
+
+#[tokio::test]
+async fn a_text_ends_on_the_code_that_it_began_with() {
+    let site = Site::in_tiers(Config::default());
+    let censor = site
+        .load("censor", &guest("censor"), "isolation = 'shared'")
+        .unwrap();
+    let token = |text: &str| Token {
+        id: 1,
+        text: text.to_owned(),
+        logprob: None,
+    };
+    let mut filter = censor.filter_tokens(&request()).await.unwrap();
+    let held = filter.push(vec![token("no secr")]).await.unwrap();
+    assert!(matches!(held, Verdict::Emit(_)));
+    assert_eq!(
+        drafts(&site, "replaced"),
+        0.0,
+        "it went over before it was used"
+    );
+    gone_over(&site, 1.0).await;
+    let rest = filter.push(vec![token("ets at all")]).await.unwrap();
+    let Verdict::Emit(rest) = rest else {
+        panic!("the text goes on")
+    };
+    let rest: String = rest.into_iter().map(|token| token.text).collect();
+    assert!(rest.starts_with("***s"), "{rest:?}");
+    filter.finish().await.unwrap();
+    // The draft's instance is not kept for the next text.
+    assert_eq!(site.metric("plugin_instances_ready", &[]), 0.0);
+    let filter = censor.filter_tokens(&request()).await.unwrap();
+    filter.finish().await.unwrap();
+    assert_eq!(site.metric("plugin_instances_ready", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn a_plugin_that_went_is_not_waited_for() {
+    let site = Site::in_tiers(Config::default());
+    drop(draft_of_hostile(&site, "request"));
+    let left = |site: &Site| drafts(site, "left") >= 1.0;
+    site.until("the draft is given up", left).await;
+    assert_eq!(drafts(&site, "replaced"), 0.0);
+}
+
+#[tokio::test]
+async fn a_host_that_ends_leaves_nothing_half_done() {
+    let Site {
+        sandbox, folder, ..
+    } = {
+        let site = Site::in_tiers(Config::default());
+        let hostile = draft_of_hostile(&site, "request");
+        hostile.preprocess(&request(), body("x")).await.unwrap();
+        site
+    };
+    drop(sandbox);
+    assert_eq!(files(&folder.path().join("cache"), "tmp"), 0);
+}
+
+#[tokio::test]
+async fn more_drafts_than_may_wait_are_all_replaced() {
+    let site = Site::in_tiers(Config::default());
+    let plugins: Vec<_> = (0..20)
+        .map(|number| {
+            site.load(&format!("hostile-{number}"), &guest("hostile"), "")
+                .unwrap()
+        })
+        .collect();
+    let drafted = site.metric("plugin_compile_total", &[("cache", "miss")]);
+    assert!(drafted > 0.0);
+    gone_over(&site, drafted).await;
+    for plugin in plugins {
+        plugin.preprocess(&request(), body("x")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_small_is_optimised_at_once() {
+    let site = Site::in_tiers(Config::default());
+    let echo = site.load("echo", &guest("echo"), "").unwrap();
+    assert_eq!(files(&site.folder.path().join("cache"), "aot"), 1);
+    echo.preprocess(&request(), body("x")).await.unwrap();
+}
+
+/// A draft keeps on the stack what optimised code has in registers.
+#[tokio::test]
+async fn a_draft_that_fails_is_not_held_against_the_plugin() {
+    let step = "(local.set $x (if (result i32) (i32.and (local.get $x) (i32.const 1))
+        (then (i32.add (local.get $x) (i32.const 7)))
+        (else (i32.mul (local.get $x) (i32.const 3)))))";
+    let deep = format!(
+        "(func $deep (param $n i32) (result i32) (local $x i32)
+            (if (i32.eqz (local.get $n)) (then (return (i32.const 0))))
+            (local.set $x (local.get $n))
+            {}
+            (i32.xor (local.get $x) (call $deep (i32.sub (local.get $n) (i32.const 1)))))
+        (func $begin (drop (call $deep (i32.const 2000))))
+        (start $begin)",
+        step.repeat(4000)
+    );
+    let site = Site::in_tiers(Config::default());
+    let component = wat::preprocess(&format!("{deep}{}", wat::ECHO));
+    let deep = site.load("deep", &component, "").unwrap();
+    assert_eq!(
+        site.metric("plugin_compile_total", &[("cache", "miss")]),
+        2.0
+    );
+    assert_eq!(files(&site.folder.path().join("cache"), "aot"), 1);
+    let answer = deep.preprocess(&request(), body("x")).await.unwrap();
+    assert_eq!(text(&answer), "x");
+}
