@@ -39,8 +39,25 @@ pub(crate) fn full() -> Error {
     .with_retry_after(RETRY_AFTER)
 }
 
+impl Admission {
+    /// Makes of a place one that outlives the call, for an answer that comes bit by bit.
+    pub(crate) fn keep(self: &Arc<Self>, slot: Slot<'_>) -> Place {
+        std::mem::forget(slot);
+        Place(Arc::clone(self))
+    }
+}
+
 /// A place among the requests of a route, given back on drop.
 pub(crate) struct Slot<'a>(&'a Admission);
+
+/// The same for as long as it is kept.
+pub(crate) struct Place(Arc<Admission>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {

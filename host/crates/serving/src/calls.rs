@@ -14,7 +14,7 @@ use crate::in_force::InForce;
 use crate::mirrors::{self, Mirrored, Origin};
 use crate::pipeline::within;
 use crate::route::Route;
-use crate::snapshot::{Missing, Snapshot};
+use crate::snapshot::{Asked, Missing, Snapshot};
 
 /// The most calls that may lie between the client and a request. A route that calls itself, also by way of others, ends here.
 const MOST_NESTED: u32 = 4;
@@ -84,8 +84,13 @@ impl InForce {
     ) -> Result<&'s Arc<Route>> {
         let version = version.filter(|version| !version.is_empty());
         let field = |name: &str| request.headers.get(name);
+        // A plugin asks for whom it works for: what is another tenant's is not there.
+        let asked = Asked {
+            name: target,
+            tenant: request.tenant.as_deref(),
+        };
         snapshot
-            .endpoint_for(target, version, field)
+            .endpoint_for(asked, version, field)
             .map_err(|missing| self.explain(target, version, missing))
     }
 

@@ -189,6 +189,7 @@ fn kind_of(file: &str) -> &'static str {
         Some("models") => "model",
         Some("routes") => "route",
         Some("bundles") => "bundle",
+        Some("upstreams") => "upstream",
         _ => "site",
     }
 }

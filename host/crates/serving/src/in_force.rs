@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use wharf_core::{Engine, Name, PluginHost};
+use wharf_core::{Changed, Engine, LoadError, Name, PluginHost, Upstreams};
 
 use crate::bundle::Reading;
 use crate::config::Config;
@@ -16,7 +16,9 @@ use crate::lifecycle::{self, IndexEntry};
 use crate::metrics::{Gauges, Metrics};
 use crate::mirrors::Mirrors;
 use crate::reaper::{Reaper, Retired};
-use crate::site::Ports;
+use crate::route::RouteSpec;
+use crate::serving::Runtimes;
+use crate::site::{Ports, UpstreamPort};
 use crate::snapshot::Snapshot;
 use crate::state::{Effects, State, Surroundings, UnderWay, Versions, write_record};
 use crate::status::{ReloadReport, SiteStatus};
@@ -26,6 +28,10 @@ pub(crate) struct InForce {
     pub(crate) site: PathBuf,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) plugins: Arc<dyn PluginHost>,
+    upstreams: Option<Arc<dyn Upstreams>>,
+    /// What upstreams call when they learnt something; it wakes whoever waits for `upstreams_changed`.
+    tell_changed: Changed,
+    pub(crate) upstreams_changed: Arc<Notify>,
     pub(crate) config: Arc<ArcSwap<Config>>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) reaper: Reaper,
@@ -48,12 +54,7 @@ pub(crate) struct InForce {
 }
 
 impl InForce {
-    pub(crate) fn new(
-        config: Config,
-        site: PathBuf,
-        engine: Arc<dyn Engine>,
-        plugins: Arc<dyn PluginHost>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(config: Config, site: PathBuf, runtimes: Runtimes) -> std::io::Result<Self> {
         let metrics = Arc::<Metrics>::default();
         let faults = Arc::<Notify>::default();
         let journal = Arc::new(Journal::new(Arc::clone(&metrics)));
@@ -65,11 +66,16 @@ impl InForce {
             Arc::clone(&faults),
         ));
         let noticed = Arc::<Notify>::default();
+        let upstreams_changed = Arc::<Notify>::default();
+        let changed = Arc::clone(&upstreams_changed);
         let state = Mutex::new(State::of_site(&config.load(), &guards, &noticed));
         Ok(Self {
             site,
-            engine,
-            plugins,
+            engine: runtimes.engine,
+            plugins: runtimes.plugins,
+            upstreams: runtimes.upstreams,
+            tell_changed: Arc::new(move || changed.notify_one()),
+            upstreams_changed,
             config,
             journal,
             reaper: Reaper::start()?,
@@ -95,6 +101,10 @@ impl InForce {
         Ports {
             engine: &*self.engine,
             plugins: &*self.plugins,
+            upstreams: self.upstreams.as_deref().map(|port| UpstreamPort {
+                port,
+                changed: &self.tell_changed,
+            }),
         }
     }
 
@@ -181,11 +191,35 @@ impl InForce {
     }
 
     pub(crate) fn index(&self) -> Vec<IndexEntry> {
-        let under_way = UnderWay {
+        let under_way = self.under_way();
+        self.read(|state| state.index(&under_way))
+    }
+
+    /// How every version of every model of the site is, without what routes and bundles have.
+    pub(crate) fn model_index(&self) -> Vec<IndexEntry> {
+        let under_way = self.under_way();
+        self.read(|state| state.models.index(&under_way))
+    }
+
+    fn under_way(&self) -> UnderWay {
+        UnderWay {
             loading: self.loading.lock().clone(),
             unloading: self.reaper.models(),
+        }
+    }
+
+    /// Says what keeps a route from being in force, without changing anything.
+    pub(crate) fn check_route(&self, spec: &Arc<RouteSpec>) -> Vec<LoadError> {
+        let config = self.config.load();
+        // What it would count is of no route: metrics of its own.
+        let metrics = Metrics::default();
+        let around = Surroundings {
+            config: &config,
+            metrics: &metrics,
+            faults: &self.faults,
+            member: None,
         };
-        self.read(|state| state.index(&under_way))
+        self.state.lock().check_route(spec, around)
     }
 
     /// Writes what became of releases to the site. Blocks.
@@ -204,7 +238,12 @@ impl InForce {
     }
 
     pub(crate) fn status(&self) -> SiteStatus {
-        let (plugins, models) = self.read(|state| (state.plugins.status(), state.models.status()));
+        let (plugins, models) = self.read(|state| {
+            let mut models = state.models.status();
+            models.extend(state.upstreams.status());
+            models.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+            (state.plugins.status(), models)
+        });
         SiteStatus {
             generation: self.current.load().generation(),
             loaded: *self.loaded.borrow(),

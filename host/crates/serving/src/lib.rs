@@ -13,6 +13,7 @@ mod snapshot;
 mod route;
 
 mod admission;
+mod bodies;
 mod breaker;
 mod filters;
 mod guarded;
@@ -33,21 +34,25 @@ mod events;
 mod lifecycle;
 mod metrics;
 mod reaper;
+mod registry;
 mod rollback;
 mod status;
+mod upstreams;
 mod watcher;
 
 pub use bundle::{BundleStatus, ReleaseCounts, ReleaseName, ReleaseState, ReleaseStatus};
-pub use check::check;
+pub use check::{check, inspect};
 pub use config::{Config, ModelControl};
 pub use events::{Event, EventKind, FileError};
 pub use filters::FilterChain;
 pub use lifecycle::{
-    BatchStatistics, IndexEntry, ModelChange, ModelCheck, ModelFile, ModelState, ModelStatistics,
-    SettingEdit, SettingValue, Tally,
+    BatchStatistics, FileContent, IF_MATCH, IF_NONE_MATCH, IndexEntry, ModelChange, ModelCheck,
+    ModelFile, ModelState, ModelStatistics, PartContent, Precondition, Progress, Promotion,
+    SettingEdit, SettingValue, SiteChange, SitePart, Tally, no_such_model,
 };
 pub use pipeline::Outcome;
+pub use registry::{ModelDocument, ModelRecord, Registration, read_entries};
 pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteOutput, RouteSpec, StageSpec};
-pub use serving::Serving;
-pub use snapshot::{Missing, Snapshot};
+pub use serving::{Runtimes, Serving};
+pub use snapshot::{Asked, Missing, Snapshot};
 pub use status::{DrainStatus, ModelStatus, PluginStatus, ReloadReport, SiteStatus};

@@ -2,25 +2,44 @@
 
 mod change;
 mod edit;
+mod precondition;
 
 mod commit;
+mod landing;
+mod parts;
 mod staging;
 
 mod index;
 mod statistics;
 
 use tokio::time::timeout;
-use wharf_core::{Name, Result};
+use wharf_core::{Error, ErrorKind, Name, Result};
 
 use crate::serving::Serving;
 use crate::watcher::Ask;
 
-pub use change::{ModelChange, ModelCheck, ModelFile, SettingEdit, SettingValue};
+pub use change::{FileContent, ModelChange, ModelCheck, ModelFile, SettingEdit, SettingValue};
 pub use index::{IndexEntry, ModelState};
+pub use landing::{Progress, Promotion};
+pub use parts::{PartContent, SiteChange, SitePart};
+pub use precondition::{IF_MATCH, IF_NONE_MATCH, Precondition};
 pub use statistics::{BatchStatistics, ModelStatistics, Tally};
 
-pub(crate) use commit::{Busy, lock, recover};
-pub(crate) use staging::{STAGING, Staged};
+pub(crate) use commit::{Busy, STAGING, lock, recover};
+pub(crate) use edit::value_of;
+pub(crate) use landing::LANDING;
+pub(crate) use parts::StagedPart;
+pub(crate) use precondition::digest_of;
+pub(crate) use staging::Staged;
+
+/// What is said of a model that the site does not have, or that is another tenant's.
+#[must_use]
+pub fn no_such_model(name: &Name) -> Error {
+    let message = format!(
+        "the site has no model {name}; the repository index lists those it has, and a load with files brings another"
+    );
+    Error::new(ErrorKind::NotFound, message).with_field("model")
+}
 
 impl Serving {
     /// Loads a model of the site, and says when it is in force; where it is, loads it anew if its content changed. What is
@@ -29,7 +48,8 @@ impl Serving {
     ///
     /// # Errors
     /// `NotFound` where the site has no such model, and no files are given; `InvalidArgument` with the parameter as the
-    /// field where files or settings are wrong, a setting as `config.KEY`; what the check says; `Unprocessable` where the model cannot be loaded; `Unavailable` where the
+    /// field where files or settings are wrong, a setting as `config.KEY`, or of a whole document as `settings.KEY`;
+    /// `Conflict` where what must be so is not; what the check says; `Unprocessable` where the model cannot be loaded; `Unavailable` where the
     /// server is still loading or ends, or the site cannot be written.
     pub async fn load_model(&self, name: &Name, change: ModelChange) -> Result<()> {
         change.validate()?;

@@ -102,7 +102,7 @@ impl Metrics {
         Arc::clone(&counters)
     }
 
-    /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `bundle`, `site`.
+    /// Counts what became of a change. The kind is that of the thing: `plugin`, `model`, `route`, `bundle`, `upstream`, `site`.
     pub(crate) fn reload(&self, kind: &'static str, outcome: EventKind) {
         *self.reloads.entry((kind, outcome.name())).or_default() += 1;
     }

@@ -89,19 +89,12 @@ impl Route {
             let call = self.call(stage, StageKind::Preprocess, request, payload);
             payload = within(span, call).await?;
         }
-        let inputs = match payload {
-            Payload::Tensors(tensors) => tensors,
-            Payload::Body(_) => return Err(self.no_tensors()),
+        // The model, or the service that stands in its place.
+        let mut payload = match target.model.service() {
+            Some(service) => Payload::Body(self.serve(service, request, payload).await?),
+            None => self.infer(target, request, payload, accounting).await?,
         };
-        // The model: the one queue of the way, and the span `inference.predict`, are the engine's.
-        let rows = target.rows(&inputs);
-        let mut inference = target.model.infer(request, inputs).await?;
-        if !target.joins() {
-            inference.timings.run_rows = inference.timings.run_rows.and(Some(1));
-        }
-        accounting.inferred(rows, inference.timings);
-        // The model's tensors become what the client gets.
-        let mut payload = Payload::Tensors(inference.outputs);
+        // What it gave becomes what the client gets.
         for stage in &self.post {
             let span = stage_span!("postprocess", plugin = %stage.plugin.info().name, otel.status_code = Empty);
             let call = self.call(stage, StageKind::Postprocess, request, payload);
@@ -116,8 +109,29 @@ impl Route {
         })
     }
 
+    /// The model: the one queue of the way, and the span `inference.predict`, are the engine's.
+    async fn infer(
+        &self,
+        target: &Target,
+        request: &RequestContext,
+        payload: Payload,
+        accounting: &mut Accounting<'_>,
+    ) -> Result<Payload> {
+        let inputs = match payload {
+            Payload::Tensors(tensors) => tensors,
+            Payload::Body(_) => return Err(self.no_tensors()),
+        };
+        let rows = target.rows(&inputs);
+        let mut inference = target.model.infer(request, inputs).await?;
+        if !target.joins() {
+            inference.timings.run_rows = inference.timings.run_rows.and(Some(1));
+        }
+        accounting.inferred(rows, inference.timings);
+        Ok(Payload::Tensors(inference.outputs))
+    }
+
     /// Chooses the model: the only one, or by the router.
-    async fn choose(&self, request: &Arc<RequestContext>) -> Result<&Target> {
+    pub(crate) async fn choose(&self, request: &Arc<RequestContext>) -> Result<&Target> {
         let Some(router) = &self.router else {
             return self.targets.first().ok_or_else(no_target);
         };
@@ -248,7 +262,7 @@ async fn stage_of(
     }
 }
 
-fn past_deadline() -> Error {
+pub(crate) fn past_deadline() -> Error {
     Error::new(
         ErrorKind::Deadline,
         "the deadline passed before the answer was ready",

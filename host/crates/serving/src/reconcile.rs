@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::task::{JoinError, spawn_blocking};
 use wharf_core::{
-    Digest, Engine, LoadError, ModelFolder, ModelVersion, PluginFile, PluginHost, PluginRelease,
+    Digest, Engine, LoadError, ModelFolder, ModelVersion, Name, PluginFile, PluginHost,
+    PluginRelease, UpstreamRelease,
 };
 
 use crate::bundle::{self, ReleaseName};
@@ -115,7 +116,7 @@ pub(crate) fn retire(in_force: &InForce, loaded: Vec<Loaded>) {
 pub(crate) fn versions(loads: &[Load]) -> Versions {
     let version = |load: &Load| match load {
         Load::Model(version) => Some((version.name.clone(), version.version)),
-        Load::Plugin(_) | Load::Release(_) => None,
+        Load::Plugin(_) | Load::Release(_) | Load::Upstream(_) => None,
     };
     loads.iter().filter_map(version).collect()
 }
@@ -162,6 +163,7 @@ enum Subject {
     Plugin(PluginFile, Digest),
     Model(ModelVersion),
     Release(ReleaseName, Digest),
+    Upstream(Name, Digest),
 }
 
 impl Load {
@@ -177,6 +179,7 @@ impl Load {
                 let (name, digest) = (load.name.clone(), load.digest);
                 Loaded::Release(name, digest, load.run(ports))
             }
+            Self::Upstream(release) => open(ports, &release),
         }
     }
 
@@ -185,8 +188,23 @@ impl Load {
             Self::Model(version) => Subject::Model(version.clone()),
             Self::Plugin(load) => Subject::Plugin(load.file.clone(), load.digest),
             Self::Release(load) => Subject::Release(load.name.clone(), load.digest),
+            Self::Upstream(release) => Subject::Upstream(release.name.clone(), release.digest),
         }
     }
+}
+
+/// Opens an upstream. Blocks.
+fn open(ports: Ports<'_>, release: &UpstreamRelease) -> Loaded {
+    let name = release.name.clone();
+    let result = match ports.upstreams {
+        Some(upstreams) => upstreams.port.open(release, Arc::clone(upstreams.changed)),
+        // Without a port, nothing is read that could be opened.
+        None => Err(LoadError::new(
+            format!("upstreams/{name}.toml"),
+            "this program reaches no other servers",
+        )),
+    };
+    Loaded::Upstream(name, release.digest, result)
 }
 
 impl Loaded {
@@ -237,6 +255,11 @@ impl Subject {
             Self::Release(name, digest) => {
                 let refused = LoadError::new(name.folder(), MESSAGE).with_source(error);
                 Loaded::Release(name, digest, Err(vec![refused]))
+            }
+            Self::Upstream(name, digest) => {
+                let file = format!("upstreams/{name}.toml");
+                let refused = LoadError::new(file, MESSAGE).with_source(error);
+                Loaded::Upstream(name, digest, Err(refused))
             }
         }
     }

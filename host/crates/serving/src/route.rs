@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use wharf_core::{LoadError, Model, ModelInfo, Name, Plugin, Result, TensorSpec};
+use wharf_core::{LoadError, Model, ModelInfo, Name, Plugin, Result, Tenants, TensorSpec};
 
 use crate::admission::{self, Admission};
 use crate::bundle::{ReleaseName, Tally};
@@ -39,8 +39,14 @@ pub struct RouteSpec {
     pub timeout: Option<Duration>,
     /// The most requests at once, where the route says it.
     pub max_in_flight: Option<u32>,
+    /// The largest request body in bytes, after decompression, where the route says it. The server's own limit is the most.
+    pub max_body_bytes: Option<u64>,
+    /// How long a request body may take to arrive, where the route says it.
+    pub body_timeout: Option<Duration>,
     /// Whether the route takes a body as the client sent it, where the route says it.
     pub takes_body: Option<bool>,
+    /// Whose the route is.
+    pub tenants: Tenants,
 }
 
 /// A model that a route may lead to.
@@ -155,6 +161,12 @@ impl Route {
         &self.spec.name
     }
 
+    /// Whether the route is there for a tenant. To others it does not exist.
+    #[must_use]
+    pub fn is_for(&self, tenant: Option<&str>) -> bool {
+        self.spec.tenants.include(tenant)
+    }
+
     /// How long a request may take.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -233,11 +245,17 @@ impl Route {
     /// What the route gives last: what its last stage makes, or the tensors of its first candidate.
     #[must_use]
     pub fn outputs(&self) -> RouteOutput<'_> {
-        if self.post.is_empty() {
+        if self.post.is_empty() && !self.serves_bodies() {
             RouteOutput::Tensors(&self.model_info().outputs)
         } else {
             RouteOutput::Body
         }
+    }
+
+    /// Whether its candidates are plain services, which take and give bodies.
+    pub(crate) fn serves_bodies(&self) -> bool {
+        let first = self.targets.first();
+        first.is_some_and(|target| target.model.service().is_some())
     }
 
     /// What the model of the first candidate is.
@@ -318,8 +336,8 @@ impl Route {
 }
 
 impl RouteSpec {
-    /// The route of a model alone: its newest version, without stages.
-    pub(crate) fn implicit(model: Name) -> Self {
+    /// The route of a model alone: its newest version, without stages, for those whose the model is.
+    pub(crate) fn implicit(model: Name, tenants: Tenants) -> Self {
         Self {
             name: model.clone(),
             implicit: true,
@@ -333,8 +351,26 @@ impl RouteSpec {
             post: Vec::new(),
             timeout: None,
             max_in_flight: None,
+            max_body_bytes: None,
+            body_timeout: None,
             takes_body: None,
+            tenants,
         }
+    }
+
+    /// The stages of a plugin that the route calls.
+    pub(crate) fn calls_of(&self, plugin: &Name) -> impl Iterator<Item = wharf_core::Stage> {
+        let of = |stages: &[StageSpec], kind: wharf_core::Stage| {
+            let calls = stages.iter().any(|stage| stage.plugin == *plugin);
+            calls.then_some(kind)
+        };
+        [
+            of(self.router.as_slice(), wharf_core::Stage::Router),
+            of(&self.pre, wharf_core::Stage::Preprocess),
+            of(&self.post, wharf_core::Stage::Postprocess),
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// Errors for the plugins that the site has no more, although they are still loaded for this route.

@@ -1,7 +1,7 @@
 //! The handle to a site that is served.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -11,7 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wharf_core::{Engine, Error, ErrorKind, LoadError, ModelCalls, PluginHost, Result};
+use wharf_core::{
+    ArtifactStore, Engine, Error, ErrorKind, LoadError, ModelCalls, PluginHost, Result, Upstreams,
+};
 
 use crate::bundle::{self, BundleStatus};
 use crate::config::Config;
@@ -21,6 +23,7 @@ use crate::rollback;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::status::{ReloadReport, SiteStatus};
+use crate::upstreams;
 use crate::watcher::{Ask, SiteTask};
 
 /// The most asks that wait at once. Whoever wants a reload then waits to wait, and one pass answers all of them; whoever wants
@@ -38,21 +41,51 @@ struct Inner {
     in_force: Arc<InForce>,
     asks: mpsc::Sender<Ask>,
     site_config: watch::Receiver<Arc<str>>,
+    artifacts: OnceLock<Arc<dyn ArtifactStore>>,
     stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What a site is served with.
+#[derive(Clone)]
+pub struct Runtimes {
+    /// What runs models.
+    pub engine: Arc<dyn Engine>,
+    /// What runs plugins.
+    pub plugins: Arc<dyn PluginHost>,
+    /// What reaches other servers; none where upstreams are refused.
+    pub upstreams: Option<Arc<dyn Upstreams>>,
+}
+
 impl Serving {
-    /// Begins to load a site and to watch it; [`Serving::loaded`] waits for the first load. A model, plugin or route that is
-    /// refused is an event and no failure.
+    /// Begins to serve a site that has no upstreams: as [`Serving::open`].
     ///
     /// # Errors
-    /// Where a setting is out of its range, or the site is not a folder.
+    /// As [`Serving::open`].
     pub fn start(
         config: Config,
         site: PathBuf,
         engine: Arc<dyn Engine>,
         plugins: Arc<dyn PluginHost>,
+        meter: &Meter,
+    ) -> Result<Self, LoadError> {
+        let runtimes = Runtimes {
+            engine,
+            plugins,
+            upstreams: None,
+        };
+        Self::open(config, site, runtimes, meter)
+    }
+
+    /// Begins to load a site and to watch it; [`Serving::loaded`] waits for the first load. A model, plugin or route that is
+    /// refused is an event and no failure.
+    ///
+    /// # Errors
+    /// Where a setting is out of its range, or the site is not a folder.
+    pub fn open(
+        config: Config,
+        site: PathBuf,
+        runtimes: Runtimes,
         meter: &Meter,
     ) -> Result<Self, LoadError> {
         config.check()?;
@@ -64,7 +97,7 @@ impl Serving {
         }
         // Before anything is read: a change that was begun is the new state, and one that was only prepared is none.
         lifecycle::recover(&site)?;
-        let in_force = InForce::new(config, site, engine, plugins).map_err(|error| {
+        let in_force = InForce::new(config, site, runtimes).map_err(|error| {
             LoadError::new(".", "no thread can be started for the reaper").with_source(error)
         })?;
         let in_force = Arc::new(in_force);
@@ -82,11 +115,13 @@ impl Serving {
             tokio::spawn(site_task.run()),
             tokio::spawn(rollback::watch(Arc::clone(&in_force), stop.clone())),
             tokio::spawn(bundle::watch(Arc::clone(&in_force), stop.clone())),
+            tokio::spawn(upstreams::watch(Arc::clone(&in_force), stop.clone())),
         ];
         Ok(Self(Arc::new(Inner {
             in_force,
             asks,
             site_config,
+            artifacts: OnceLock::new(),
             stop,
             tasks: Mutex::new(tasks),
         })))
@@ -159,6 +194,10 @@ impl Serving {
                 TrySendError::Closed(_) => ending(),
             })?;
         answered.await.unwrap_or_else(|_| Err(ending()))
+    }
+
+    pub(crate) fn artifact_cell(&self) -> &OnceLock<Arc<dyn ArtifactStore>> {
+        &self.0.artifacts
     }
 
     pub(crate) fn in_force(&self) -> &InForce {

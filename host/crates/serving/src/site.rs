@@ -7,6 +7,7 @@
 mod bundles;
 mod fingerprint;
 mod listing;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,18 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::{
-    Digest, Engine, LoadError, ModelFolder, ModelVersions, Name, PluginFile, PluginHost,
-    PluginRelease,
+    Changed, Digest, Engine, LoadError, ModelFolder, ModelVersions, Name, PluginFile, PluginHost,
+    PluginRelease, UpstreamRelease, Upstreams,
 };
 
 use crate::route::{RouteSpec, parse};
 use crate::watcher::Whole;
 use bundles::BundleEyes;
 use fingerprint::Fingerprint;
-use listing::{Kind, list, read_text};
 
 pub(crate) use bundles::{BundleFound, Focus, FocusOn, ReleaseFound, Serves};
-pub(crate) use listing::{FOLDERS, hidden};
+pub(crate) use listing::{FOLDERS, Kind, hidden, list, read_text};
 
 /// What a look at the site found.
 #[derive(Default)]
@@ -34,6 +34,7 @@ pub(crate) struct Scan {
     pub(crate) models: Section<ModelVersions>,
     pub(crate) routes: Section<Arc<RouteSpec>>,
     pub(crate) bundles: Section<BundleFound>,
+    pub(crate) upstreams: Section<UpstreamRelease>,
     /// The text of `wharf.toml`, empty where there is none; none where it cannot be read.
     pub(crate) site_config: Option<Arc<str>>,
     /// What is wrong with the folders themselves, and with names in them.
@@ -79,11 +80,20 @@ pub(crate) enum Look {
     Thorough,
 }
 
-/// The runtimes that know what a plugin or a model is.
+/// The runtimes that know what a plugin, a model or an upstream is.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) plugins: &'a dyn PluginHost,
+    /// None where this program reaches no other servers.
+    pub(crate) upstreams: Option<UpstreamPort<'a>>,
+}
+
+/// What opens upstreams, and whom they tell of a change.
+#[derive(Clone, Copy)]
+pub(crate) struct UpstreamPort<'a> {
+    pub(crate) port: &'a dyn Upstreams,
+    pub(crate) changed: &'a Changed,
 }
 
 /// Looks at a site, and remembers what it saw.
@@ -138,6 +148,7 @@ impl Scanner {
         self.scan_models(ports, look, &mut scan);
         self.scan_routes((look, whole), &mut scan);
         self.scan_bundles(ports, look, &mut scan);
+        self.scan_upstreams(ports, (look, whole), &mut scan);
         scan
     }
 

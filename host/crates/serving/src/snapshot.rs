@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wharf_core::{
-    Error, Filter, Model, Name, Plugin, RequestContext, Result as CoreResult, Stage, Token,
+    Error, Filter, Model, Name, Plugin, RequestContext, Result as CoreResult, Stage, Tenants, Token,
 };
 
 use crate::bundle::{Lot, ReleaseCalls};
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub(crate) models: BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>>,
     /// The version of each model that a request goes to which names none.
     pub(crate) defaults: BTreeMap<Name, u64>,
+    /// Whose each model is, where it is not everybody's.
+    pub(crate) tenants: BTreeMap<Name, Tenants>,
     pub(crate) plugins: BTreeMap<Name, Arc<Guarded>>,
     /// The routes whose requests are divided between two releases of a bundle.
     pub(crate) drawn: BTreeMap<Name, Drawn>,
@@ -34,6 +36,21 @@ pub struct Snapshot {
 pub(crate) struct Drawn {
     pub(crate) lot: Arc<Lot>,
     pub(crate) route: Arc<Route>,
+}
+
+/// What is asked for by its name, and for whom. What is another tenant's is not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The tenant; none for whom everything is there.
+    pub tenant: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Asked<'a> {
+    fn from(name: &'a str) -> Self {
+        Self { name, tenant: None }
+    }
 }
 
 /// What there is not.
@@ -61,16 +78,21 @@ impl Snapshot {
     /// The route that a request takes. Where a release of a bundle is on trial, the lot is drawn here, once for each request; a
     /// bundle that keeps users to their release asks for the value of its header field.
     #[must_use]
-    pub fn route_for<'h>(
+    pub fn route_for<'a, 'h>(
         &self,
-        name: &str,
+        asked: impl Into<Asked<'a>>,
         field: impl FnOnce(&str) -> Option<&'h str>,
     ) -> Option<&Arc<Route>> {
-        let route = self.routes.get(name)?;
+        let Asked { name, tenant } = asked.into();
+        let route = self.routes.get(name).filter(|route| route.is_for(tenant))?;
         if self.drawn.is_empty() {
             return Some(route);
         }
-        match self.drawn.get(name) {
+        match self
+            .drawn
+            .get(name)
+            .filter(|drawn| drawn.route.is_for(tenant))
+        {
             Some(drawn) if drawn.lot.draw(field) => Some(&drawn.route),
             _ => Some(route),
         }
@@ -80,15 +102,15 @@ impl Snapshot {
     ///
     /// # Errors
     /// Says what is missing.
-    pub fn endpoint_for<'h>(
+    pub fn endpoint_for<'a, 'h>(
         &self,
-        name: &str,
+        asked: impl Into<Asked<'a>>,
         version: Option<&str>,
         field: impl FnOnce(&str) -> Option<&'h str>,
     ) -> Result<&Arc<Route>, Missing> {
         match version {
-            None => self.route_for(name, field).ok_or(Missing::Name),
-            Some(_) => self.endpoint(name, version),
+            None => self.route_for(asked, field).ok_or(Missing::Name),
+            Some(_) => self.endpoint(asked, version),
         }
     }
 
@@ -97,9 +119,16 @@ impl Snapshot {
     ///
     /// # Errors
     /// Says what is missing.
-    pub fn endpoint(&self, name: &str, version: Option<&str>) -> Result<&Arc<Route>, Missing> {
+    pub fn endpoint<'a>(
+        &self,
+        asked: impl Into<Asked<'a>>,
+        version: Option<&str>,
+    ) -> Result<&Arc<Route>, Missing> {
+        let Asked { name, tenant } = asked.into();
         let coming = || self.coming.get(name).filter(|_| version.is_some());
-        let route = self.routes.get(name).or_else(coming).ok_or(Missing::Name)?;
+        let route = self.routes.get(name).or_else(coming);
+        let route = route.filter(|route| route.is_for(tenant));
+        let route = route.ok_or(Missing::Name)?;
         match version {
             None => Ok(route),
             Some(version) => route
@@ -107,6 +136,11 @@ impl Snapshot {
                 .get(version)
                 .ok_or_else(|| Missing::Version(route.version_names())),
         }
+    }
+
+    /// The version of a model of the site that requests go to which name none.
+    pub(crate) fn default_version(&self, model: &Name) -> Option<u64> {
+        self.defaults.get(model).copied()
     }
 
     /// Every route, sorted by name, without those of its versions.
@@ -117,6 +151,13 @@ impl Snapshot {
     /// Every model, sorted by name and version.
     pub fn models(&self) -> impl Iterator<Item = &Arc<dyn Model>> {
         self.models.values().flat_map(BTreeMap::values)
+    }
+
+    /// Whose a model is.
+    #[must_use]
+    pub fn tenants_of(&self, model: &Name) -> &Tenants {
+        static EVERYBODY: Tenants = Tenants::everybody();
+        self.tenants.get(model).unwrap_or(&EVERYBODY)
     }
 
     /// Every plugin, sorted by name.
@@ -188,6 +229,7 @@ impl Snapshot {
         self.routes.len() == other.routes.len()
             && self.models.len() == other.models.len()
             && self.defaults == other.defaults
+            && self.tenants == other.tenants
             && self.plugins.len() == other.plugins.len()
             && self
                 .routes

@@ -8,6 +8,7 @@ mod demand;
 mod models;
 mod plugins;
 mod routes;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use wharf_core::{
     Digest, LoadError, Model, ModelVersion, Name, Plugin, PluginFile, PluginOwner, PluginRelease,
+    Upstream, UpstreamRelease,
 };
 
 use crate::bundle::{Member, Release as BundleRelease, ReleaseLoad, ReleaseName};
@@ -33,6 +35,7 @@ use demand::Demand;
 use models::Models;
 use plugins::Plugins;
 use routes::Routes;
+use upstreams::Upstreams;
 
 pub(crate) use bundles::write as write_record;
 pub(crate) use models::{StandIn, UnderWay, Versions};
@@ -42,6 +45,7 @@ pub(crate) use models::{StandIn, UnderWay, Versions};
 pub(crate) struct State {
     pub(crate) plugins: Plugins,
     pub(crate) models: Models,
+    pub(crate) upstreams: Upstreams,
     routes: Routes,
     pub(crate) bundles: Bundles,
     /// The names that bundles and the site both have.
@@ -74,6 +78,7 @@ pub(crate) enum Load {
     Plugin(PluginLoad),
     Model(ModelVersion),
     Release(Box<ReleaseLoad>),
+    Upstream(UpstreamRelease),
 }
 
 /// A plugin to load.
@@ -94,6 +99,7 @@ pub(crate) enum Loaded {
         Digest,
         Result<Box<BundleRelease>, Vec<LoadError>>,
     ),
+    Upstream(Name, Digest, Result<Arc<dyn Upstream>, LoadError>),
 }
 
 /// The plugins and models of a state that are in force.
@@ -153,6 +159,7 @@ impl State {
         let mut loads = Vec::new();
         self.plugins.plan(&mut scan.plugins, now, &mut loads);
         self.models.plan(&scan.models, purpose, &mut loads);
+        self.upstreams.plan(&scan.upstreams, now, &mut loads);
         loads.extend(self.plan_releases(scan, purpose, &[]));
         loads
     }
@@ -173,11 +180,16 @@ impl State {
         loads
     }
 
-    /// The names of the site's own routes and models, with the place of each, as a look found them.
+    /// The names of the site's own routes, models and upstreams, with the place of each, as a look found them.
     fn names(&self, scan: &Scan) -> BTreeMap<Name, String> {
         let model = |name: &Name| (name.clone(), format!("models/{name}"));
         let route = |name: &Name| (name.clone(), format!("routes/{name}.toml"));
+        let upstream = |name: &Name| (name.clone(), format!("upstreams/{name}.toml"));
         let mut names = BTreeMap::new();
+        if !scan.upstreams.complete {
+            names.extend(self.upstreams.names().map(upstream));
+        }
+        names.extend(scan.upstreams.found.keys().map(upstream));
         if !scan.models.complete {
             names.extend(self.models.names().map(model));
         }
@@ -219,10 +231,13 @@ impl State {
     }
 
     /// Whether the site has something that is to be served: a model that is to be loaded, a route that does not depend on
-    /// models alone which are not, or a bundle.
+    /// models alone which are not, an upstream, or a bundle.
     pub(crate) fn wants_any(&self) -> bool {
         let is_unwanted = |name: &Name| self.models.is_unwanted(name);
-        self.models.want_any() || self.routes.want_any(is_unwanted) || self.bundles.want_any()
+        self.models.want_any()
+            || self.upstreams.want_any()
+            || self.routes.want_any(is_unwanted)
+            || self.bundles.want_any()
     }
 
     /// Takes what was found and what was loaded.
@@ -239,7 +254,7 @@ impl State {
             self.site_errors = scan.errors;
         }
         let (mut plugins, mut models) = (BTreeMap::new(), BTreeMap::new());
-        let mut releases = Vec::new();
+        let (mut releases, mut opened) = (Vec::new(), BTreeMap::new());
         for one in loaded {
             match one {
                 Loaded::Plugin(name, digest, result) => {
@@ -251,19 +266,28 @@ impl State {
                 Loaded::Release(name, digest, result) => {
                     releases.push((name.bundle, name.release, digest, result));
                 }
+                Loaded::Upstream(name, digest, result) => {
+                    opened.insert(name, (digest, result));
+                }
             }
         }
         self.plugins.apply(scan.plugins, plugins, effects);
         self.models.apply(scan.models, models, purpose, effects);
+        self.upstreams.apply(scan.upstreams, opened, effects);
         self.routes.apply(scan.routes);
         self.bundles.apply(scan.bundles, releases, &names, effects);
     }
 
     /// Makes the snapshot of the state: links every route. The generation is for the caller to set.
     pub(crate) fn link(&mut self, around: Surroundings<'_>, effects: &mut Effects) -> Snapshot {
-        let models = self.models.in_force();
+        let mut models = self.models.in_force();
         let (plugins, labels) = (self.plugins.parts(), self.models.labels());
-        let (defaults, unwanted) = (self.models.defaults(), self.models.unwanted());
+        let mut tenants = self.models.tenants();
+        let (mut defaults, unwanted) = (self.models.defaults(), self.models.unwanted());
+        let taken = |name: &Name| self.models.has_folder(name);
+        self.upstreams
+            .join(&mut models, (&mut defaults, &mut tenants), taken);
+        let absent = self.upstreams.absent();
         self.routes.link(
             &Parts {
                 config: around.config,
@@ -274,7 +298,9 @@ impl State {
                 plugins: &plugins,
                 labels: &labels,
                 defaults: &defaults,
+                tenants: &tenants,
                 unwanted: &unwanted,
+                absent: &absent,
             },
             |plugin| self.plugins.wanted(plugin),
             effects,
@@ -296,11 +322,52 @@ impl State {
             routes,
             models,
             defaults,
+            tenants,
             plugins: self.plugins.in_force(),
             drawn: public.drawn,
             coming: public.coming,
             calls: public.calls,
         }
+    }
+
+    /// Says what keeps a route from being in force with what is now.
+    pub(crate) fn check_route(
+        &mut self,
+        spec: &Arc<RouteSpec>,
+        around: Surroundings<'_>,
+    ) -> Vec<LoadError> {
+        let (mut models, plugins) = (self.models.in_force(), self.plugins.parts());
+        let (labels, mut defaults) = (self.models.labels(), self.models.defaults());
+        let taken = |name: &Name| self.models.has_folder(name);
+        let mut tenants = self.models.tenants();
+        self.upstreams
+            .join(&mut models, (&mut defaults, &mut tenants), taken);
+        let parts = Parts {
+            config: around.config,
+            metrics: around.metrics,
+            faults: around.faults,
+            member: around.member,
+            models: &models,
+            plugins: &plugins,
+            labels: &labels,
+            defaults: &defaults,
+            tenants: &tenants,
+            unwanted: &self.models.unwanted(),
+            absent: &self.upstreams.absent(),
+        };
+        let mut errors = spec.removed_plugins(|plugin| self.plugins.wanted(plugin));
+        errors.extend(
+            crate::route::link(spec, &parts, None)
+                .err()
+                .unwrap_or_default(),
+        );
+        if let Some(place) = self.bundles.place(&spec.name) {
+            let file = format!("routes/{}.toml", spec.name);
+            let message = format!("{place} has this name; give the route another");
+            let for_clients = "a bundle has this name; give the route another";
+            errors.push(LoadError::new(file, message).with_text_for_clients(for_clients));
+        }
+        errors
     }
 
     /// Whether `end_probation` would do something.
@@ -317,6 +384,7 @@ impl State {
     /// versions do not say.
     pub(crate) fn index(&self, under_way: &UnderWay) -> Vec<IndexEntry> {
         let mut index = self.models.index(under_way);
+        index.extend(self.upstreams.index());
         for entry in self.routes.index().into_iter().chain(self.bundles.index()) {
             let same =
                 |other: &IndexEntry| (&other.name, other.version) == (&entry.name, entry.version);
@@ -334,6 +402,7 @@ impl State {
         errors.extend(self.site_config_error.clone());
         errors.extend(self.plugins.errors());
         errors.extend(self.models.errors());
+        errors.extend(self.upstreams.errors());
         errors.extend(self.routes.errors());
         errors.extend(self.bundles.errors());
         errors.extend(self.clashes.iter().map(Arc::clone));

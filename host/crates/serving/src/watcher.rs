@@ -8,6 +8,7 @@
 mod bundles;
 mod changes;
 mod models;
+mod parts;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use wharf_core::{Name, Result};
 
 use crate::bundle::BundleOrder;
 use crate::in_force::InForce;
-use crate::lifecycle::ModelChange;
+use crate::lifecycle::{ModelChange, SiteChange};
 use crate::reconcile::reconcile;
 use crate::site::{FOLDERS, Look, Scan, Scanner};
 use crate::state::Purpose;
@@ -40,6 +41,8 @@ pub(crate) enum Ask {
     Load(Name, ModelChange, oneshot::Sender<Result<()>>),
     /// To take a model out of force.
     Unload(Name, oneshot::Sender<Result<()>>),
+    /// To change a file of the site.
+    Change(SiteChange, oneshot::Sender<Result<()>>),
     /// To do something with a bundle.
     Bundle(Name, BundleOrder, oneshot::Sender<Result<()>>),
 }

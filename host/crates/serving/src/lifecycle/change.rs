@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use wharf_core::{Error, LoadError, ModelInfo, Name, Result};
 
 use super::edit;
+use super::precondition::Precondition;
+use crate::registry::ModelDocument;
 use crate::watcher::unprocessable;
 
 /// What a load is to change before: files and settings land in the site, together or not at all.
@@ -15,10 +18,15 @@ use crate::watcher::unprocessable;
 pub struct ModelChange {
     /// Keys of `model.toml` to set; the others stay as they are.
     pub settings: Vec<SettingEdit>,
+    /// What `model.toml` is to say instead of what it says, before `settings` are set. A model that is not there is registered with it,
+    /// and needs no version yet.
+    pub document: Option<ModelDocument>,
     /// Files of versions. A version that is given is replaced as a whole.
     pub files: Vec<ModelFile>,
     /// What must be true of the versions that would serve.
     pub check: Option<ModelCheck>,
+    /// What must be so for the change to be made at all. The content that it compares is that of `model.toml`.
+    pub only_if: Precondition,
 }
 
 /// Looks at each version that would serve, once it is loaded and warmed up, and before anything has changed. Where it
@@ -64,7 +72,28 @@ pub struct ModelFile {
     /// The path inside the version's folder, as the client wrote it: `model.onnx`. It is checked before any path is made.
     pub path: String,
     /// What is in it.
-    pub data: Bytes,
+    pub data: FileContent,
+}
+
+/// What is in a file of a version.
+#[derive(Clone, Debug)]
+pub enum FileContent {
+    /// These bytes.
+    Bytes(Bytes),
+    /// What a file has, which is moved into the site. Where the change ends before that, it stays where it is.
+    Moved(PathBuf),
+}
+
+impl From<Bytes> for FileContent {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for FileContent {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
 }
 
 /// The most files and settings of one change, and how long and deep their names may be. A model has far fewer; the size of all
@@ -80,7 +109,12 @@ const MAX_NESTING: usize = 5;
 impl ModelChange {
     /// Whether there is nothing to change.
     pub(crate) fn is_empty(&self) -> bool {
-        self.settings.is_empty() && self.files.is_empty()
+        self.settings.is_empty() && self.files.is_empty() && self.document.is_none()
+    }
+
+    /// Whether `model.toml` changes.
+    pub(crate) fn has_settings(&self) -> bool {
+        !self.settings.is_empty() || self.document.is_some()
     }
 
     /// Checks what a client wrote, before any path is made of it.
@@ -96,6 +130,10 @@ impl ModelChange {
         most(self.settings.len(), MAX_SETTINGS, "config")?;
         for edit in &self.settings {
             edit.check()?;
+        }
+        if let Some(document) = &self.document {
+            most(document.settings.len(), MAX_SETTINGS, "settings")?;
+            document.settings.iter().try_for_each(check_entry)?;
         }
         let mut known = BTreeSet::new();
         for file in &self.files {
@@ -130,8 +168,20 @@ impl ModelChange {
             let mut settings = self.settings.iter();
             settings.find(|edit| within(key, &edit.key) || within(&edit.key, key))
         };
+        let of_settings = error.file == format!("models/{model}/model.toml");
+        if let Some(key) = error
+            .key
+            .as_deref()
+            .filter(|_| of_settings && self.document.is_some())
+        {
+            let field = match key.strip_prefix("registry.") {
+                Some(key) => key.to_owned(),
+                None => format!("settings.{key}"),
+            };
+            return Error::invalid(field, error.client_message().to_owned()).with_source(error);
+        }
         let own = error.key.as_deref().and_then(is_own);
-        match own.filter(|_| error.file == format!("models/{model}/model.toml")) {
+        match own.filter(|_| of_settings) {
             Some(edit) => {
                 Error::invalid(format!("config.{}", edit.key), error.to_string()).with_source(error)
             }
@@ -197,6 +247,23 @@ impl ModelFile {
     }
 }
 
+/// A table of a whole document.
+fn check_entry((key, value): &(String, SettingValue)) -> Result<()> {
+    let field = || format!("settings.{}", LoadError::key_part(key));
+    if key == "registry" {
+        let message = "is said beside the settings: description, modalities and labels";
+        return Err(Error::invalid(field(), message));
+    }
+    if key.is_empty() || key.len() > MAX_PATH || !value.within(MAX_NESTING + 1) {
+        let field: String = field().chars().take(MAX_NAME).collect();
+        return Err(Error::invalid(
+            field,
+            "the name is empty or too long, or the value is nested too deep",
+        ));
+    }
+    Ok(())
+}
+
 impl SettingEdit {
     fn check(&self) -> Result<()> {
         let plain = self.key.len() <= MAX_PATH && !self.key.chars().any(char::is_control) && {
@@ -239,7 +306,7 @@ mod tests {
         let files = paths.iter().map(|path| ModelFile {
             version: 1,
             path: (*path).to_owned(),
-            data: Bytes::new(),
+            data: Bytes::new().into(),
         });
         let change = ModelChange {
             files: files.collect(),

@@ -14,6 +14,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use wharf_core::{Error, ErrorKind, LoadError, Name, Result};
 
+use super::landing::LANDING;
+
 /// The folder of the site in which changes are prepared. Nothing in it is served or watched.
 pub(crate) const STAGING: &str = ".staging";
 
@@ -140,7 +142,8 @@ impl Drop for Workspace {
 /// # Errors
 /// Where a change that was begun cannot be finished: then the site is neither old nor new.
 pub(crate) fn recover(site: &Path) -> Result<(), LoadError> {
-    if std::fs::symlink_metadata(site.join(STAGING)).is_err() {
+    let is_there = |folder| std::fs::symlink_metadata(site.join(folder)).is_ok();
+    if !is_there(STAGING) && !is_there(LANDING) {
         return Ok(());
     }
     let Ok(_lock) = lock(site) else {
@@ -152,6 +155,11 @@ pub(crate) fn recover(site: &Path) -> Result<(), LoadError> {
         LoadError::new(STAGING, message).with_source(error)
     };
     let root = Dir::open_ambient_dir(site, ambient_authority()).map_err(refused)?;
+    if let Err(error) = root.remove_dir_all(LANDING)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "what was fetched of versions before the start cannot be removed");
+    }
     finish_all(site, &root).map_err(refused)
 }
 

@@ -66,7 +66,7 @@ pub(super) fn names(key: &str) -> Vec<String> {
 }
 
 /// The value in TOML; none for the default.
-fn value_of(value: &SettingValue) -> Option<Value> {
+pub(crate) fn value_of(value: &SettingValue) -> Option<Value> {
     Some(match value {
         SettingValue::Bool(value) => (*value).into(),
         SettingValue::Integer(value) => (*value).into(),

@@ -1,6 +1,6 @@
 //! How every version of every model is.
 
-use wharf_core::Name;
+use wharf_core::{Name, Tenants};
 
 use crate::serving::Serving;
 
@@ -15,6 +15,8 @@ pub struct IndexEntry {
     pub state: ModelState,
     /// Why it is so, for the operator; empty where there is nothing to say. It names files of the site, and never a path.
     pub reason: String,
+    /// Whose it is.
+    pub tenants: Tenants,
 }
 
 /// How a version is.
@@ -26,6 +28,8 @@ pub enum ModelState {
     Unavailable,
     /// It is being loaded.
     Loading,
+    /// It has no version yet.
+    Registered,
     /// It takes none any more, and requests that began before still run.
     Unloading,
 }

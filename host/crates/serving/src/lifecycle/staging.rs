@@ -8,11 +8,12 @@ use std::path::Path;
 use cap_std::fs::Dir;
 use wharf_core::{Engine, Error, ErrorKind, LoadError, ModelFolder, ModelVersion, Name, Result};
 
-use super::change::ModelChange;
+use super::change::{FileContent, ModelChange};
 use super::commit::{Change, Workspace, not_written};
 use super::edit::edited;
-
-pub(crate) use super::commit::STAGING;
+use super::no_such_model;
+use super::precondition::digest_of;
+use crate::registry::lay;
 
 /// The longest `model.toml`, and how deep a model's folder is looked into.
 const MAX_SETTINGS: u64 = 1 << 20;
@@ -30,7 +31,8 @@ impl Staged {
     ///
     /// # Errors
     /// `NotFound` where there is no such model and no files; `InvalidArgument` where a given version is none;
-    /// `Unprocessable` where the engine refuses the folder; `Unavailable` where the site cannot be written.
+    /// `Unprocessable` where the engine refuses the folder; `Unavailable` where the site cannot be written; `Conflict` where what must be
+    /// so is not.
     pub(crate) fn prepare(
         site: &Path,
         name: &Name,
@@ -39,15 +41,20 @@ impl Staged {
     ) -> Result<Self> {
         let workspace = Workspace::open(site)?;
         let there = model_folder(&workspace.root, name)?;
-        if there.is_none() && change.files.is_empty() {
-            let message = format!("the site has no model {name}, and no files of one are given");
-            return Err(Error::new(ErrorKind::NotFound, message).with_field("model"));
+        let text = there
+            .as_ref()
+            .map(|there| settings(there, name))
+            .transpose()?;
+        let content = text.as_ref().map(|text| digest_of(text.as_bytes()));
+        change.only_if.check(content)?;
+        if there.is_none() && change.files.is_empty() && change.document.is_none() {
+            return Err(no_such_model(name));
         }
         let mut staged = Self {
             change: Change {
                 model: name.clone(),
                 versions: change.files.iter().map(|file| file.version).collect(),
-                settings: !change.settings.is_empty(),
+                settings: change.has_settings(),
                 new: there.is_none(),
             },
             serve: Vec::new(),
@@ -57,7 +64,7 @@ impl Staged {
         if let Some(there) = &there {
             staged.stand_in(there).map_err(not_written)?;
         }
-        staged.put_settings(there.as_ref(), change)?;
+        staged.put_settings(text.unwrap_or_default(), change)?;
         staged.list(there.as_ref(), change, engine)?;
         Ok(staged)
     }
@@ -88,7 +95,10 @@ impl Staged {
             let path = format!("{base}/{}/{}", file.version, file.path);
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             self.workspace.root.create_dir_all(folder)?;
-            self.workspace.put(&path, &file.data)?;
+            match &file.data {
+                FileContent::Bytes(data) => self.workspace.put(&path, data)?,
+                FileContent::Moved(from) => self.workspace.take(from, &path)?,
+            }
         }
         Ok(())
     }
@@ -121,17 +131,15 @@ impl Staged {
     }
 
     /// Writes `model.toml` as it will be.
-    fn put_settings(&self, there: Option<&Dir>, change: &ModelChange) -> Result<()> {
+    fn put_settings(&self, mut text: String, change: &ModelChange) -> Result<()> {
         let name = &self.change.model;
-        let text = match there {
-            Some(there) => settings(there, name)?,
-            None => String::new(),
-        };
-        let text = if self.change.settings {
-            edited(name, &text, &change.settings)?
-        } else {
-            text
-        };
+        if let Some(document) = &change.document {
+            let file = format!("models/{name}/model.toml");
+            text = lay(&file, &text, &document.entries(&history(&text)))?;
+        }
+        if !change.settings.is_empty() {
+            text = edited(name, &text, &change.settings)?;
+        }
         if self.change.settings || !text.is_empty() {
             let path = format!("{}/model.toml", self.workspace.staged(name));
             let put = self.workspace.put(&path, text.as_bytes());
@@ -273,6 +281,16 @@ fn version_of(name: &str) -> Option<u64> {
         .filter(|version: &u64| version.to_string() == name)
 }
 
+/// The history of a model, which no document replaces.
+fn history(text: &str) -> Vec<u64> {
+    let table = text.parse::<toml::Table>().ok();
+    let registry = table.and_then(|mut table| table.remove("registry"));
+    let history = registry.and_then(|registry| registry.get("history").cloned());
+    history
+        .and_then(|history| history.try_into().ok())
+        .unwrap_or_default()
+}
+
 /// The text of `model.toml`; empty where there is none.
 fn settings(there: &Dir, name: &Name) -> Result<String> {
     let refused = |message: &str| {
@@ -305,5 +323,18 @@ impl Workspace {
         let mut file = self.root.create(path)?;
         file.write_all(data)?;
         file.sync_all()
+    }
+
+    /// Takes a file over from beside the site's, and waits until it is on disk.
+    fn take(&self, from: &Path, path: &str) -> io::Result<()> {
+        let to = self.site.join(path);
+        if let Err(error) = std::fs::rename(from, &to) {
+            if error.kind() != io::ErrorKind::CrossesDevices {
+                return Err(error);
+            }
+            std::fs::copy(from, &to)?;
+            std::fs::remove_file(from)?;
+        }
+        std::fs::File::open(&to)?.sync_all()
     }
 }

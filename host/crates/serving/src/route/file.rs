@@ -7,16 +7,20 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use wharf_core::{LoadError, Name};
+use wharf_core::{InvalidName, LoadError, Name, Tenants};
 
 use super::{CandidateSpec, OnFailure, RouteSpec, StageSpec};
 use crate::config::MAX_MS;
+
+/// The largest body that a route may name: 4 GiB, as the server has it.
+const MAX_BODY_BYTES: u64 = 1 << 32;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RouteFile {
     router: Option<StageEntry>,
     model: Option<String>,
+    upstream: Option<String>,
     version: Option<u64>,
     #[serde(default)]
     candidates: Vec<CandidateEntry>,
@@ -26,13 +30,17 @@ struct RouteFile {
     post: Vec<StageEntry>,
     timeout_ms: Option<u64>,
     max_in_flight: Option<u32>,
+    max_body_bytes: Option<u64>,
+    body_timeout_ms: Option<u64>,
     input: Option<InputEntry>,
+    tenants: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CandidateEntry {
-    model: String,
+    model: Option<String>,
+    upstream: Option<String>,
     version: Option<u64>,
     #[serde(default)]
     labels: Vec<String>,
@@ -117,15 +125,16 @@ pub(crate) fn parse(name: Name, text: &str) -> Result<RouteSpec, LoadError> {
         let key = Some(error.path().to_string()).filter(|path| path != ".");
         at.toml(text, error.inner(), key)
     })?;
-    if !file.candidates.is_empty() && (file.model.is_some() || file.version.is_some()) {
+    let named = at.target("", file.model, file.upstream, file.version)?;
+    if !file.candidates.is_empty() && (named.is_some() || file.version.is_some()) {
         return Err(at.error(
             "candidates",
-            "a route has either `model` (and `version`) or [[candidates]]; remove one of them",
+            "a route has either `model` (and `version`) or `upstream` or [[candidates]]; remove what is too much",
         ));
     }
-    let candidates = match file.model {
+    let candidates = match named {
         Some(model) => vec![CandidateSpec {
-            model: at.name("model", &model)?,
+            model,
             version: file.version,
             labels: Arc::new([]),
         }],
@@ -151,7 +160,12 @@ pub(crate) fn parse(name: Name, text: &str) -> Result<RouteSpec, LoadError> {
             .range("timeout_ms", file.timeout_ms, MAX_MS)?
             .map(Duration::from_millis),
         max_in_flight: at.range("max_in_flight", file.max_in_flight, 1_000_000)?,
+        max_body_bytes: at.range("max_body_bytes", file.max_body_bytes, MAX_BODY_BYTES)?,
+        body_timeout: at
+            .range("body_timeout_ms", file.body_timeout_ms, MAX_MS)?
+            .map(Duration::from_millis),
         takes_body: file.input.map(|input| input == InputEntry::Body),
+        tenants: at.tenants(file.tenants.as_deref())?,
         name,
     })
 }
@@ -184,6 +198,34 @@ impl At {
         Name::new(name).map_err(|error| self.error(key, error.to_string()))
     }
 
+    fn tenants(&self, names: Option<&[String]>) -> Result<Tenants, LoadError> {
+        Tenants::of_setting(names)
+            .map_err(|index| self.error(format!("tenants[{index}]"), InvalidName.to_string()))
+    }
+
+    /// What is led to: a model, or an upstream, which is a model of one version that its own file names.
+    fn target(
+        &self,
+        prefix: &str,
+        model: Option<String>,
+        upstream: Option<String>,
+        version: Option<u64>,
+    ) -> Result<Option<Name>, LoadError> {
+        match (model, upstream) {
+            (Some(_), Some(_)) => {
+                let message = "there is a `model` already; remove one of them";
+                Err(self.error(format!("{prefix}upstream"), message))
+            }
+            (None, Some(_)) if version.is_some() => {
+                let message = "an upstream says its version in its own file; take it out here";
+                Err(self.error(format!("{prefix}version"), message))
+            }
+            (Some(model), None) => self.name(&format!("{prefix}model"), &model).map(Some),
+            (None, Some(name)) => self.name(&format!("{prefix}upstream"), &name).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
     fn stage(&self, key: &str, entry: &StageEntry) -> Result<StageSpec, LoadError> {
         Ok(StageSpec {
             plugin: self.name(key, &entry.plugin)?,
@@ -203,12 +245,17 @@ impl At {
         if entries.is_empty() {
             return Err(self.error(
                 "model",
-                "the route leads to no model; add `model = \"NAME\"`, or [[candidates]] with a router",
+                "the route leads to no model; add `model = \"NAME\"` or `upstream = \"NAME\"`, or [[candidates]] with a router",
             ));
         }
         let mut candidates: Vec<CandidateSpec> = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
-            let model = self.name(&format!("candidates[{index}].model"), &entry.model)?;
+            let prefix = format!("candidates[{index}].");
+            let named = self.target(&prefix, entry.model, entry.upstream, entry.version)?;
+            let model = named.ok_or_else(|| {
+                let message = "a candidate has a `model` or an `upstream`; add one of them";
+                self.error(format!("candidates[{index}]"), message)
+            })?;
             if candidates
                 .iter()
                 .any(|other| other.model == model && other.version == entry.version)

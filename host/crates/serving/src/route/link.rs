@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use wharf_core::{LoadError, Model, Name, Stage as StageKind};
+use wharf_core::{LoadError, Model, Name, Stage as StageKind, Tenants};
 
 use super::{CandidateSpec, OnFailure, Pins, Route, RouteSpec, Stage, StageSpec, Target};
 use crate::admission::Admission;
@@ -28,8 +28,12 @@ pub(crate) struct Parts<'a> {
     pub(crate) labels: &'a BTreeMap<Name, Labels>,
     /// The version of each model that a request goes to which names none.
     pub(crate) defaults: &'a BTreeMap<Name, u64>,
+    /// Whose each model is, where it is not everybody's.
+    pub(crate) tenants: &'a BTreeMap<Name, Tenants>,
     /// The models that are not to be loaded, with the reason.
     pub(crate) unwanted: &'a BTreeMap<Name, &'static str>,
+    /// The upstreams that are not in force, with the reason.
+    pub(crate) absent: &'a BTreeMap<Name, String>,
 }
 
 impl Parts<'_> {
@@ -70,8 +74,13 @@ pub(crate) fn link(
     let targets = linker.targets(spec);
     let pre = linker.stages("pre", &spec.pre, StageKind::Preprocess);
     let post = linker.stages("post", &spec.post, StageKind::Postprocess);
-    let takes_body = spec.takes_body.unwrap_or(!spec.pre.is_empty());
-    if spec.pre.is_empty() {
+    let serves_bodies = linker.check_services(&targets);
+    let takes_body = spec
+        .takes_body
+        .unwrap_or(!spec.pre.is_empty() || serves_bodies);
+    if spec.pre.is_empty() && serves_bodies {
+        linker.check_service(takes_body);
+    } else if spec.pre.is_empty() {
         linker.check_direct(takes_body, &targets);
     }
     if !linker.errors.is_empty() {
@@ -161,17 +170,22 @@ impl Linker<'_> {
     fn target(&mut self, key: &str, spec: &RouteSpec, candidate: &CandidateSpec) -> Option<Target> {
         let name = &candidate.model;
         let Some(versions) = self.parts.models.get(name).filter(|v| !v.is_empty()) else {
-            match self.parts.unwanted.get(name) {
-                Some(reason) => {
+            match (self.parts.unwanted.get(name), self.parts.absent.get(name)) {
+                (None, Some(reason)) => {
+                    let is = format!("upstream {name} is not in force: {reason}");
+                    let message = format!("{is}; upstreams/{name}.toml says where it is");
+                    self.error_of_file(key, message, is);
+                }
+                (Some(reason), _) => {
                     let message = format!(
                         "model {name} is not loaded: {reason}; load it, and the route is in force again"
                     );
                     self.error(key, message);
                 }
-                None => {
+                (None, None) => {
                     let is = format!("no model {name} is in force");
                     let message = format!(
-                        "{is}; add models/{name}/1/model.onnx, or mend it where it is refused"
+                        "{is}; add models/{name}/1/model.onnx or upstreams/{name}.toml, or mend it where it is refused"
                     );
                     self.error_of_file(key, message, is);
                 }
@@ -250,6 +264,29 @@ impl Linker<'_> {
                 .filter(|previous| spec.on_failure == OnFailure::Previous && has(previous)),
             on_failure: spec.on_failure,
         })
+    }
+
+    /// Says whether the targets take and give bodies. All of them do, or none: the stages are the same for all.
+    fn check_services(&mut self, targets: &[Target]) -> bool {
+        let mut services = targets
+            .iter()
+            .map(|target| target.model.service().is_some());
+        let Some(first) = services.next() else {
+            return false;
+        };
+        if services.any(|other| other != first) {
+            let message = "some candidates are plain services and take bodies, others are models and take tensors; make two routes of it";
+            self.error("candidates", message.to_owned());
+        }
+        first
+    }
+
+    /// Checks a route to services without preprocess stages.
+    fn check_service(&mut self, takes_body: bool) {
+        if !takes_body {
+            let message = "a plain service takes no tensors; add a preprocess stage to `pre`, or take input out";
+            self.error("input", message.to_owned());
+        }
     }
 
     /// Checks a route without preprocess stages: what the client sends goes to the model as it is.

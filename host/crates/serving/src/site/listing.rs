@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use wharf_core::{LoadError, Name};
 
-/// The longest `wharf.toml` or route file. Nobody writes a longer one by hand.
+/// The longest `wharf.toml`, or file of a route or an upstream. Nobody writes a longer one by hand.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// The folders of a site.
-pub(crate) const FOLDERS: [&str; 4] = ["plugins", "models", "routes", "bundles"];
+pub(crate) const FOLDERS: [&str; 5] = ["plugins", "models", "routes", "bundles", "upstreams"];
 
 /// A folder of the site.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(crate) enum Kind {
     Models,
     Routes,
     Bundles,
+    Upstreams,
 }
 
 impl Kind {
@@ -32,7 +33,7 @@ impl Kind {
     fn ending(self) -> Option<&'static str> {
         match self {
             Self::Plugins => Some(".wasm"),
-            Self::Routes => Some(".toml"),
+            Self::Routes | Self::Upstreams => Some(".toml"),
             Self::Models | Self::Bundles => None,
         }
     }

@@ -10,6 +10,7 @@ fn look(scanner: &mut Scanner, look: Look) -> Scan {
     let ports = Ports {
         engine: &engine,
         plugins: &plugins,
+        upstreams: None,
     };
     scanner.scan(ports, look, &Whole::new())
 }
@@ -117,6 +118,7 @@ fn a_plugin_is_read_again_where_only_its_signature_changed() {
     let ports = Ports {
         engine: &engine,
         plugins: &plugins,
+        upstreams: None,
     };
     let mut scanner = Scanner::new(site.path());
     scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
@@ -142,6 +144,7 @@ fn a_plugin_is_read_again_where_a_file_that_it_names_changed() {
     let ports = Ports {
         engine: &engine,
         plugins: &plugins,
+        upstreams: None,
     };
     let mut scanner = Scanner::new(site.path());
     let mut digest_of = |look| {

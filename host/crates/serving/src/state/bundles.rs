@@ -236,11 +236,12 @@ impl Bundles {
     pub(super) fn index(&self) -> impl Iterator<Item = IndexEntry> {
         let releases = self.slots.values().flat_map(Slot::loaded);
         releases.flat_map(|release| {
-            release.routes().map(|(name, _)| IndexEntry {
+            release.routes().map(|(name, route)| IndexEntry {
                 name,
                 version: Some(release.number()),
                 state: ModelState::Ready,
                 reason: String::new(),
+                tenants: route.spec().tenants.clone(),
             })
         })
     }

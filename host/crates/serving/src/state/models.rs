@@ -9,7 +9,7 @@ pub(crate) use index::{UnderWay, Versions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wharf_core::{LoadError, Model, ModelVersion, ModelVersions, Name};
+use wharf_core::{LoadError, Model, ModelVersion, ModelVersions, Name, Tenants};
 
 use super::demand::{Asked, Demand};
 use super::{Effects, Load, Loaded, Purpose};
@@ -93,6 +93,7 @@ impl Models {
                     if asked && !self.demand.wants(&name) {
                         effects.events.push(refused(&error));
                     }
+                    folder.registered = false;
                     folder.refused = Some(error);
                 }
                 Found::Is(versions) => {
@@ -105,6 +106,7 @@ impl Models {
                             self.demand.ask(&name, Asked::Load);
                         }
                     }
+                    folder.registered = versions.serve.is_empty();
                     folder.site = versions;
                 }
             }
@@ -156,6 +158,11 @@ impl Models {
         self.folders.keys()
     }
 
+    /// Whether the site has a folder of this name, whatever is in it.
+    pub(super) fn has_folder(&self, name: &Name) -> bool {
+        self.folders.contains_key(name)
+    }
+
     pub(super) fn in_force(&self) -> BTreeMap<Name, BTreeMap<u64, Arc<dyn Model>>> {
         self.folders
             .iter()
@@ -171,9 +178,11 @@ impl Models {
         self.folders.iter().filter_map(default).collect()
     }
 
-    /// Whether there is a model that is to be loaded.
+    /// Whether there is a model that is to be loaded. One without a version is none.
     pub(super) fn want_any(&self) -> bool {
-        let mut names = self.folders.keys().chain(self.demand.named());
+        let folders = self.folders.iter().filter(|(_, folder)| !folder.registered);
+        let folders = folders.map(|(name, _)| name);
+        let mut names = folders.chain(self.demand.named());
         names.any(|name| self.demand.wants(name))
     }
 
@@ -182,6 +191,15 @@ impl Models {
         let labeled = folders.filter(|(_, folder)| !folder.labels.is_empty());
         labeled
             .map(|(name, folder)| (name.clone(), folder.labels.clone()))
+            .collect()
+    }
+
+    /// Whose each model is that is not everybody's.
+    pub(super) fn tenants(&self) -> BTreeMap<Name, Tenants> {
+        let folders = self.folders.iter();
+        folders
+            .map(|(name, folder)| (name.clone(), folder.tenants()))
+            .filter(|(_, tenants)| *tenants != Tenants::default())
             .collect()
     }
 

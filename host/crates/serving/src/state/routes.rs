@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wharf_core::{LoadError, Name, Plugin};
+use wharf_core::{LoadError, Name, Plugin, Tenants};
 
 use super::Effects;
 use crate::events::EventKind;
@@ -124,11 +124,15 @@ impl Routes {
         with_file
             .flat_map(|(name, slot)| {
                 let error = slot.errors.first().map(|error| error.client_text());
+                let spec = slot.route.as_ref().map(|route| route.spec());
+                // As long as the file could not be read, it is the operator's.
+                let tenants = spec.map_or_else(|| Tenants::only([]), |spec| spec.tenants.clone());
                 let entry = |version, state, reason| IndexEntry {
                     name: name.clone(),
                     version,
                     state,
                     reason,
+                    tenants: tenants.clone(),
                 };
                 let Some(route) = &slot.route else {
                     let reason = error.unwrap_or_default();
@@ -154,6 +158,7 @@ impl Routes {
 impl Slot {
     fn link(&mut self, name: &Name, parts: &Parts<'_>, wanted: impl Fn(&Name) -> bool) {
         self.errors.clear();
+        let tenants = parts.tenants.get(name).cloned().unwrap_or_default();
         let spec = match &self.file {
             Some(File::Is(spec)) => Arc::clone(spec),
             Some(File::Refused(error)) => {
@@ -162,8 +167,8 @@ impl Slot {
             }
             Some(File::Unread) => return self.keep(parts),
             None if parts.models.contains_key(name) => match &self.good {
-                Some(spec) if spec.implicit => Arc::clone(spec),
-                _ => Arc::new(RouteSpec::implicit(name.clone())),
+                Some(spec) if spec.implicit && spec.tenants == tenants => Arc::clone(spec),
+                _ => Arc::new(RouteSpec::implicit(name.clone(), tenants)),
             },
             None => {
                 self.good = None;

@@ -1,6 +1,6 @@
 //! What the operating system reported since the last look, and how long to wait before the next one.
 //!
-//! A plugin and a route are one file, so a file that was closed after writing, or renamed into its place, is whole: it is
+//! A plugin, a route and an upstream are one file, so a file that was closed after writing, or renamed into its place, is whole: it is
 //! looked at without waiting for the site to get quiet. A model is a folder whose files come one after the other, which no
 //! report tells the end of; for it, and for whatever else changes, quiet is all there is to go by.
 
@@ -13,11 +13,11 @@ use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::lifecycle::STAGING;
+use crate::lifecycle::{LANDING, STAGING};
 use crate::site::hidden;
 
 /// The folders in which a file is all there is of a thing.
-const ONE_FILE_EACH: [&str; 2] = ["plugins", "routes"];
+const ONE_FILE_EACH: [&str; 3] = ["plugins", "routes", "upstreams"];
 
 /// The wait for what comes together with a whole file, such as a plugin's settings beside its component.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -135,13 +135,16 @@ impl Since {
     }
 }
 
+/// What the server writes beside the parts of the site.
+const OWN_FOLDERS: [&str; 3] = [STAGING, LANDING, ".artifacts"];
+
 /// Whether an event may be a change. Our own looking is reported as well, as access, and so is our own staging; and a queue
 /// that ran over is an error or an event of no kind, after which everything may have changed.
 fn matters(event: &notify::Result<notify::Event>, site: &Path) -> bool {
     let Ok(event) = event else { return true };
     let staged = |path: &PathBuf| {
         path.strip_prefix(site)
-            .is_ok_and(|path| path.starts_with(STAGING))
+            .is_ok_and(|path| OWN_FOLDERS.iter().any(|own| path.starts_with(own)))
     };
     if event.need_rescan() {
         return true;

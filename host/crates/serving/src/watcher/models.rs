@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use wharf_core::{Error, ErrorKind, LoadError, ModelVersion, Name, Result};
 
 use super::{Ask, SiteTask};
-use crate::lifecycle::{ModelChange, ModelCheck, Staged};
+use crate::lifecycle::{ModelChange, ModelCheck, Staged, no_such_model};
 use crate::reconcile::{load_all, reconcile, retire, versions};
 use crate::serving::MOST_ASKS;
 use crate::site::{Found, Scan};
@@ -30,13 +30,19 @@ impl SiteTask {
             match ask {
                 Ask::Reload(answer) => reloads.push(answer),
                 // Whoever asked has left, or the server ends: dropping the ask tells those who wait.
-                Ask::Load(_, _, answer) | Ask::Unload(_, answer) | Ask::Bundle(_, _, answer)
+                Ask::Load(_, _, answer)
+                | Ask::Unload(_, answer)
+                | Ask::Change(_, answer)
+                | Ask::Bundle(_, _, answer)
                     if answer.is_closed() || self.stop.is_cancelled() => {}
                 Ask::Load(name, change, answer) => {
                     let _ = answer.send(self.load(&name, change).await);
                 }
                 Ask::Unload(name, answer) => {
                     let _ = answer.send(self.unload(&name));
+                }
+                Ask::Change(change, answer) => {
+                    let _ = answer.send(self.change(change).await);
                 }
                 Ask::Bundle(name, order, answer) => {
                     let _ = answer.send(self.order(&name, order).await);
@@ -51,7 +57,11 @@ impl SiteTask {
         self.in_force.change(|state, effects| {
             known = state.models.unload(name, effects);
         });
-        if known { Ok(()) } else { Err(no_model(name)) }
+        if known {
+            Ok(())
+        } else {
+            Err(no_such_model(name))
+        }
     }
 
     async fn load(&mut self, name: &Name, change: ModelChange) -> Result<()> {
@@ -95,7 +105,7 @@ impl SiteTask {
         let (in_force, model) = (Arc::clone(&self.in_force), name.clone());
         let look = self.with_eyes(move |eyes| eyes.scanner.scan_model(in_force.ports(), &model));
         match look.await {
-            Some(scan) => scan.ok_or_else(|| no_model(name)),
+            Some(scan) => scan.ok_or_else(|| no_such_model(name)),
             None => Err(Error::internal("the site was not read")),
         }
     }
@@ -187,11 +197,6 @@ impl SiteTask {
         retire(&self.in_force, tried);
         error
     }
-}
-
-fn no_model(name: &Name) -> Error {
-    let message = format!("the site has no model {name}; the repository index lists those it has");
-    Error::new(ErrorKind::NotFound, message).with_field("model")
 }
 
 /// What the site has, or would have, cannot be loaded. The client reads what is wrong with which version; the log gets the

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use wharf_core::{Engine, Error, LoadError, Name, Payload, PluginHost};
+use wharf_core::{Error, LoadError, Name, Payload};
 use wharf_serving::{
-    Config, EventKind, ModelChange, ModelFile, Outcome, Serving, SettingEdit, SettingValue,
+    Config, EventKind, ModelChange, ModelFile, Outcome, Runtimes, Serving, SettingEdit,
+    SettingValue,
 };
-use wharf_testkit::{FakeEngine, FakePluginHost, Site, body, eventually, request, tensor, text};
+use wharf_testkit::{
+    FakeEngine, FakePluginHost, FakeUpstreams, Site, body, eventually, request, tensor, text,
+};
 
 pub(crate) struct Harness {
     pub(crate) site: Site,
     pub(crate) engine: FakeEngine,
     pub(crate) plugins: FakePluginHost,
+    pub(crate) upstreams: FakeUpstreams,
     pub(crate) serving: Serving,
     registry: prometheus::Registry,
     _meters: SdkMeterProvider,
@@ -45,20 +49,21 @@ impl Harness {
             .unwrap();
         let meters = SdkMeterProvider::builder().with_reader(reader).build();
         let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
-        let serving = Serving::start(
-            config,
-            site.path().to_owned(),
-            Arc::new(engine.clone()),
-            Arc::new(plugins.clone()),
-            &meters.meter("test"),
-        )
-        .unwrap();
+        let upstreams = FakeUpstreams::default();
+        let runtimes = Runtimes {
+            engine: Arc::new(engine.clone()),
+            plugins: Arc::new(plugins.clone()),
+            upstreams: Some(Arc::new(upstreams.clone())),
+        };
+        let meter = meters.meter("test");
+        let serving = Serving::open(config, site.path().to_owned(), runtimes, &meter).unwrap();
         serving.loaded().await;
         assert!(serving.is_loaded());
         Self {
             site,
             engine,
             plugins,
+            upstreams,
             serving,
             registry,
             _meters: meters,
@@ -192,6 +197,10 @@ pub(crate) fn places(errors: &[LoadError]) -> Vec<String> {
 /// What `wharf check` says of a site.
 pub(crate) fn check(site: &Site) -> Vec<LoadError> {
     let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
-    let (engine, plugins): (&dyn Engine, &dyn PluginHost) = (&engine, &plugins);
-    wharf_serving::check(&Config::default(), site.path(), engine, plugins)
+    let runtimes = Runtimes {
+        engine: Arc::new(engine),
+        plugins: Arc::new(plugins),
+        upstreams: Some(Arc::new(FakeUpstreams::default())),
+    };
+    wharf_serving::check(&Config::default(), site.path(), &runtimes)
 }

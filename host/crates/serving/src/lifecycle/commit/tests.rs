@@ -26,7 +26,7 @@ fn change() -> ModelChange {
     let file = |version: u64| ModelFile {
         version,
         path: "model.onnx".to_owned(),
-        data: Bytes::from(format!("add {version}0\nend\n")),
+        data: Bytes::from(format!("add {version}0\nend\n")).into(),
     };
     ModelChange {
         settings: vec![SettingEdit {
@@ -34,7 +34,7 @@ fn change() -> ModelChange {
             value: SettingValue::Bool(true),
         }],
         files: vec![file(2), file(3)],
-        check: None,
+        ..ModelChange::default()
     }
 }
 

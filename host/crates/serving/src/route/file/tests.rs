@@ -12,7 +12,7 @@ fn parsed(text: &str) -> Result<RouteSpec, LoadError> {
 fn a_whole_route_is_read() {
     let spec = parsed(
         "router = 'canary'\npre = ['a', { plugin = 'b', on_failure = 'skip' }]\npost = ['c']\n\
-         timeout_ms = 2000\nmax_in_flight = 8\ninput = 'tensors'\n\
+         timeout_ms = 2000\nmax_in_flight = 8\nmax_body_bytes = 1000\nbody_timeout_ms = 250\ninput = 'tensors'\n\
          [[candidates]]\nmodel = 'm'\nversion = 1\nlabels = ['stable']\n\
          [[candidates]]\nmodel = 'm'\nversion = 2",
     )
@@ -21,6 +21,8 @@ fn a_whole_route_is_read() {
     assert_eq!(spec.pre[1].on_failure, OnFailure::Skip);
     assert_eq!(spec.candidates[0].labels[..], ["stable"]);
     assert_eq!(spec.timeout, Some(Duration::from_secs(2)));
+    assert_eq!(spec.max_body_bytes, Some(1000));
+    assert_eq!(spec.body_timeout, Some(Duration::from_millis(250)));
     assert_eq!(spec.takes_body, Some(false));
 }
 
@@ -41,6 +43,9 @@ fn each_refusal_names_the_key() {
         ("model = 'a'\ntimeout_ms = 0", "timeout_ms"),
         ("model = 'a'\ntimeout_ms = 99999999999", "timeout_ms"),
         ("model = 'a'\nmax_in_flight = 0", "max_in_flight"),
+        ("model = 'a'\nmax_body_bytes = 0", "max_body_bytes"),
+        ("model = 'a'\nmax_body_bytes = 4294967297", "max_body_bytes"),
+        ("model = 'a'\nbody_timeout_ms = 0", "body_timeout_ms"),
         ("model = 'a'\ninput = 'json'", "input"),
         (
             "[[candidates]]\nmodel = 'a'\n[[candidates]]\nmodel = 'b'",

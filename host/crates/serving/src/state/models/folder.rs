@@ -25,6 +25,8 @@ pub(super) struct Folder {
     pub(super) refused: Option<Arc<LoadError>>,
     /// What the site has of it, by the last look.
     pub(super) site: ModelVersions,
+    /// Whether it is registered, and has no version yet.
+    pub(super) registered: bool,
 }
 
 /// A version of a model.

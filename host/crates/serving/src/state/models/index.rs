@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wharf_core::Name;
+use wharf_core::{ModelVersions, Name, Tenants};
 
 use super::Models;
 use super::folder::{Folder, Slot};
@@ -37,6 +37,14 @@ impl Models {
 }
 
 impl Folder {
+    /// Whose the model is. As long as that could not be read, it is the operator's.
+    pub(super) fn tenants(&self) -> Tenants {
+        match self.refused.is_some() && self.site == ModelVersions::default() {
+            true => Tenants::only([]),
+            false => self.site.tenants.clone(),
+        }
+    }
+
     fn index(
         &self,
         name: &Name,
@@ -55,7 +63,12 @@ impl Folder {
             version,
             state,
             reason,
+            tenants: self.tenants(),
         };
+        if versions.is_empty() && self.registered {
+            let reason = "it is registered, and has no version yet".to_owned();
+            return vec![entry(None, (ModelState::Registered, reason))];
+        }
         if versions.is_empty() {
             let reason = unwanted.map(str::to_owned).or_else(|| self.refusal());
             let state = (ModelState::Unavailable, reason.unwrap_or_default());
