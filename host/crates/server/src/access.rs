@@ -14,6 +14,8 @@ pub(crate) enum Management {
     /// Whoever is on this machine, which alone can reach the listener.
     ThisMachine,
     Everybody,
+    /// Whoever has the scope for it.
+    ByScope,
 }
 
 impl App {

@@ -1,7 +1,8 @@
-//! What the admin listener answers: metrics, what is loaded, and reload; bundles and what is ordered of them.
+//! What the admin listener answers: metrics, what is loaded, and reload; bundles and what is ordered of them; its description.
 
-mod bundles;
-mod document;
+pub(crate) mod bundles;
+pub(crate) mod document;
+mod operator;
 
 use std::sync::Arc;
 
@@ -18,7 +19,10 @@ use crate::access::{Management, check_host};
 use crate::app::{RequestId, refuse, with_fallbacks};
 use crate::endpoint::Surface;
 use crate::oip::rest::management::{check_origin, host};
+use crate::openapi;
 use document::{Reload, Snapshot};
+pub(crate) use operator::Operators;
+pub use operator::Token;
 
 type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -36,7 +40,8 @@ pub(crate) fn router(
         .route("/admin/bundles/{bundle}/rollback", post(bundles::roll_back))
         .route_layer(from_fn_with_state(management, check_orders))
         .with_state(serving)
-        .route("/metrics", get(metrics).with_state(metrics_text));
+        .route("/metrics", get(metrics).with_state(metrics_text))
+        .merge(openapi::router(None));
     with_fallbacks(Surface::Admin, router)
 }
 

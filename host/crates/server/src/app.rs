@@ -1,5 +1,7 @@
 //! What a listener does with a request: counts it, gives it an id, and finds who answers.
 
+mod dress;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -12,20 +14,27 @@ use http::request;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::Incoming as Received;
 use smallvec::SmallVec;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
-use wharf_core::{Error, ErrorKind, InvalidName, Name};
+use wharf_core::{Error, ErrorKind, Gatekeeper, InvalidName, Name, Quota};
 use wharf_serving::Serving;
 
 use crate::access::Management;
+use crate::access_log::{AccessLog, Answered, Entry};
+use crate::admin::Operators;
+use crate::body::Incoming;
 use crate::budget::BodyBudget;
+use crate::client::{Client, write_quota};
 use crate::config::Limits;
 use crate::connection::Watch;
+use crate::cors::Cors;
 use crate::endpoint::{Surface, Target};
 use crate::grpc::GrpcBody;
 use crate::infer;
+use crate::infer::stream::Answer;
+use crate::management::{IdempotencyKeys, Operations};
 use crate::metrics::Metrics;
 use crate::oip::logging::LogControl;
 use crate::oip::rest;
@@ -35,6 +44,7 @@ use crate::problem::Problem;
 use crate::request_id::{self, RequestIds};
 use crate::trace::{record_answer, request_span};
 use crate::unread::{Lent, Unread, settle};
+use dress::Asked;
 
 /// What a listener serves.
 pub(crate) struct App {
@@ -51,8 +61,20 @@ pub(crate) struct App {
     pub(crate) logging: Option<Arc<dyn LogControl>>,
     /// What clients put their tensors in, in place of requests.
     pub(crate) shared_memory: SharedMemory,
+    /// Long work that clients asked for.
+    pub(crate) operations: Operations,
+    /// What was answered to requests that may be sent again.
+    pub(crate) idempotency: IdempotencyKeys,
     /// Which clients may change what is served and how: `server.management`.
     pub(crate) management: Management,
+    /// Whom to ask who a client is, and how much they may; none where every client is anybody.
+    pub(crate) gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    /// Which pages of other sites may use the listener; none where no one's may.
+    pub(crate) cors: Option<Cors>,
+    /// Who may use the listener at all; none where whoever reaches it may.
+    pub(crate) operators: Option<Operators>,
+    /// Where requests leave their lines.
+    pub(crate) access_log: Option<AccessLog>,
     /// What is asked for seldom. Inference does not go through it: matching and boxing cost what a small model costs.
     pub(crate) router: axum::Router,
 }
@@ -81,16 +103,27 @@ impl App {
     pub(crate) async fn handle(
         self: &Arc<Self>,
         watch: &Watch,
-        request: Request<Incoming>,
+        request: Request<Received>,
     ) -> Response<AnswerBody> {
         let begun = watch.begin();
         let (mut parts, body) = request.into_parts();
-        let (unread, mut body) = (Unread::of(&parts), Some(body));
+        let unread = Unread::of(&parts);
         let id = self.ids.of(&parts.headers);
         // Apart from the rest, which is moved on: what is asked for is found in it once.
         let uri = std::mem::take(&mut parts.uri);
         let (endpoint, target) = self.surface.find(uri.path());
         let mut recording = self.metrics.request(&parts.method, endpoint.template);
+        let mut quota = None;
+        let asked = Asked {
+            parts: &parts,
+            path: uri.path(),
+            endpoint,
+            target: target.as_ref(),
+            id: &id,
+        };
+        let entry = self.entry(&asked, watch);
+        let mut body = Some(Incoming::new(body, entry.as_ref().map(Entry::notes)));
+        let dress = self.dress_for(&parts);
 
         let traced = self.tracing.sample(target.as_ref().map(Target::name));
         let span = traced.then(|| request_span(&parts, endpoint, &id));
@@ -99,12 +132,34 @@ impl App {
             if let Some(malformed) = begun.malformed {
                 return Err(Problem::Malformed(malformed));
             }
+            // Before it is asked who the client is: a browser has not said it yet.
+            if let Some(preflight) = self.preflight(&dress) {
+                return Ok(preflight?);
+            }
+            self.check_operator(endpoint, &parts.headers)?;
+            // Before anything is said of what there is.
+            let client = match self.identify(&parts.headers).await {
+                Err(_) if endpoint.is_open() => Client::Stranger,
+                found => found?,
+            };
+            if let (Some(entry), Some(tenant)) = (&entry, client.tenant()) {
+                entry.notes().set_tenant(tenant);
+            }
             match target {
-                None => Box::pin(self.route(uri.clone(), parts, &mut body, &id)).await,
+                None => Box::pin(self.route(uri.clone(), parts, &mut body, (&id, client))).await,
                 Some(_) if parts.method != Method::POST => Err(Problem::MethodNotAllowed {
                     allow: endpoint.allow,
                 }),
-                Some(target) => self.infer(target, parts.headers, &mut body, &id).await,
+                Some(target) => {
+                    let sent = Sent {
+                        id: &id,
+                        client: &client,
+                        headers: parts.headers,
+                        body: &mut body,
+                        quota: &mut quota,
+                    };
+                    self.infer(target, sent).await
+                }
             }
         };
         // A panic would take the connection with it, and the other requests of an HTTP/2 connection.
@@ -115,14 +170,21 @@ impl App {
             None => answering.await,
         };
         let answer = answer.unwrap_or_else(|_| Err(Error::internal("a handler panicked").into()));
-        let mut response = answer.unwrap_or_else(|problem| problem.respond(&id).map(Into::into));
+        let response = answer.unwrap_or_else(|problem| problem.respond(&id).map(Into::into));
+        let mut response = self.dress(response, dress, &id).await;
         request_id::name(&mut response, &id);
+        if let Some(quota) = &quota {
+            write_quota(quota, response.headers_mut());
+        }
         settle(unread, body, &mut response).await;
         recording.answered(response.status());
         if let Some(span) = &span {
             record_answer(span, response.status());
         }
-        response
+        match entry {
+            Some(entry) => entry.follow(response),
+            None => response,
+        }
     }
 
     /// Why nothing of a kind has a name. The name is checked only here: one that is none cannot be one of theirs.
@@ -143,12 +205,8 @@ impl App {
     async fn infer(
         self: &Arc<Self>,
         target: Target<'_>,
-        headers: HeaderMap,
-        body: &mut Option<Incoming>,
-        id: &Arc<str>,
+        sent: Sent<'_>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let body = body.as_mut().ok_or_else(gone)?;
-        let sent = Sent { id, headers, body };
         match target {
             Target::Route(name) => infer::infer(self, &name, sent).await,
             Target::Model { name, version } => {
@@ -163,27 +221,32 @@ impl App {
         uri: Uri,
         mut parts: request::Parts,
         body: &mut Option<Incoming>,
-        id: &Arc<str>,
+        (id, client): (&Arc<str>, Client),
     ) -> Result<Response<AnswerBody>, Problem> {
         parts.uri = uri;
         let (lent, back) = Lent::new(body.take().ok_or_else(gone)?);
         let mut request = Request::from_parts(parts, axum::body::Body::new(lent));
         request.extensions_mut().insert(RequestId(Arc::clone(id)));
+        request.extensions_mut().insert(client);
         let Ok(response) = self.router.clone().oneshot(request).await;
         *body = back.await.ok();
         Ok(response.map(AnswerBody::Routed))
     }
 }
 
-fn gone() -> Error {
+pub(crate) fn gone() -> Error {
     Error::internal("the body is taken once")
 }
 
 /// What a client sent for an inference, apart from what it asks.
 pub(crate) struct Sent<'a> {
     pub(crate) id: &'a Arc<str>,
+    pub(crate) client: &'a Client,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: &'a mut Incoming,
+    /// Taken where it goes on as it comes.
+    pub(crate) body: &'a mut Option<Incoming>,
+    /// What is left of the client's quota, for the answer.
+    pub(crate) quota: &'a mut Option<Quota>,
 }
 
 /// Answers what no handler takes.
@@ -212,13 +275,23 @@ pub(crate) fn refuse(problem: &Problem, id: &RequestId) -> axum::response::Respo
     problem.respond(&id.0).map(axum::body::Body::from)
 }
 
-/// The body of an answer: whole, in parts, as the router made it, or of a call.
+/// The body of an answer: whole, in parts, as the router made it, of a call, or as a service gives it; or one of these that the access
+/// log follows.
 pub(crate) enum AnswerBody {
     Whole(Full<Bytes>),
     /// One after the other, so that large ones are not copied.
     Parts(Parts),
     Routed(axum::body::Body),
     Grpc(GrpcBody),
+    /// As it comes from a service.
+    Streamed(Answer),
+    Answered(Box<Answered>),
+}
+
+impl Default for AnswerBody {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
 }
 
 /// The parts of a body that are still to be sent.
@@ -267,6 +340,8 @@ impl Body for AnswerBody {
             Self::Routed(body) => Pin::new(body).poll_frame(cx),
             Self::Parts(parts) => Poll::Ready(parts.next().map(|part| Ok(Frame::data(part)))),
             Self::Grpc(body) => body.poll(cx).map(|frame| frame.map(Ok)),
+            Self::Answered(body) => Pin::new(body).poll_frame(cx),
+            Self::Streamed(body) => body.poll(cx),
         }
     }
 
@@ -276,6 +351,8 @@ impl Body for AnswerBody {
             Self::Routed(body) => body.is_end_stream(),
             Self::Parts(parts) => parts.left == 0,
             Self::Grpc(body) => body.is_over(),
+            Self::Answered(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_over(),
         }
     }
 
@@ -285,6 +362,8 @@ impl Body for AnswerBody {
             Self::Routed(body) => body.size_hint(),
             Self::Parts(parts) => SizeHint::with_exact(parts.left),
             Self::Grpc(_) => SizeHint::default(),
+            Self::Answered(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
         }
     }
 }

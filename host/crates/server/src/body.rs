@@ -1,16 +1,19 @@
 //! Request bodies: collected whole, within a size, a number of chunks and a time.
 
+mod incoming;
+mod limits;
+
 use std::pin::{Pin, pin};
-use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use wharf_core::{Error, ErrorKind};
+use wharf_core::Error;
 
 use crate::budget::Reservation;
-use crate::config::Limits;
 use crate::problem::Problem;
+pub(crate) use incoming::Incoming;
+pub(crate) use limits::BodyLimits;
 
 /// Chunks of a body that does not say its length. Each costs far more than its bytes.
 const MAX_CHUNKS: usize = 65_536;
@@ -26,7 +29,7 @@ const ALIGNMENT: usize = 8;
 /// `Unavailable` where the bodies of other requests leave no room for it.
 pub(crate) async fn collect<B>(
     body: B,
-    limits: &Limits,
+    limits: &BodyLimits,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Problem>
 where
@@ -43,14 +46,14 @@ where
 pub(crate) async fn collect_aligned<B>(
     body: B,
     place: usize,
-    limits: &Limits,
+    limits: &BodyLimits,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
     let announced = body.size_hint().lower();
-    if announced > limits.max_body_bytes as u64 {
+    if announced > limits.max_bytes as u64 {
         return Err(too_large(limits).into());
     }
     let announced = announced as usize;
@@ -61,20 +64,20 @@ where
         padding: (ALIGNMENT - place % ALIGNMENT) % ALIGNMENT,
     };
     let collecting = pin!(collect_frames(body, joined, limits, reservation));
-    within(limits.body_timeout, collecting).await
+    within(limits, collecting).await
 }
 
 /// Makes a timer only where the body is not there yet: most are.
 async fn within<T>(
-    timeout: Duration,
+    limits: &BodyLimits,
     mut work: Pin<&mut impl Future<Output = Result<T, Problem>>>,
 ) -> Result<T, Problem> {
     if let std::task::Poll::Ready(result) = futures_util::poll!(work.as_mut()) {
         return result;
     }
-    tokio::time::timeout(timeout, work)
+    tokio::time::timeout(limits.timeout, work)
         .await
-        .unwrap_or(Err(Problem::BodyTimeout(timeout)))
+        .unwrap_or_else(|_| Err(limits.too_slow()))
 }
 
 /// How the pieces of a body are joined.
@@ -101,7 +104,7 @@ impl Joined {
 async fn collect_frames<B>(
     mut body: B,
     joined: Joined,
-    limits: &Limits,
+    limits: &BodyLimits,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Problem>
 where
@@ -130,7 +133,7 @@ where
         }
         let length = rest.as_ref();
         let length = length.map_or(first.len(), |rest| rest.len() - joined.padding);
-        if length + data.len() > limits.max_body_bytes {
+        if length + data.len() > limits.max_bytes {
             return Err(too_large(limits).into());
         }
         reservation.grow_to(length + data.len())?;
@@ -143,12 +146,8 @@ where
     Ok(rest.map_or(first, |rest| rest.freeze().slice(joined.padding..)))
 }
 
-fn too_large(limits: &Limits) -> Error {
-    let message = format!(
-        "the request body is larger than the {} bytes that server.max_body_bytes allows",
-        limits.max_body_bytes
-    );
-    Error::new(ErrorKind::TooLarge, message).with_field("body")
+fn too_large(limits: &BodyLimits) -> Error {
+    limits.too_large("request body").with_field("body")
 }
 
 #[cfg(test)]
@@ -162,11 +161,10 @@ mod tests {
 
     use super::*;
     use crate::budget::BodyBudget;
-    use crate::config::Config;
 
     #[tokio::test]
     async fn what_follows_a_document_is_aligned() {
-        let limits = Config::default().limits().unwrap();
+        let limits = BodyLimits::of_size(1 << 20);
         let budget = Arc::new(BodyBudget::new(1 << 20));
         for place in 0..20 {
             let whole: Vec<u8> = (0..200).collect();

@@ -1,42 +1,45 @@
 //! What the public listener says of itself: routes, models, plugins and health.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::routing::get;
 use http::StatusCode;
 use serde::Serialize;
-use wharf_core::{Model, PluginInfo, TensorSpec};
+use utoipa::ToSchema;
+use wharf_core::{Action, PluginInfo, TensorSpec};
 use wharf_serving::{Route, RouteInput, Serving, StageSpec};
 
 use crate::app::{AppHandle, with_fallbacks};
+use crate::client::Client;
 use crate::endpoint::Surface;
+use crate::management as site_management;
 use crate::oip::documents::dims;
 use crate::oip::rest::management;
+use crate::openapi;
 
 /// The paths that are asked for seldom.
 pub(crate) fn router(serving: Serving, app: &AppHandle) -> axum::Router {
     let router = axum::Router::new()
         .route("/", get(index))
         .route("/v1/routes", get(routes))
-        .route("/v1/models", get(models))
         .route("/v1/plugins", get(plugins))
         .route("/v2/health/live", get(live))
         .route("/v2/health/ready", get(ready))
-        .with_state(serving)
-        .merge(management::router(app));
+        .with_state(serving.clone())
+        .merge(management::router(app))
+        .merge(site_management::router(app))
+        .merge(openapi::router(Some(serving)));
     with_fallbacks(Surface::Public, router)
 }
 
 /// KServe's clients read the body, and Triton's the status.
-#[derive(Serialize)]
-struct Live {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Live {
     live: bool,
 }
 
-#[derive(Serialize)]
-struct Ready {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready {
     ready: bool,
 }
 
@@ -54,8 +57,9 @@ async fn ready(State(serving): State<Serving>) -> (StatusCode, Json<Ready>) {
     (status, Json(Ready { ready }))
 }
 
-#[derive(Serialize)]
-struct Index {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServerIndex)]
+pub(crate) struct Index {
     name: &'static str,
     version: &'static str,
     ready: bool,
@@ -72,25 +76,29 @@ async fn index(State(serving): State<Serving>) -> Json<Index> {
         endpoints: [
             "POST /v1/infer/{route}",
             "GET /v1/routes",
-            "GET /v1/models",
             "GET /v1/plugins",
+            "GET /openapi.json",
+            "GET /docs",
             "GET /v2/health/live",
             "GET /v2/health/ready",
             "POST /v2/models/{model}[/versions/{version}]/infer",
         ]
         .into_iter()
+        .chain(site_management::ENDPOINTS)
         .chain(management::ENDPOINTS)
         .collect(),
     })
 }
 
-#[derive(Serialize)]
-struct Routes {
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteList)]
+pub(crate) struct Routes {
     routes: Vec<RouteDocument>,
 }
 
-#[derive(Serialize)]
-struct RouteDocument {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Route)]
+pub(crate) struct RouteDocument {
     name: String,
     /// Whether it stands for a model alone, without a file.
     implicit: bool,
@@ -108,37 +116,45 @@ struct RouteDocument {
     in_flight: u32,
 }
 
-#[derive(Serialize)]
-struct ReleaseDocument {
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteRelease)]
+pub(crate) struct ReleaseDocument {
     name: String,
     release: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteInput)]
 #[serde(rename_all = "lowercase")]
-enum InputDocument {
+pub(crate) enum InputDocument {
     Body,
     Tensors(Vec<TensorDocument>),
 }
 
-#[derive(Serialize)]
-struct StageDocument {
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteStage)]
+pub(crate) struct StageDocument {
     plugin: String,
     on_failure: &'static str,
 }
 
-#[derive(Serialize)]
-struct CandidateDocument {
+#[derive(Serialize, ToSchema)]
+#[schema(as = RouteCandidate)]
+pub(crate) struct CandidateDocument {
     model: String,
     version: u64,
     labels: Vec<String>,
 }
 
-async fn routes(State(serving): State<Serving>) -> Json<Routes> {
+async fn routes(
+    State(serving): State<Serving>,
+    Extension(client): Extension<Client>,
+) -> Json<Routes> {
     let snapshot = serving.snapshot();
     Json(Routes {
         routes: snapshot
             .routes()
+            .filter(|route| client.sees_route(route))
             .map(|route| route_document(route))
             .collect(),
     })
@@ -187,15 +203,17 @@ fn stage_document(stage: &StageSpec) -> StageDocument {
     }
 }
 
-#[derive(Serialize)]
-struct TensorDocument {
+/// A tensor that a model takes or gives.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TensorSpec)]
+pub(crate) struct TensorDocument {
     name: String,
     datatype: &'static str,
     /// -1 for a dimension that each request chooses, as OIP has it.
     shape: Vec<i64>,
 }
 
-fn tensor_document(spec: &TensorSpec) -> TensorDocument {
+pub(crate) fn tensor_document(spec: &TensorSpec) -> TensorDocument {
     TensorDocument {
         name: spec.name.to_string(),
         datatype: spec.datatype.name(),
@@ -203,51 +221,16 @@ fn tensor_document(spec: &TensorSpec) -> TensorDocument {
     }
 }
 
-#[derive(Serialize)]
-struct Models {
-    models: Vec<ModelDocument>,
-}
-
-#[derive(Serialize)]
-struct ModelDocument {
-    name: String,
-    version: u64,
-    digest: String,
-    platform: &'static str,
-    device: String,
-    max_batch_rows: u64,
-    inputs: Vec<TensorDocument>,
-    outputs: Vec<TensorDocument>,
-}
-
-async fn models(State(serving): State<Serving>) -> Json<Models> {
-    let snapshot = serving.snapshot();
-    Json(Models {
-        models: snapshot.models().map(model_document).collect(),
-    })
-}
-
-fn model_document(model: &Arc<dyn Model>) -> ModelDocument {
-    let info = model.info();
-    ModelDocument {
-        name: info.name.to_string(),
-        version: info.version,
-        digest: format!("sha256:{}", info.digest),
-        platform: info.platform,
-        device: info.device.clone(),
-        max_batch_rows: info.max_batch_rows,
-        inputs: info.inputs.iter().map(tensor_document).collect(),
-        outputs: info.outputs.iter().map(tensor_document).collect(),
-    }
-}
-
-#[derive(Serialize)]
-struct Plugins {
+#[derive(Serialize, ToSchema)]
+#[schema(as = PluginList)]
+pub(crate) struct Plugins {
     plugins: Vec<PluginDocument>,
 }
 
-#[derive(Serialize)]
-struct PluginDocument {
+/// A plugin in force.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plugin)]
+pub(crate) struct PluginDocument {
     name: String,
     version: String,
     summary: String,
@@ -257,17 +240,22 @@ struct PluginDocument {
     isolation: &'static str,
 }
 
-async fn plugins(State(serving): State<Serving>) -> Json<Plugins> {
+/// Plugins are the operator's: whoever may see no more than some models sees none of them.
+async fn plugins(
+    State(serving): State<Serving>,
+    Extension(client): Extension<Client>,
+) -> Json<Plugins> {
     let snapshot = serving.snapshot();
     Json(Plugins {
         plugins: snapshot
             .plugins()
+            .filter(|_| client.check(Action::ReadModels, None).is_ok())
             .map(|plugin| plugin_document(plugin.info()))
             .collect(),
     })
 }
 
-fn plugin_document(info: &PluginInfo) -> PluginDocument {
+pub(crate) fn plugin_document(info: &PluginInfo) -> PluginDocument {
     PluginDocument {
         name: info.name.to_string(),
         version: info.version.clone(),

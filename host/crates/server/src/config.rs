@@ -1,11 +1,21 @@
 //! The settings of the listeners, as an operator writes them and as the server works with them.
 
+mod operators;
+
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use wharf_core::Gatekeeper;
 
 use crate::access::Management;
+use crate::access_log::AccessLogConfig;
+use crate::admin::Token;
+use crate::cors::CorsConfig;
+use crate::tls::{Section, TlsConfig};
 
 /// The settings of the listeners: the table `[server]` of `wharf.toml`. Every key is optional.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,8 +49,28 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// Whether clients may load and unload models, register shared memory, and change the settings of log and traces. By
     /// default only where `listen` is an address that this machine alone can reach, and for requests that name it
-    /// `localhost` or by a loopback address: a browser may be led here by a name of somebody else's.
+    /// `localhost` or by a loopback address: a browser may be led here by a name of somebody else's. Where clients say who they
+    /// are, by their scopes.
     pub management: Option<bool>,
+    /// The smallest answer that is compressed where its client accepts that, in bytes: text, and inference over `/v2`. 0
+    /// compresses none.
+    pub compress_min_bytes: usize,
+    /// What operators send to the admin listener as `Authorization: Bearer TOKEN`. Without, whoever reaches the listener is
+    /// one; so it is needed where `admin_listen` is not a loopback address. Best set in the environment, as
+    /// `WHARF_SERVER__ADMIN_TOKEN`.
+    pub admin_token: Option<Token>,
+    /// A file that has the token: a path, absolute or in the site.
+    pub admin_token_file: Option<PathBuf>,
+    /// Whether `/metrics` asks for no token.
+    pub admin_open_metrics: bool,
+    /// TLS of the public listener.
+    pub tls: Option<TlsConfig>,
+    /// TLS of the admin listener.
+    pub admin_tls: Option<TlsConfig>,
+    /// Which pages of other sites may use the public listener.
+    pub cors: CorsConfig,
+    /// A line for each request.
+    pub access_log: AccessLogConfig,
 }
 
 impl Default for Config {
@@ -60,20 +90,52 @@ impl Default for Config {
             max_headers: 100,
             max_concurrent_streams: 256,
             management: None,
+            compress_min_bytes: 1024,
+            admin_token: None,
+            admin_token_file: None,
+            admin_open_metrics: false,
+            tls: None,
+            admin_tls: None,
+            cors: CorsConfig::default(),
+            access_log: AccessLogConfig::default(),
+        }
+    }
+}
+
+/// Whether clients prove what they may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clients {
+    Anybody,
+    Known,
+}
+
+impl Clients {
+    /// Those whom the gatekeeper, where there is one, gives scopes.
+    pub(crate) fn of(gatekeeper: Option<&Arc<dyn Gatekeeper>>) -> Self {
+        match gatekeeper {
+            Some(gatekeeper) if gatekeeper.grants_scopes() => Self::Known,
+            _ => Self::Anybody,
         }
     }
 }
 
 /// A setting that the server cannot work with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("server.{key} is {value}: {rule}")]
+#[error("server.{key} {message}")]
 pub struct ConfigError {
-    /// The key in the table.
-    pub key: &'static str,
-    /// Its value.
-    pub value: u64,
-    /// What it must be.
-    pub rule: &'static str,
+    /// The key in the table, dotted: `max_headers`, `tls.certificate`.
+    pub key: Cow<'static, str>,
+    /// What is wrong with it and what it must be, in words that follow the key.
+    pub message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(key: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            message: message.into(),
+        }
+    }
 }
 
 /// The settings, checked.
@@ -90,24 +152,61 @@ pub(crate) struct Limits {
     pub(crate) max_header_bytes: usize,
     pub(crate) max_headers: usize,
     pub(crate) max_concurrent_streams: u32,
+    /// The smallest answer that is compressed.
+    pub(crate) compress_min_bytes: usize,
 }
 
 impl Config {
     /// Checks the settings, without opening anything.
     ///
     /// # Errors
-    /// Where one is outside its range.
+    /// Where one is outside its range, or does not go with another.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.limits().map(drop)
+        self.limits()?;
+        self.cors.ready()?;
+        self.access_log.check()?;
+        for (section, tls) in self.tls() {
+            tls.check(section)?;
+        }
+        self.check_admin()
+    }
+
+    /// Reads the files that the settings name, as the start does, and forgets them.
+    ///
+    /// # Errors
+    /// Where one cannot be read, or is not what it is to be.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        self.operators()?;
+        let mut sections = self.tls();
+        sections.try_for_each(|(section, tls)| tls.check_files(section))
+    }
+
+    /// Takes relative paths for ones in the site.
+    #[must_use]
+    pub fn in_site(mut self, site: &Path) -> Self {
+        for tls in [&mut self.tls, &mut self.admin_tls].into_iter().flatten() {
+            tls.in_site(site);
+        }
+        self.access_log.in_site(site);
+        self.admin_token_file = self.admin_token_file.map(|path| site.join(path));
+        self
+    }
+
+    fn tls(&self) -> impl Iterator<Item = (Section, &TlsConfig)> {
+        let public = self.tls.as_ref().map(|tls| (Section::Public, tls));
+        let admin = self.admin_tls.as_ref().map(|tls| (Section::Admin, tls));
+        public.into_iter().chain(admin)
     }
 
     /// Which clients may change the server.
-    pub(crate) fn management(&self) -> Management {
+    pub(crate) fn management(&self, clients: Clients) -> Management {
         let is_local = self.listen.ip().to_canonical().is_loopback();
-        match self.management {
-            Some(true) => Management::Everybody,
-            None if is_local => Management::ThisMachine,
-            Some(false) | None => Management::Nobody,
+        match (self.management, clients) {
+            (Some(false), _) => Management::Nobody,
+            (_, Clients::Known) => Management::ByScope,
+            (Some(true), _) => Management::Everybody,
+            (None, _) if is_local => Management::ThisMachine,
+            (None, _) => Management::Nobody,
         }
     }
 
@@ -158,6 +257,10 @@ impl Config {
                 1..=100_000,
                 "use 1 to 100000",
             )? as u32,
+            compress_min_bytes: match self.compress_min_bytes {
+                0 => usize::MAX,
+                bytes => bytes,
+            },
         })
     }
 }
@@ -184,7 +287,7 @@ fn within(
     if range.contains(&value) {
         Ok(value)
     } else {
-        Err(ConfigError { key, value, rule })
+        Err(ConfigError::new(key, format!("is {value}: {rule}")))
     }
 }
 
@@ -231,7 +334,7 @@ mod tests {
                 management,
                 ..Config::default()
             };
-            config.management()
+            config.management(Clients::Anybody)
         };
         for listen in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
             assert_eq!(allowed(listen, None), Management::ThisMachine, "{listen}");
@@ -241,6 +344,21 @@ mod tests {
         for listen in ["0.0.0.0:0", "[::]:0"] {
             assert_eq!(allowed(listen, None), Management::Nobody, "{listen}");
             assert_eq!(allowed(listen, Some(true)), Management::Everybody);
+        }
+    }
+
+    #[test]
+    fn known_clients_change_what_they_have_the_scope_for() {
+        for (management, expected) in [
+            (None, Management::ByScope),
+            (Some(true), Management::ByScope),
+            (Some(false), Management::Nobody),
+        ] {
+            let config = Config {
+                management,
+                ..Config::default()
+            };
+            assert_eq!(config.management(Clients::Known), expected);
         }
     }
 

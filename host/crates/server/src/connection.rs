@@ -5,9 +5,11 @@
 
 mod framing;
 mod linger;
+mod socket;
 mod stream;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -17,12 +19,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{AnswerBody, App};
 use crate::config::Limits;
 use crate::grpc::{self, Connected};
+use crate::tls::Tls;
 pub(crate) use framing::Malformed;
+use socket::Socket;
 use stream::Stream;
 pub(crate) use watch::Watch;
 use watch::{Overdue, Ticker};
@@ -45,6 +50,7 @@ pub(crate) struct Protocols {
     http2: http2::Builder<TokioExecutor>,
     limits: Limits,
     app: Arc<App>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// When connections end that would go on.
@@ -57,7 +63,7 @@ pub(crate) struct Ending {
 }
 
 impl Protocols {
-    pub(crate) fn new(limits: Limits, app: Arc<App>) -> Self {
+    pub(crate) fn new(limits: Limits, app: Arc<App>, tls: Option<Arc<Tls>>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -85,15 +91,25 @@ impl Protocols {
             http2,
             limits,
             app,
+            tls,
         }
     }
 
     /// Serves a connection to its end.
-    pub(crate) async fn serve(&self, socket: TcpStream, ending: &Ending) {
-        let watch = Arc::new(Watch::default());
+    pub(crate) async fn serve(&self, socket: TcpStream, peer: SocketAddr, ending: &Ending) {
+        let watch = Arc::new(Watch::of(peer));
+        let latest = Instant::now() + self.limits.header_timeout;
+        let opening = async {
+            let socket = match &self.tls {
+                None => Socket::Plain(socket),
+                // Boxed, so that a connection without TLS has no room for it.
+                Some(tls) => Socket::Tls(Box::new(Box::pin(tls.accept(socket, latest)).await?)),
+            };
+            sniff(socket).await
+        };
         let sniffed = tokio::select! {
             biased;
-            sniffed = tokio::time::timeout(self.limits.header_timeout, sniff(socket)) => sniffed,
+            sniffed = tokio::time::timeout_at(latest, opening) => sniffed,
             () = ending.drain.cancelled() => return,
         };
         let result = match sniffed {
@@ -253,7 +269,7 @@ enum Protocol {
 }
 
 /// Reads until the bytes differ from the preface of HTTP/2, or are it.
-async fn sniff(mut socket: TcpStream) -> std::io::Result<(Protocol, Vec<u8>, TcpStream)> {
+async fn sniff(mut socket: Socket) -> std::io::Result<(Protocol, Vec<u8>, Socket)> {
     let mut prefix = Vec::with_capacity(4096);
     loop {
         if socket.read_buf(&mut prefix).await? == 0 {

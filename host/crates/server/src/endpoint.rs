@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use crate::management as site_management;
 use crate::oip::rest::management;
 
 /// A path and the methods that it takes.
@@ -13,6 +14,23 @@ pub(crate) struct Endpoint {
     pub(crate) template: &'static str,
     /// The methods, as the field `Allow` has them.
     pub(crate) allow: &'static str,
+}
+
+impl Endpoint {
+    /// Whether everybody may ask: what says that a server is here and how it is, and nothing of what it serves.
+    pub(crate) fn is_open(self) -> bool {
+        const OPEN: [&str; 8] = [
+            "/",
+            "/v2",
+            "/v2/health/live",
+            "/v2/health/ready",
+            "/openapi.json",
+            "/docs",
+            "/docs/",
+            "/docs/{asset}",
+        ];
+        OPEN.contains(&self.template)
+    }
 }
 
 pub(crate) const UNKNOWN: Endpoint = Endpoint {
@@ -91,16 +109,20 @@ impl Surface {
             if let Some((endpoint, target)) = Target::model(path) {
                 return (endpoint, Some(target));
             }
-            if let Some(endpoint) = management::endpoint(path) {
+            let endpoint = site_management::endpoint(path).or_else(|| management::endpoint(path));
+            if let Some(endpoint) = endpoint {
                 return (endpoint, None);
             }
         }
         let endpoint = |template, allow| (Endpoint { template, allow }, None);
         const READ: &str = "GET, HEAD";
         match (self, path) {
+            (_, "/openapi.json") => endpoint("/openapi.json", READ),
+            (_, "/docs") => endpoint("/docs", READ),
+            (_, "/docs/") => endpoint("/docs/", READ),
+            (_, path) if is_asset(path) => endpoint("/docs/{asset}", READ),
             (Self::Public, "/") => endpoint("/", READ),
             (Self::Public, "/v1/routes") => endpoint("/v1/routes", READ),
-            (Self::Public, "/v1/models") => endpoint("/v1/models", READ),
             (Self::Public, "/v1/plugins") => endpoint("/v1/plugins", READ),
             (Self::Public, "/v2/health/live") => endpoint("/v2/health/live", READ),
             (Self::Public, "/v2/health/ready") => endpoint("/v2/health/ready", READ),
@@ -117,6 +139,12 @@ impl Surface {
             _ => (UNKNOWN, None),
         }
     }
+}
+
+/// Whether a path is that of a part of the page.
+fn is_asset(path: &str) -> bool {
+    let name = path.strip_prefix("/docs/");
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// What a path orders of a bundle.
@@ -185,6 +213,10 @@ mod tests {
         ] {
             assert_eq!(Surface::Public.find(path), (INFER[index], target));
             assert_eq!(Surface::Admin.find(path), (UNKNOWN, None));
+        }
+        for surface in [Surface::Public, Surface::Admin] {
+            assert_eq!(template(surface, "/docs/swagger-ui.css"), "/docs/{asset}");
+            assert_eq!(template(surface, "/docs/a/b"), "");
         }
         assert_eq!(template(Surface::Admin, "/v1/infer/iris"), "");
         assert_eq!(template(Surface::Admin, "/metrics"), "/metrics");

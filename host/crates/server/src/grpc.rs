@@ -37,12 +37,15 @@ use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts as Head;
 use http::{Method as Verb, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::Incoming as Received;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use wharf_core::{Error, ErrorKind, Headers};
 
+use crate::access_log::{Entry, Head as LogHead, Protocol};
 use crate::app::AnswerBody;
+use crate::body::Incoming;
+use crate::client::{Asker, Client, write_quota};
 use crate::endpoint::Surface;
 use crate::oip::Caller;
 use crate::request_id;
@@ -50,9 +53,8 @@ pub(crate) use answer::GrpcBody;
 use answer::{Task, unary};
 use call::Call;
 pub(crate) use call::Connected;
-use frame::{Encoding, Messages};
+use frame::{Encoding, Messages, Purpose};
 use infer::Asking;
-use management::Asker;
 pub(crate) use method::Method;
 use reflection::Version;
 use refusal::{GRPC_STATUS, Refusal};
@@ -63,7 +65,7 @@ use stream::Streaming;
 const SENT: usize = 2;
 
 /// Whether a request is a call. Only clients are served so: operators have no use for it.
-pub(crate) fn is_call(connected: &Connected, request: &Request<Incoming>) -> bool {
+pub(crate) fn is_call(connected: &Connected, request: &Request<Received>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE);
     let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
     // Not `application/grpc-web`, which is another protocol.
@@ -74,13 +76,26 @@ pub(crate) fn is_call(connected: &Connected, request: &Request<Incoming>) -> boo
 /// Answers a call.
 pub(crate) async fn handle(
     connected: Arc<Connected>,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Response<AnswerBody> {
     let app = Arc::clone(&connected.app);
     let (head, body) = request.into_parts();
     let id = app.ids.of(&head.headers);
     let method = Method::of(head.uri.path());
+    let entry = app.access_log.as_ref().map(|log| {
+        let head = LogHead {
+            parts: &head,
+            path: head.uri.path(),
+            template: method.map_or("", Method::name),
+            id: &id,
+            protocol: Protocol::Grpc,
+        };
+        log.begin(&head, connected.watch.peer)
+    });
+    let notes = entry.as_ref().map(Entry::notes);
+    let body = Incoming::new(body, notes.clone());
     let mut call = Call::begin(connected, Arc::clone(&id), method);
+    call.notes = notes;
     call.trace_header(&head.headers);
 
     // A panic would take the other calls of the connection with it.
@@ -90,7 +105,10 @@ pub(crate) async fn handle(
         answer::refuse(&refusal, &id)
     });
     request_id::name(&mut answer, &id);
-    answer
+    match entry {
+        Some(entry) => entry.follow(answer),
+        None => answer,
+    }
 }
 
 /// The status of an answer; 0 where it goes well so far.
@@ -104,9 +122,18 @@ fn code_of(answer: &Response<AnswerBody>) -> u8 {
 ///
 /// Whatever inference does not need is boxed: the future is set aside for each call, and is to be small.
 async fn answer(mut call: Call, head: Head, body: Incoming) -> Response<AnswerBody> {
-    let result = match open(&mut call, &head) {
-        Ok((Method::ModelStreamInfer, encoding)) => return streaming(call, head, body, encoding),
-        Ok((Method::HealthWatch, encoding)) => {
+    let opened = match open(&mut call, &head) {
+        Ok((method, encoding)) => {
+            let client = identify(&call, method, &head).await;
+            client.map(|client| (method, encoding, client))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let result = match opened {
+        Ok((Method::ModelStreamInfer, encoding, client)) => {
+            return streaming(call, (head, client), body, encoding);
+        }
+        Ok((Method::HealthWatch, encoding, _)) => {
             match Box::pin(watching(&call, body, encoding)).await {
                 Ok((sent, task)) => {
                     let body = GrpcBody::stream(sent, call, task);
@@ -115,16 +142,18 @@ async fn answer(mut call: Call, head: Head, body: Incoming) -> Response<AnswerBo
                 Err(refusal) => Err(refusal),
             }
         }
-        Ok((method @ (Method::Reflection | Method::ReflectionAlpha), _)) => {
+        Ok((method @ (Method::Reflection | Method::ReflectionAlpha), _, _)) => {
             Box::pin(reflecting(&call, Request::from_parts(head, body), method)).await
         }
-        Ok((method, encoding)) => one(&mut call, method, head, (body, encoding)).await,
+        Ok((method, encoding, client)) => {
+            one(&mut call, (method, &client), head, (body, encoding)).await
+        }
         Err(refusal) => {
             call.trace_message(&head.headers, None);
             Err(refusal)
         }
     };
-    match result {
+    let mut answer = match result {
         Ok(answer) => {
             call.ended(code_of(&answer));
             answer
@@ -133,7 +162,23 @@ async fn answer(mut call: Call, head: Head, body: Incoming) -> Response<AnswerBo
             call.ended(refusal.code());
             answer::refuse(&refusal, &call.id)
         }
+    };
+    if let Some(quota) = &call.quota {
+        write_quota(quota, answer.headers_mut());
     }
+    answer
+}
+
+/// Finds out who calls, unless everybody may.
+async fn identify(call: &Call, method: Method, head: &Head) -> Result<Client, Refusal> {
+    if method.is_open() {
+        return Ok(Client::default());
+    }
+    let client = call.app().identify(&head.headers).await?;
+    if let (Some(notes), Some(tenant)) = (&call.notes, client.tenant()) {
+        notes.set_tenant(tenant);
+    }
+    Ok(client)
 }
 
 /// Reads what the header says of the call.
@@ -149,36 +194,48 @@ fn open(call: &mut Call, head: &Head) -> Result<(Method, Encoding), Refusal> {
 /// Answers a call of one message and one answer.
 async fn one(
     call: &mut Call,
-    method: Method,
+    (method, client): (Method, &Client),
     head: Head,
     (body, encoding): (Incoming, Encoding),
 ) -> Result<Response<AnswerBody>, Refusal> {
     let answer_encoding = encoding.of_answer(&head.headers);
-    let mut messages = Messages::of(body, encoding);
+    let purpose = match method {
+        Method::ModelInfer => Purpose::Inference,
+        _ => Purpose::Other,
+    };
+    let mut messages = Messages::of(body, encoding, purpose);
     let message = call.within(pin!(messages.only(call.app()))).await;
     let bytes = message.as_ref().ok().map(|message| &message.bytes);
     call.trace_message(&head.headers, bytes);
-    let (call, message) = (&*call, message?);
+    call.note_message(bytes);
+    let message = message?;
     let parts = if method == Method::ModelInfer {
+        let mut quota = None;
         let asking = Asking {
             app: &call.connected.app,
             caller: Caller {
                 id: &call.id,
-                headers: Headers::new(head.headers),
+                client,
+                headers: Headers::of(head.headers, client.principal()),
                 limit: call.remaining(),
             },
+            quota: &mut quota,
             encoding: answer_encoding,
             envelope: Envelope::Call,
         };
         let inferring = infer::infer(asking, message);
-        match call.span() {
+        let inferred = match call.span() {
             // Boxed, so that the future stays small where no spans are exported.
-            Some(span) => Box::pin(inferring.instrument(span.clone())).await?,
-            None => inferring.await?,
-        }
+            Some(span) => Box::pin(inferring.instrument(span.clone())).await,
+            None => inferring.await,
+        };
+        call.quota = quota;
+        inferred?
     } else {
+        let call = &*call;
         let asker = Asker {
             app: call.app(),
+            client,
             host: host_of(&head),
         };
         let mut managing = Box::pin(managed(call, asker, method, message.bytes));
@@ -210,14 +267,20 @@ fn host_of(head: &Head) -> Option<&str> {
 }
 
 /// Answers a stream of inferences.
-fn streaming(call: Call, head: Head, body: Incoming, encoding: Encoding) -> Response<AnswerBody> {
+fn streaming(
+    call: Call,
+    (head, client): (Head, Client),
+    body: Incoming,
+    encoding: Encoding,
+) -> Response<AnswerBody> {
     let (sender, sent) = mpsc::channel(SENT);
     let answer_encoding = encoding.of_answer(&head.headers);
     let streaming = Streaming {
         connected: Arc::clone(&call.connected),
         id: Arc::clone(&call.id),
-        headers: head.headers,
-        messages: Messages::of(body, encoding),
+        client,
+        fields: head.headers,
+        messages: Messages::of(body, encoding, Purpose::Inference),
         encoding: answer_encoding,
         limit: call.remaining(),
     };
@@ -231,7 +294,7 @@ async fn watching(
     body: Incoming,
     encoding: Encoding,
 ) -> Result<(mpsc::Receiver<answer::Sent>, Task), Refusal> {
-    let mut messages = Messages::of(body, encoding);
+    let mut messages = Messages::of(body, encoding, Purpose::Other);
     let message = call.within(pin!(messages.only(call.app()))).await?;
     let known = health::knows(message.bytes)?;
     let (sender, sent) = mpsc::channel(SENT);

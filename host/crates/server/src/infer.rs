@@ -1,6 +1,7 @@
 //! `POST /v1/infer/{route}`: what the client sent, through the route, to what the client gets.
 
 pub(crate) mod content;
+pub(crate) mod stream;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,14 +9,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
-use wharf_core::{Body, Error, ErrorKind, Headers, Payload, RequestContext};
+use wharf_core::{Action, Body, Error, ErrorKind, Headers, Payload, RequestContext};
 use wharf_serving::{Outcome, Route, RouteInput};
 
-use crate::app::{AnswerBody, App, Sent};
-use crate::body::collect;
+use crate::app::{AnswerBody, App, Sent, gone};
+use crate::body::{BodyLimits, collect};
 use crate::json::{self, Batch, Inputs};
 use crate::problem::Problem;
 use content::Coding;
+use stream::Sender;
 
 /// JSON above this size is read and written on a thread that may block: at some 200 MB/s, it takes longer than a
 /// neighbour should wait.
@@ -27,17 +29,24 @@ pub(crate) async fn infer(
     name: &str,
     sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let Sent { id, headers, body } = sent;
+    let Sent {
+        id,
+        client,
+        headers,
+        body,
+        quota,
+    } = sent;
     // One snapshot from here to the end: a reload meanwhile does not concern this request. It is kept although the route is
     // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
     let field = |field: &str| headers.get(field)?.to_str().ok();
-    let Some(route) = snapshot.route_for(name, field) else {
+    let Some(route) = snapshot.route_for(client.asked(name), field) else {
         return Err(app
             .unknown("route", name, "GET /v1/routes lists them")
             .into());
     };
     let route = Arc::clone(route);
+    client.check(Action::Infer, Some(name))?;
 
     // What the header alone forbids is refused before the body is taken.
     let coding = Coding::of(&headers)?;
@@ -50,19 +59,30 @@ pub(crate) async fn infer(
     };
     // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
     route.check_room()?;
+    let permit = app.admit(client, &route, quota).await?;
+    // What is compressed is collected: a service gets what it is.
+    if route.streams() && coding == Coding::Identity {
+        let sender = Sender {
+            id,
+            client,
+            headers,
+            permit,
+        };
+        return Box::pin(stream::pass_on(app, &route, sender, body)).await;
+    }
+    let body = body.as_mut().ok_or_else(gone)?;
     let mut reservation = app.bodies.reserve();
-    let bytes = collect(body, &app.limits, &mut reservation).await?;
+    let limits = BodyLimits::of_route(&app.limits, &route);
+    let bytes = collect(body, &limits, &mut reservation).await?;
     // Held until the request ends: the body lives as long, or what was made of it.
-    let (bytes, _reservation) = coding
-        .decode(bytes, app.limits.max_body_bytes, reservation)
-        .await?;
+    let (bytes, _reservation) = coding.decode(bytes, limits, reservation).await?;
 
     // The route's time starts when there is something to work on: how fast a client sends is the body timeout's business.
     let request = Arc::new(RequestContext {
         id: Arc::clone(id),
         route: route.name().shared(),
-        tenant: None,
-        headers: Headers::new(headers),
+        tenant: client.tenant().cloned(),
+        headers: Headers::of(headers, client.principal()),
         deadline: Instant::now() + route.timeout(),
         scheduling: wharf_core::Scheduling::default(),
         depth: 0,

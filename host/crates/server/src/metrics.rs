@@ -1,6 +1,8 @@
 //! What the server measures, by the semantic conventions of OpenTelemetry for HTTP servers.
 
+mod access_log;
 mod rpc;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -12,8 +14,10 @@ use opentelemetry::metrics::{BoundHistogram, Counter, Histogram, Meter};
 
 use crate::endpoint::INFER;
 use crate::grpc::Method as Call;
+pub(crate) use access_log::{LineLost, LostLines};
 use rpc::Calls;
 pub(crate) use rpc::code_name;
+pub(crate) use tls::{HandshakeFailure, TlsMetrics};
 
 /// The instruments of one listener.
 #[derive(Debug)]

@@ -19,12 +19,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_core::{
-    Body, Datatype, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext, Result,
-    Scheduling, Tensor,
+    Action, Body, Datatype, Error, ErrorKind, Headers, InvalidName, Name, Payload, RequestContext,
+    Result, Scheduling, Tensor,
 };
 use wharf_serving::{Missing, Outcome, Route, RouteInput, Snapshot};
 
 use crate::app::App;
+use crate::client::Client;
 use crate::infer::blocking;
 use crate::json::shorten;
 use classify::classify;
@@ -106,25 +107,36 @@ pub(crate) struct Resolved {
 /// Finds what a request for inference goes to. Where a release of a bundle is on trial, the lot is drawn here.
 ///
 /// # Errors
-/// As [`resolve`].
+/// As [`resolve`], where the client may not infer.
 pub(crate) fn resolve_for<'h>(
     app: &App,
+    client: &Client,
     (name, version): (&str, Option<&str>),
     field: impl FnOnce(&str) -> Option<&'h str>,
 ) -> Result<Resolved> {
-    resolve_by(app, (name, version), |snapshot, version| {
-        snapshot.endpoint_for(name, version, field)
-    })
+    let resolved = resolve_by(app, (name, version), |snapshot, version| {
+        snapshot.endpoint_for(client.asked(name), version, field)
+    })?;
+    client.check(Action::Infer, Some(name))?;
+    Ok(resolved)
 }
 
 /// Finds what a name and a version stand for, to say something of it.
 ///
 /// # Errors
-/// `NotFound` or `InvalidArgument` with `model` or `version` as the field; `Unavailable` while the server is still loading.
-pub(crate) fn resolve(app: &App, name: &str, version: Option<&str>) -> Result<Resolved> {
-    resolve_by(app, (name, version), |snapshot, version| {
-        snapshot.endpoint(name, version)
-    })
+/// `NotFound` or `InvalidArgument` with `model` or `version` as the field, also where it is another tenant's; `PermissionDenied` where
+/// the client may not see it; `Unavailable` while the server is still loading.
+pub(crate) fn resolve(
+    app: &App,
+    client: &Client,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Resolved> {
+    let resolved = resolve_by(app, (name, version), |snapshot, version| {
+        snapshot.endpoint(client.asked(name), version)
+    })?;
+    client.check(Action::ReadModels, Some(name))?;
+    Ok(resolved)
 }
 
 fn resolve_by(
@@ -166,6 +178,7 @@ fn explain(app: &App, name: &str, version: Option<&str>, missing: Missing) -> Er
 pub(crate) struct Caller<'a> {
     /// The id of the request.
     pub(crate) id: &'a Arc<str>,
+    pub(crate) client: &'a Client,
     pub(crate) headers: Headers,
     /// What is left of the client's own time, where it has one.
     pub(crate) limit: Option<Duration>,
@@ -189,7 +202,7 @@ pub(crate) async fn infer(
     let context = Arc::new(RequestContext {
         id: Arc::clone(caller.id),
         route: route.name().shared(),
-        tenant: None,
+        tenant: caller.client.tenant().cloned(),
         headers: caller.headers,
         deadline: Instant::now() + time,
         scheduling: request.scheduling,

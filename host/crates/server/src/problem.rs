@@ -1,24 +1,28 @@
 //! Problem details (RFC 9457): how every refusal reaches a client, and the one table of status codes.
 
 mod lines;
+mod refusal;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::{Error, ErrorKind};
 
 use crate::connection::Malformed;
 use lines::Lines;
 
+pub(crate) use refusal::Refusal;
+
 /// What a client is told to wait where the error does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
-/// The lines about faults of plugins. The sandbox writes what is to be known of a fault itself, within the plugin's own rate.
+/// The lines about faults of plugins and upstreams. The sandbox writes what is to be known of a fault itself, within the plugin's own rate.
 static FAULT_LINES: Lines = Lines::new(10);
 
 /// The row of a kind in the table of status codes.
@@ -45,6 +49,7 @@ pub const fn status(kind: ErrorKind) -> Status {
         ErrorKind::Unprocessable => (422, 9, "Unprocessable"),
         ErrorKind::QuotaExceeded => (429, 8, "Quota exceeded"),
         ErrorKind::PluginFault => (502, 13, "Plugin fault"),
+        ErrorKind::UpstreamFault => (502, 13, "Bad gateway"),
         ErrorKind::Unimplemented => (501, 12, "Unimplemented"),
         ErrorKind::Unavailable => (503, 14, "Unavailable"),
         ErrorKind::Deadline => (504, 4, "Deadline exceeded"),
@@ -60,13 +65,21 @@ pub(crate) enum Problem {
     /// An error of the request.
     Request(Error),
     /// The body did not arrive in time. 408, and the connection is closed: the rest of the body would follow.
-    BodyTimeout(Duration),
+    BodyTimeout { limit: Duration, key: &'static str },
     /// The header is wrong in what hyper does not look at. The connection is closed: what follows cannot be trusted.
     Malformed(Malformed),
     /// The path takes other methods.
     MethodNotAllowed { allow: &'static str },
     /// The content's type or encoding is not one that this path takes.
     UnsupportedMediaType { field: &'static str, detail: String },
+    /// Something else that only HTTP knows.
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 impl From<Error> for Problem {
@@ -80,11 +93,12 @@ impl Problem {
         match self {
             Self::Request(error) => StatusCode::from_u16(status(error.kind()).http)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(Malformed::Coding) => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Refused(refusal) => refusal.status,
         }
     }
 
@@ -93,24 +107,9 @@ impl Problem {
         if let Self::Request(error) = self {
             log(error, request_id);
         }
-        let status = self.status();
-        let (kind, title) = self.kind_and_title();
-        let detail = self.detail();
-        let document = Document {
-            r#type: format_args!("urn:wharf:problem:{kind}").to_string(),
-            title,
-            status: status.as_u16(),
-            error: match self.field() {
-                Some(field) => format!("{field}: {detail}"),
-                None => detail.clone(),
-            },
-            detail,
-            field: self.field(),
-            request_id,
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let body = serde_json::to_vec(&self.document(request_id)).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = status;
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -121,23 +120,46 @@ impl Problem {
                 if let Some(wait) = retry_after(error) {
                     headers.insert(RETRY_AFTER, wait);
                 }
+                // RFC 9110, 15.5.2: who is asked for credentials is told which.
+                if error.kind() == ErrorKind::Unauthenticated {
+                    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
             }
             Self::MethodNotAllowed { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
-            Self::BodyTimeout(_) | Self::Malformed(_) => {
+            Self::BodyTimeout { .. } | Self::Malformed(_) => {
                 // HTTP/2 has no such field, and hyper takes it out there.
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Self::UnsupportedMediaType { .. } => {}
+            Self::Refused(refusal) => headers.extend(refusal.headers.iter().cloned()),
         }
         response
+    }
+
+    /// What the client reads.
+    pub(crate) fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
+        let (kind, title) = self.kind_and_title();
+        let detail = self.detail();
+        Document {
+            r#type: format_args!("urn:wharf:problem:{kind}").to_string(),
+            title,
+            status: self.status().as_u16(),
+            error: match self.field() {
+                Some(field) => format!("{field}: {detail}"),
+                None => detail.clone(),
+            },
+            detail,
+            field: self.field(),
+            request_id,
+        }
     }
 
     fn kind_and_title(&self) -> (&'static str, &'static str) {
         match self {
             Self::Request(error) => (error.kind().name(), status(error.kind()).title),
-            Self::BodyTimeout(_) => ("request-timeout", "Request timeout"),
+            Self::BodyTimeout { .. } => ("request-timeout", "Request timeout"),
             Self::Malformed(Malformed::Lengths) => ("ambiguous-length", "Ambiguous length"),
             Self::Malformed(Malformed::Coding) => ("transfer-coding", "Unknown transfer coding"),
             Self::Malformed(Malformed::Host) => ("host", "Not one host"),
@@ -145,14 +167,15 @@ impl Problem {
             Self::UnsupportedMediaType { .. } => {
                 ("unsupported-media-type", "Unsupported media type")
             }
+            Self::Refused(refusal) => (refusal.kind, refusal.title),
         }
     }
 
     fn detail(&self) -> String {
         match self {
             Self::Request(error) => error.message().to_owned(),
-            Self::BodyTimeout(limit) => format!(
-                "the request body did not arrive within {} ms; send it faster or in smaller requests",
+            Self::BodyTimeout { limit, key } => format!(
+                "the request body did not arrive within {} ms ({key}); send it faster or in smaller requests",
                 limit.as_millis()
             ),
             Self::Malformed(Malformed::Lengths) => {
@@ -169,32 +192,43 @@ impl Problem {
             }
             Self::MethodNotAllowed { allow } => format!("this path takes {allow}"),
             Self::UnsupportedMediaType { detail, .. } => detail.clone(),
+            Self::Refused(refusal) => refusal.detail.clone(),
         }
     }
 
     fn field(&self) -> Option<&str> {
         match self {
             Self::Request(error) => error.field(),
-            Self::BodyTimeout(_) => Some("body"),
+            Self::BodyTimeout { .. } => Some("body"),
             Self::Malformed(Malformed::Lengths) => Some("content-length"),
             Self::Malformed(Malformed::Coding) => Some("transfer-encoding"),
             Self::Malformed(Malformed::Host) => Some("host"),
             Self::MethodNotAllowed { .. } => Some("method"),
             Self::UnsupportedMediaType { field, .. } => Some(field),
+            Self::Refused(refusal) => Some(&refusal.field),
         }
     }
 }
 
-/// The document. `error` repeats it in one line: clients of the Open Inference Protocol read that member.
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why a request is refused (RFC 9457). `error` repeats it in one line: clients of the Open Inference Protocol read that member.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
+    /// `urn:wharf:problem:` and the kind of the problem: what programs tell problems apart by.
     r#type: String,
+    /// What all problems of the kind have in common.
     title: &'static str,
+    /// The status of the answer.
     status: u16,
+    /// What is wrong with this request, and how to mend it.
     detail: String,
+    /// What in the request is wrong, such as `input[3]` or a header field.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'a str>,
+    /// The id of the request, as the log has it.
     request_id: &'a str,
+    /// Field and detail in one line.
     error: String,
 }
 
@@ -216,7 +250,7 @@ pub(crate) fn log(error: &Error, request_id: &str) {
         ErrorKind::Internal => {
             tracing::error!(request_id, kind, %error, source = chain(error), "request failed");
         }
-        ErrorKind::PluginFault => {
+        ErrorKind::PluginFault | ErrorKind::UpstreamFault => {
             if let Some(dropped) = FAULT_LINES.admit(Instant::now()) {
                 tracing::warn!(request_id, kind, %error, source = chain(error), dropped, "request failed");
             }

@@ -11,18 +11,22 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wharf_core::Gatekeeper;
 use wharf_serving::Serving;
 
+use crate::access_log::{self, AccessLog, Writer};
 use crate::app::{App, AppHandle};
 use crate::budget::BodyBudget;
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Clients, Config, ConfigError, Limits};
 use crate::connection::{Ending, Protocols};
 use crate::endpoint::Surface;
-use crate::metrics::Metrics;
+use crate::management::{IdempotencyKeys, Operations};
+use crate::metrics::{LostLines, Metrics, TlsMetrics};
 use crate::oip::logging::LogControl;
 use crate::oip::shared_memory::SharedMemory;
 use crate::oip::tracing::Tracing;
 use crate::request_id::RequestIds;
+use crate::tls::{Section, Tls};
 use crate::{admin, catalog};
 
 /// Connections that the system may hold until they are accepted.
@@ -70,22 +74,44 @@ pub struct Server {
     public: Listener,
     admin: Listener,
     drain_timeout: Duration,
+    /// What writes the access log, where there is one.
+    writer: Option<Writer>,
 }
 
 impl Server {
-    /// Checks the settings and binds both listeners. Clients may connect from now on; they are answered once
+    /// Checks the settings and binds both listeners. The gatekeeper is asked on the public one; without it, every client is anybody. Clients may connect from now on; they are answered once
     /// [`serve`](Self::serve) runs.
     ///
     /// # Errors
-    /// Where a setting is out of range, or an address cannot be listened on.
+    /// Where a setting is out of range, a file that one names cannot be used, or an address cannot be listened on.
     pub fn bind(
         config: &Config,
         serving: &Serving,
+        gatekeeper: Option<&Arc<dyn Gatekeeper>>,
         observability: &Observability,
     ) -> Result<Self, BindError> {
+        config.check()?;
         let limits = config.limits()?;
         let drain_timeout = limits.drain_timeout;
+        let tls = |section: Section, surface: Surface| {
+            let config = match section {
+                Section::Public => &config.tls,
+                Section::Admin => &config.admin_tls,
+            };
+            let open = |config| {
+                let metrics = TlsMetrics::new(&observability.meter, surface.name());
+                Tls::open(section, config, metrics).map(Arc::new)
+            };
+            config.as_ref().map(open).transpose()
+        };
+        let public_tls = tls(Section::Public, Surface::Public)?;
+        let admin_tls = tls(Section::Admin, Surface::Admin)?;
+        let operators = config.operators()?;
+        let cors = config.cors.ready()?;
+        let log = access_log::open(&config.access_log, LostLines::new(&observability.meter))?;
+        let (log, writer): (Option<AccessLog>, _) = log.unzip();
         let bodies = Arc::new(BodyBudget::new(limits.max_bodies_bytes));
+        let clients = Clients::of(gatekeeper);
         let app = |surface: Surface, router: &dyn Fn(AppHandle) -> axum::Router| {
             // The handlers of the router work with what the router is a part of.
             Arc::new_cyclic(|app| App {
@@ -98,7 +124,13 @@ impl Server {
                 tracing: Tracing::new(observability.traces && surface == Surface::Public),
                 logging: observability.logging.clone(),
                 shared_memory: SharedMemory::new(Arc::clone(&bodies), limits.max_bodies_bytes),
-                management: config.management(),
+                management: config.management(clients),
+                gatekeeper: gatekeeper.filter(|_| surface == Surface::Public).cloned(),
+                cors: cors.clone().filter(|_| surface == Surface::Public),
+                operators: operators.clone().filter(|_| surface == Surface::Admin),
+                access_log: log.as_ref().map(|log| log.of(surface.name())),
+                operations: Operations::default(),
+                idempotency: IdempotencyKeys::default(),
                 router: router(AppHandle(Weak::clone(app))),
             })
         };
@@ -110,9 +142,15 @@ impl Server {
             admin::router(serving.clone(), metrics_text, config.admin_management())
         });
         Ok(Self {
-            public: Listener::bind("listen", config.listen, public, &limits)?,
-            admin: Listener::bind("admin_listen", config.admin_listen, admin, &limits)?,
+            public: Listener::bind(("listen", config.listen), public, public_tls, &limits)?,
+            admin: Listener::bind(
+                ("admin_listen", config.admin_listen),
+                admin,
+                admin_tls,
+                &limits,
+            )?,
             drain_timeout,
+            writer,
         })
     }
 
@@ -132,12 +170,18 @@ impl Server {
     /// or the drain timeout has passed and the rest is cut. The admin listener ends last: a drain can be watched.
     pub async fn serve(self, shutdown: CancellationToken) {
         let admin_shutdown = CancellationToken::new();
+        let app = Arc::clone(&self.public.app);
         let public = async {
             self.public.serve(&shutdown, self.drain_timeout).await;
+            app.operations.end(CUT_TIMEOUT).await;
             admin_shutdown.cancel();
         };
         let admin = self.admin.serve(&admin_shutdown, CUT_TIMEOUT);
         tokio::join!(public, admin);
+        // After the last answer.
+        if let Some(writer) = self.writer {
+            writer.end().await;
+        }
     }
 }
 
@@ -146,14 +190,15 @@ struct Listener {
     address: SocketAddr,
     app: Arc<App>,
     protocols: Arc<Protocols>,
+    tls: Option<Arc<Tls>>,
     room: Arc<Semaphore>,
 }
 
 impl Listener {
     fn bind(
-        key: &'static str,
-        address: SocketAddr,
+        (key, address): (&'static str, SocketAddr),
         app: Arc<App>,
+        tls: Option<Arc<Tls>>,
         limits: &Limits,
     ) -> Result<Self, BindError> {
         let listen = || {
@@ -176,7 +221,12 @@ impl Listener {
         Ok(Self {
             socket,
             address: bound,
-            protocols: Arc::new(Protocols::new(limits.clone(), Arc::clone(&app))),
+            protocols: Arc::new(Protocols::new(
+                limits.clone(),
+                Arc::clone(&app),
+                tls.clone(),
+            )),
+            tls,
             app,
             room: Arc::new(Semaphore::new(limits.max_connections)),
         })
@@ -185,7 +235,13 @@ impl Listener {
     async fn serve(self, shutdown: &CancellationToken, drain_timeout: Duration) {
         let ending = Ending::default();
         let connections = TaskTracker::new();
-        tracing::info!(listener = self.app.surface.name(), address = %self.address, "listening");
+        let (name, has_tls) = (self.app.surface.name(), self.tls.is_some());
+        tracing::info!(listener = name, address = %self.address, tls = has_tls, "listening");
+        let following = CancellationToken::new();
+        let followed = self.tls.clone().map(|tls| {
+            // A task, so that reading the files does not hold up accepting.
+            tokio::spawn(tls.follow(following.clone()))
+        });
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -193,7 +249,7 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((socket, _)) => self.take(socket, &connections, &ending),
+                Ok((socket, peer)) => self.take((socket, peer), &connections, &ending),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; trying again");
@@ -218,9 +274,19 @@ impl Listener {
             // They end at their next poll; only a handler that blocks its thread could outlast this.
             let _ = tokio::time::timeout(CUT_TIMEOUT, connections.wait()).await;
         }
+        following.cancel();
+        if let Some(followed) = followed {
+            // An error says that it panicked, and so ended.
+            let _ = followed.await;
+        }
     }
 
-    fn take(&self, socket: TcpStream, connections: &TaskTracker, ending: &Ending) {
+    fn take(
+        &self,
+        (socket, peer): (TcpStream, SocketAddr),
+        connections: &TaskTracker,
+        ending: &Ending,
+    ) {
         // Answers are written whole: waiting for more of them would only delay.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "connection closed");
@@ -228,7 +294,10 @@ impl Listener {
         }
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             self.app.metrics.refused_connection();
-            connections.spawn(refuse(socket));
+            // What is said without TLS, a client that expects it cannot read.
+            if self.tls.is_none() {
+                connections.spawn(refuse(socket));
+            }
             return;
         };
         let (app, protocols) = (Arc::clone(&self.app), Arc::clone(&self.protocols));
@@ -236,7 +305,7 @@ impl Listener {
         connections.spawn(async move {
             let _room = room;
             let _open = app.metrics.connection();
-            protocols.serve(socket, &ending).await;
+            protocols.serve(socket, peer, &ending).await;
         });
     }
 }

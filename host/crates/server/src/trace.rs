@@ -5,7 +5,7 @@ use http::request::Parts;
 use opentelemetry::propagation::Extractor;
 use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use wharf_core::{ErrorKind, Headers, SPAN_TARGET};
+use wharf_core::{ErrorKind, SPAN_TARGET};
 
 use crate::endpoint::Endpoint;
 use crate::grpc::Method;
@@ -88,18 +88,5 @@ impl Extractor for Fields<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(http::HeaderName::as_str).collect()
-    }
-}
-
-/// The same of those that stages see.
-pub(crate) struct Kept<'a>(pub(crate) &'a Headers);
-
-impl Extractor for Kept<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name).collect()
     }
 }

@@ -10,8 +10,9 @@ use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Response, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
+
+use crate::body::Incoming;
 
 /// The most that is read to keep a connection: about what a new one costs.
 const SMALL: u64 = 64 << 10;

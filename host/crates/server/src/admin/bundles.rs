@@ -5,18 +5,21 @@ use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::Uri;
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::{Error, InvalidName, Name, Result};
 use wharf_serving::{BundleStatus, ReleaseCounts, ReleaseStatus, Serving};
 
-use super::document::{digest, rfc3339};
+use super::document::digest;
 use crate::app::{RequestId, refuse};
+use crate::timestamp::rfc3339;
 
-#[derive(Serialize)]
-pub(super) struct Bundles {
+#[derive(Serialize, ToSchema)]
+#[schema(as = BundleList)]
+pub(crate) struct Bundles {
     bundles: Vec<Bundle>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Bundle {
     name: String,
     mode: &'static str,
@@ -25,7 +28,8 @@ struct Bundle {
     releases: Vec<Release>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BundleRelease)]
 struct Release {
     release: u64,
     state: &'static str,
@@ -42,7 +46,8 @@ struct Release {
     reason: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReleaseCounts)]
 struct Counts {
     requests: u64,
     faults: u64,

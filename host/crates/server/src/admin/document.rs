@@ -1,16 +1,19 @@
 //! The documents of `/admin`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_serving::{
     DrainStatus, Event, FileError, ModelStatus, PluginStatus, ReloadReport, SiteStatus,
 };
 
+use crate::timestamp::rfc3339;
+
 /// What is loaded, what drains, and what went wrong.
-#[derive(Serialize)]
-pub(super) struct Snapshot {
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteSnapshot)]
+pub(crate) struct Snapshot {
     generation: u64,
     loaded: bool,
     ready: bool,
@@ -23,14 +26,16 @@ pub(super) struct Snapshot {
 }
 
 /// What a reload came to.
-#[derive(Serialize)]
-pub(super) struct Reload {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReloadReport)]
+pub(crate) struct Reload {
     generation: u64,
     changed: bool,
     errors: Vec<Fault>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LoadedPlugin)]
 struct Plugin {
     name: String,
     digest: String,
@@ -43,10 +48,12 @@ struct Plugin {
     consecutive_faults: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LoadedModel)]
 struct Model {
     name: String,
     version: u64,
+    #[schema(value_type = Vec<String>)]
     labels: Vec<Arc<str>>,
     digest: String,
     loaded_at: String,
@@ -57,7 +64,7 @@ struct Model {
     free_memory_bytes: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Draining {
     kind: &'static str,
     subject: String,
@@ -65,7 +72,8 @@ struct Draining {
     references: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteFault)]
 struct Fault {
     file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +83,8 @@ struct Fault {
     since: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteEvent)]
 struct Happening {
     at: String,
     kind: &'static str,
@@ -181,48 +190,4 @@ impl Happening {
 
 pub(super) fn digest(digest: wharf_core::Digest) -> String {
     format!("sha256:{digest}")
-}
-
-/// Writes a time as RFC 3339 has it, in UTC, with milliseconds.
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    let (second, milli) = (second % 60, since.subsec_millis());
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-}
-
-/// The date of a day counted from 1970-01-01, in the Gregorian calendar. Years are counted from March here, so that the
-/// leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    // 719,468 days lie between 0000-03-01 and 1970-01-01.
-    let days = days + 719_468;
-    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    (era * 400 + year + carry, month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_dates() {
-        let at = |seconds: u64| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
-        assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000Z");
-        assert_eq!(at(1_767_225_599), "2025-12-31T23:59:59.000Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000Z");
-    }
 }

@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_BYTES: usize = 8 << 20;
 
 /// Waits until the client has ended its side, a second has passed, or 8 MiB have come.
-pub(super) async fn linger(mut socket: TcpStream) {
+pub(super) async fn linger(mut socket: Socket) {
     let discarding = async {
         socket.shutdown().await?;
         let mut scratch = vec![0; 16 << 10];

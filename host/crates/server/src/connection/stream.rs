@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::framing::Framing;
+use super::socket::Socket;
 use super::watch::Watch;
 
 /// A socket with the bytes that were read from it already put back in front.
 pub(super) struct Stream {
     /// There until the stream is dropped.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     prefix: Vec<u8>,
     /// How much of the prefix has been read again.
     taken: usize,
@@ -26,20 +26,15 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn http1(socket: TcpStream, prefix: Vec<u8>, watch: Arc<Watch>) -> Self {
+    pub(super) fn http1(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>) -> Self {
         Self::new(socket, prefix, watch, Some(Framing::default()))
     }
 
-    pub(super) fn http2(socket: TcpStream, prefix: Vec<u8>, watch: Arc<Watch>) -> Self {
+    pub(super) fn http2(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>) -> Self {
         Self::new(socket, prefix, watch, None)
     }
 
-    fn new(
-        socket: TcpStream,
-        prefix: Vec<u8>,
-        watch: Arc<Watch>,
-        framing: Option<Framing>,
-    ) -> Self {
+    fn new(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>, framing: Option<Framing>) -> Self {
         Self {
             socket: Some(socket),
             prefix,
@@ -51,7 +46,7 @@ impl Stream {
         }
     }
 
-    fn socket(&mut self) -> Pin<&mut TcpStream> {
+    fn socket(&mut self) -> Pin<&mut Socket> {
         Pin::new(self.socket.as_mut().expect("only `drop` takes the socket"))
     }
 
@@ -137,13 +132,13 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket
-            .as_ref()
-            .is_some_and(TcpStream::is_write_vectored)
+        self.socket.as_ref().is_some_and(Socket::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_flush(cx)
+        // TLS takes more than the system does, and so may get stuck only here. Of a socket itself there is nothing to flush.
+        let result = self.socket().poll_flush(cx);
+        self.note_write(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

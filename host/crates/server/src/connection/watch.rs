@@ -1,13 +1,14 @@
 //! What a connection is waiting for, and since when.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::framing::Malformed;
+use super::socket::Socket;
 use crate::config::Limits;
 
 /// The notes of a connection. Its stream and its requests write them, mostly on the connection's own task, so the atomics
@@ -27,9 +28,11 @@ pub(crate) struct Watch {
     /// Writes that got stuck.
     writes: AtomicU64,
     /// The socket, once the protocol is done with it in the middle of a message.
-    left: Mutex<Option<TcpStream>>,
+    left: Mutex<Option<Socket>>,
     /// Whether the client had its time.
     abandoned: AtomicBool,
+    /// Who is connected, as far as the network says.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 impl Default for Watch {
@@ -45,11 +48,20 @@ impl Default for Watch {
             writes: AtomicU64::new(0),
             left: Mutex::new(None),
             abandoned: AtomicBool::new(false),
+            peer: None,
         }
     }
 }
 
 impl Watch {
+    /// The notes of a connection with this peer.
+    pub(super) fn of(peer: SocketAddr) -> Self {
+        Self {
+            peer: Some(peer),
+            ..Self::default()
+        }
+    }
+
     /// Notes that a request began; the guard notes its end.
     pub(crate) fn begin(&self) -> Begun<'_> {
         let number = self.enter();
@@ -75,14 +87,14 @@ impl Watch {
         self.abandoned.store(true, Relaxed);
     }
 
-    pub(super) fn leave_socket(&self, socket: TcpStream) {
+    pub(super) fn leave_socket(&self, socket: Socket) {
         if self.abandoned.load(Relaxed) {
             return;
         }
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }
 
-    pub(super) fn take_left(&self) -> Option<TcpStream> {
+    pub(super) fn take_left(&self) -> Option<Socket> {
         self.left
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use wharf_core::{Error, ErrorKind};
+use wharf_core::{Error, ErrorKind, Quota};
 
 use super::method::Method;
 use super::refusal::Refusal;
 use super::request::Request;
+use crate::access_log::Notes;
 use crate::app::App;
 use crate::connection::Watch;
 use crate::problem::status;
@@ -35,6 +36,10 @@ pub(super) struct Call {
     pub(super) method: Option<Method>,
     /// The client's own, where it has one.
     pub(super) timeout: Option<Duration>,
+    /// What is left of the client's quota, for the answer.
+    pub(super) quota: Option<Quota>,
+    /// What the access log is told, where there is one.
+    pub(super) notes: Option<Arc<Notes>>,
     span: CallSpan,
     code: u8,
 }
@@ -58,6 +63,8 @@ impl Call {
             started: Instant::now(),
             method,
             timeout: None,
+            quota: None,
+            notes: None,
             span: CallSpan::None,
             // What a call comes to whose client leaves.
             code: status(ErrorKind::Cancelled).grpc,
@@ -87,6 +94,19 @@ impl Call {
             if self.connected.app.tracing.sample(model) {
                 self.make_span(fields);
             }
+        }
+    }
+
+    /// Notes which model is asked, where the access log wants to know it: it stands in the message.
+    pub(super) fn note_message(&self, message: Option<&Bytes>) {
+        let request = match (&self.notes, message) {
+            (Some(notes), Some(message)) if self.method == Some(Method::ModelInfer) => {
+                Request::of(message).ok().map(|request| (notes, request))
+            }
+            _ => None,
+        };
+        if let Some((notes, request)) = request {
+            notes.set_route(request.model);
         }
     }
 

@@ -1,16 +1,17 @@
 //! Messages in the body of a call: each behind a flag and its length (gRPC over HTTP/2, Length-Prefixed-Message).
 
 use std::pin::{Pin, pin};
-use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
 use wharf_core::{Error, ErrorKind};
+use wharf_protobuf::Fields;
 
 use super::refusal::Refusal;
 use crate::app::App;
+use crate::body::{BodyLimits, Incoming};
 use crate::budget::Reservation;
 use crate::infer::content::Coding;
 
@@ -94,15 +95,25 @@ pub(super) enum Patience {
 pub(super) struct Messages {
     body: Incoming,
     encoding: Encoding,
+    purpose: Purpose,
     /// What came with the message before.
     rest: Bytes,
 }
 
+/// What messages are for, and so whose limits hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Requests for inference: their route may have limits of its own.
+    Inference,
+    Other,
+}
+
 impl Messages {
-    pub(super) fn of(body: Incoming, encoding: Encoding) -> Self {
+    pub(super) fn of(body: Incoming, encoding: Encoding, purpose: Purpose) -> Self {
         Self {
             body,
             encoding,
+            purpose,
             rest: Bytes::new(),
         }
     }
@@ -117,7 +128,8 @@ impl Messages {
         if self.rest.is_empty() && self.body.is_end_stream() {
             return Ok(message);
         }
-        let more = within(app.limits.body_timeout, pin!(self.fill())).await?;
+        let limits = BodyLimits::of_server(&app.limits);
+        let more = within(&limits, pin!(self.fill())).await?;
         match more {
             None => Ok(message),
             Some(_) => Err(Refusal::Protocol("the call has more than one message")),
@@ -132,10 +144,10 @@ impl Messages {
         app: &App,
         patience: Patience,
     ) -> Result<Option<Message>, Refusal> {
-        let timeout = app.limits.body_timeout;
+        let limits = BodyLimits::of_server(&app.limits);
         if self.rest.is_empty() {
             let first = match patience {
-                Patience::Whole => within(timeout, pin!(self.fill())).await?,
+                Patience::Whole => within(&limits, pin!(self.fill())).await?,
                 Patience::Begun => self.fill().await?,
             };
             match first {
@@ -143,13 +155,12 @@ impl Messages {
                 None => return Ok(None),
             }
         }
-        let (bytes, coding, mut reservation) = within(timeout, pin!(self.whole(app))).await?;
+        let (bytes, coding, mut reservation) = self.whole(app, &limits).await?;
         let Some(coding) = coding else {
             return Ok(Some(Message { bytes, reservation }));
         };
         reservation.grow_to(bytes.len())?;
-        let max = app.limits.max_body_bytes;
-        let decoding = coding.decode(bytes, max, reservation);
+        let decoding = coding.decode(bytes, limits, reservation);
         let (bytes, reservation) = Box::pin(decoding).await?;
         Ok(Some(Message { bytes, reservation }))
     }
@@ -175,11 +186,15 @@ impl Messages {
     }
 
     /// Reads a message whose first bytes are there; where it is compressed, with its coding.
-    async fn whole(&mut self, app: &App) -> Result<(Bytes, Option<Coding>, Reservation), Refusal> {
+    async fn whole(
+        &mut self,
+        app: &App,
+        limits: &BodyLimits,
+    ) -> Result<(Bytes, Option<Coding>, Reservation), Refusal> {
         while self.rest.len() < PREFIX {
             // A prefix that a frame cuts is put together again: it happens once in a long while.
             let start = std::mem::take(&mut self.rest);
-            let more = self.fill().await?.ok_or(CUT_OFF)?;
+            let more = within(limits, pin!(self.fill())).await?.ok_or(CUT_OFF)?;
             self.rest = [start, more].concat().into();
         }
         let flag = self.rest.get_u8();
@@ -198,12 +213,8 @@ impl Messages {
                 ));
             }
         };
-        if length > app.limits.max_body_bytes {
-            let message = format!(
-                "the message is larger than the {} bytes that server.max_body_bytes allows",
-                app.limits.max_body_bytes
-            );
-            return Err(Error::new(ErrorKind::TooLarge, message).into());
+        if length > limits.max_bytes {
+            return Err(limits.too_large("message").into());
         }
         let mut reservation = app.bodies.reserve();
         reservation.check(length)?;
@@ -212,8 +223,37 @@ impl Messages {
             reservation.grow_to(length)?;
             return Ok((bytes, coding, reservation));
         }
-        let bytes = Box::pin(self.join(length, &mut reservation)).await?;
+        let joining = async {
+            if self.rest.is_empty() {
+                let first = within(limits, pin!(self.fill())).await?;
+                self.rest = first.ok_or(CUT_OFF)?;
+            }
+            let limits = match coding {
+                // What a compressed message is for shows when it is whole.
+                Some(_) => *limits,
+                None => self.limits_of_its_route(app, *limits),
+            };
+            if length > limits.max_bytes {
+                return Err(limits.too_large("message").into());
+            }
+            within(&limits, pin!(self.join(length, &mut reservation))).await
+        };
+        let bytes = Box::pin(joining).await?;
         Ok((bytes, coding, reservation))
+    }
+
+    /// The limits of the route that a message is for of which only the beginning is there. Every client writes the fields in
+    /// the order of their numbers, and the model is the first; of another one, the server's limits hold until it is whole.
+    fn limits_of_its_route(&self, app: &App, limits: BodyLimits) -> BodyLimits {
+        let model = match (self.purpose, Fields::of(&self.rest).next()) {
+            (Purpose::Inference, Some(Ok((1, field)))) => field.text().ok(),
+            _ => None,
+        };
+        let snapshot = model.map(|model| (model, app.serving.snapshot()));
+        match snapshot.as_ref().and_then(|(model, all)| all.route(model)) {
+            Some(route) => BodyLimits::of_route(&app.limits, route),
+            None => limits,
+        }
     }
 
     /// Puts a message together that comes in several frames. Nothing is set aside on the client's word for its length: the
@@ -263,18 +303,19 @@ const CUT_OFF: Refusal = Refusal::Protocol("the call ends in the middle of a mes
 
 /// Makes a timer only where the bytes are not there yet: most are.
 async fn within<T>(
-    timeout: Duration,
+    limits: &BodyLimits,
     mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
     if let std::task::Poll::Ready(result) = futures_util::poll!(work.as_mut()) {
         return result;
     }
-    match tokio::time::timeout(timeout, work).await {
+    match tokio::time::timeout(limits.timeout, work).await {
         Ok(result) => result,
         Err(_) => {
             let message = format!(
-                "the message did not arrive within {} ms; send it faster or in smaller requests",
-                timeout.as_millis()
+                "the message did not arrive within {} ms ({}); send it faster or in smaller requests",
+                limits.timeout.as_millis(),
+                limits.time_key()
             );
             Err(Error::new(ErrorKind::Deadline, message).into())
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wharf_core::{Headers, Result};
+use wharf_core::{Quota, Result};
 
 use super::answer::Parts;
 use super::frame::{Encoding, Message};
@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use super::reply::{self, Envelope};
 use super::request::Request;
 use crate::app::App;
+use crate::body::BodyLimits;
 use crate::infer::blocking;
 use crate::oip::{self, Caller, InferRequest, Resolved, resolve_for};
 
@@ -18,6 +19,8 @@ use crate::oip::{self, Caller, InferRequest, Resolved, resolve_for};
 pub(super) struct Asking<'a> {
     pub(super) app: &'a Arc<App>,
     pub(super) caller: Caller<'a>,
+    /// What is left of the client's quota, for the answer.
+    pub(super) quota: &'a mut Option<Quota>,
     pub(super) encoding: Encoding,
     pub(super) envelope: Envelope,
 }
@@ -30,7 +33,9 @@ pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts,
         bytes,
         reservation: _reservation,
     } = message;
-    let (resolved, request) = open(app, &asking.caller.headers, &bytes)?;
+    let (resolved, request) = open(app, &asking.caller, &bytes)?;
+    let client = asking.caller.client;
+    let _permit = app.admit(client, &resolved.route, asking.quota).await?;
     let request = match request {
         Some(request) => request,
         None => read_elsewhere(app, &resolved, bytes.clone()).await?,
@@ -41,10 +46,14 @@ pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts,
 }
 
 /// Finds what a request is for, and reads it; none where reading it may take long.
-fn open(app: &App, headers: &Headers, bytes: &Bytes) -> Result<(Resolved, Option<InferRequest>)> {
+fn open(app: &App, caller: &Caller<'_>, bytes: &Bytes) -> Result<(Resolved, Option<InferRequest>)> {
     let request = Request::of(bytes)?;
     let asked = (request.model, Some(request.version));
-    let resolved = resolve_for(app, asked, |field| headers.get(field))?;
+    let resolved = resolve_for(app, caller.client, asked, |field| caller.headers.get(field))?;
+    let limits = BodyLimits::of_route(&app.limits, &resolved.route);
+    if bytes.len() > limits.max_bytes {
+        return Err(limits.too_large("message"));
+    }
     // Reading the inputs for a full route would be in vain.
     resolved.route.check_room()?;
     if request.is_heavy() {

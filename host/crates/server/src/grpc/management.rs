@@ -13,7 +13,7 @@ use wharf_core::{Error, ErrorKind, Result};
 use super::answer::Parts;
 use super::method::Method;
 use super::reply;
-use crate::app::App;
+use crate::client::Asker;
 use crate::inference::model_metadata_response::TensorMetadata;
 use crate::inference::{
     InferBatchStatistics, InferStatistics, ModelConfigRequest, ModelConfigResponse,
@@ -25,22 +25,6 @@ use crate::inference::{
 use crate::oip::documents::{self, model_config, model_metadata, model_ready, server_metadata};
 use crate::oip::resolve;
 use crate::oip::statistics::{BatchDocument, Duration64, ModelDocument, statistics};
-
-/// Who calls.
-#[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
-    pub(super) app: &'a App,
-    /// The name that the client knows the server by.
-    pub(super) host: Option<&'a str>,
-}
-
-impl Asker<'_> {
-    /// Refuses what only those may do who run the server.
-    fn check_management(self) -> Result<()> {
-        self.app.check_management()?;
-        self.app.check_host(self.host)
-    }
-}
 
 /// Answers a call.
 ///
@@ -61,7 +45,7 @@ pub(super) async fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> 
         Method::ModelReady => {
             let ModelReadyRequest { name, version } = read(message)?;
             // As Triton has it: what is not there is not ready. REST says it by its status.
-            let ready = match model_ready(app, &name, Some(&version)) {
+            let ready = match model_ready(app, asker.client, &name, Some(&version)) {
                 Err(error) if error.kind() == ErrorKind::NotFound => false,
                 ready => ready?,
             };
@@ -82,12 +66,12 @@ pub(super) async fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> 
         }
         Method::ModelMetadata => {
             let ModelMetadataRequest { name, version } = read(message)?;
-            let resolved = resolve(app, &name, Some(&version))?;
+            let resolved = resolve(app, asker.client, &name, Some(&version))?;
             reply::message(&metadata(model_metadata(&resolved.route)))
         }
         Method::ModelConfig => {
             let ModelConfigRequest { name, version } = read(message)?;
-            let resolved = resolve(app, &name, Some(&version))?;
+            let resolved = resolve(app, asker.client, &name, Some(&version))?;
             let config = config::message(model_config(&resolved.route));
             reply::message(&ModelConfigResponse {
                 config: Some(config),
@@ -96,7 +80,7 @@ pub(super) async fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> 
         Method::ModelStatistics => {
             let ModelStatisticsRequest { name, version } = read(message)?;
             let name = Some(&*name).filter(|name| !name.is_empty());
-            let statistics = statistics(app, name, Some(&version))?;
+            let statistics = statistics(app, asker.client, name, Some(&version))?;
             let models = statistics.model_stats.into_iter();
             reply::message(&ModelStatisticsResponse {
                 model_stats: models.map(model_statistics).collect(),

@@ -54,6 +54,22 @@ methods! {
     ReflectionAlpha = "grpc.reflection.v1alpha.ServerReflection" "ServerReflectionInfo",
 }
 
+impl Method {
+    /// Whether everybody may call it: what says that a server is here and how it is, and nothing of what it serves.
+    pub(super) fn is_open(self) -> bool {
+        matches!(
+            self,
+            Self::ServerLive
+                | Self::ServerReady
+                | Self::ServerMetadata
+                | Self::HealthCheck
+                | Self::HealthWatch
+                | Self::Reflection
+                | Self::ReflectionAlpha
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

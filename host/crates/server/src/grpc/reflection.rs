@@ -1,12 +1,12 @@
 //! The reflection services: clients such as grpcurl ask the server for its own descriptors.
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tower::ServiceExt as _;
 use wharf_core::Error;
 
 use super::refusal::Refusal;
 use crate::app::AnswerBody;
+use crate::body::Incoming;
 use crate::inference::DESCRIPTORS;
 
 /// A question with all its answers is far below this.

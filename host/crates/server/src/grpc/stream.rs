@@ -21,8 +21,9 @@ use super::method::Method;
 use super::refusal::Refusal;
 use super::reply::{self, Envelope};
 use super::request::Request;
+use crate::client::Client;
 use crate::oip::Caller;
-use crate::trace::{Kept, call_span, record_call};
+use crate::trace::{Fields, call_span, record_call};
 
 /// Requests of one stream that are worked on or wait to be sent. Then no more are read.
 const MAX_IN_FLIGHT: usize = 32;
@@ -31,7 +32,9 @@ const MAX_IN_FLIGHT: usize = 32;
 pub(super) struct Streaming {
     pub(super) connected: Arc<Connected>,
     pub(super) id: Arc<str>,
-    pub(super) headers: HeaderMap,
+    /// Who opens it.
+    pub(super) client: Client,
+    pub(super) fields: HeaderMap,
     pub(super) messages: Messages,
     /// What answers are compressed with.
     pub(super) encoding: Encoding,
@@ -60,7 +63,9 @@ async fn answer(streaming: Streaming, sent: &mpsc::Sender<Sent>) -> Result<(), R
     let asker = Asker {
         connected: Arc::clone(&connected),
         id: streaming.id,
-        headers: Headers::new(streaming.headers),
+        headers: Headers::of(streaming.fields.clone(), streaming.client.principal()),
+        client: streaming.client,
+        fields: Arc::new(streaming.fields),
         encoding: streaming.encoding,
     };
     // A message is read on, whatever happens meanwhile.
@@ -144,6 +149,10 @@ fn sequence_of(message: &Message) -> Option<SequenceId> {
 struct Asker {
     connected: Arc<Connected>,
     id: Arc<str>,
+    /// As the client sent them, credentials and all: a stream may last longer than they are good.
+    fields: Arc<HeaderMap>,
+    /// Who opened it, and the fields without credentials.
+    client: Client,
     headers: Headers,
     encoding: Encoding,
 }
@@ -156,24 +165,37 @@ impl Asker {
         sequence: Option<SequenceId>,
     ) -> impl Future<Output = Answered> + Send + use<> {
         let connected = Arc::clone(&self.connected);
-        let headers = self.headers.clone();
+        let fields = Arc::clone(&self.fields);
+        let (opener, kept) = (self.client.clone(), self.headers.clone());
         let encoding = self.encoding;
         // In the log, each request has a name of its own.
         let id: Arc<str> = format!("{}.{count}", self.id).into();
         async move {
             let bytes = message.bytes.clone();
-            let span = span(&connected, (&id, &headers), &bytes);
-            let asking = Asking {
-                app: &connected.app,
-                caller: Caller {
-                    id: &id,
-                    headers,
-                    limit: None,
-                },
-                encoding,
-                envelope: Envelope::Stream,
+            let span = span(&connected, (&id, &fields), &bytes);
+            let answering = async {
+                let app = &connected.app;
+                let client = &app.identify(&fields).await?;
+                let headers = match client.is(&opener) {
+                    true => kept,
+                    false => Headers::of(HeaderMap::clone(&fields), client.principal()),
+                };
+                let asking = Asking {
+                    app,
+                    caller: Caller {
+                        id: &id,
+                        client,
+                        headers,
+                        limit: None,
+                    },
+                    // The fields of a stream's answer have long been sent.
+                    quota: &mut None,
+                    encoding,
+                    envelope: Envelope::Stream,
+                };
+                infer(asking, message).await
             };
-            let answering = AssertUnwindSafe(infer(asking, message)).catch_unwind();
+            let answering = AssertUnwindSafe(answering).catch_unwind();
             let answer = match &span {
                 Some(span) => Box::pin(answering.instrument(span.clone())).await,
                 None => answering.await,
@@ -199,7 +221,7 @@ impl Asker {
 }
 
 /// The span of a request, where it is traced: each has one of its own, by the settings of its model.
-fn span(connected: &Connected, (id, headers): (&str, &Headers), bytes: &Bytes) -> Option<Span> {
+fn span(connected: &Connected, (id, fields): (&str, &HeaderMap), bytes: &Bytes) -> Option<Span> {
     let tracing = &connected.app.tracing;
     let request = match tracing.depends_on_model() {
         true => Request::of(bytes).ok(),
@@ -207,5 +229,5 @@ fn span(connected: &Connected, (id, headers): (&str, &Headers), bytes: &Bytes) -
     };
     tracing
         .sample(request.as_ref().map(|request| request.model))
-        .then(|| call_span(&Kept(headers), Some(Method::ModelStreamInfer), id))
+        .then(|| call_span(&Fields(fields), Some(Method::ModelStreamInfer), id))
 }

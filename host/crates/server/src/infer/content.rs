@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use wharf_core::{Error, ErrorKind};
 
+use crate::body::BodyLimits;
 use crate::budget::Reservation;
 use crate::problem::Problem;
 
@@ -107,6 +108,15 @@ impl Coding {
         }
     }
 
+    /// The name as the field has it; none of what goes as it is.
+    pub(crate) fn name(self) -> Option<HeaderValue> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some(HeaderValue::from_static("gzip")),
+            Self::Deflate => Some(HeaderValue::from_static("deflate")),
+        }
+    }
+
     /// Decompresses a body. The reservation is that of the body, and comes back as that of the result.
     ///
     /// # Errors
@@ -115,7 +125,7 @@ impl Coding {
     pub(crate) async fn decode(
         self,
         body: Bytes,
-        max_bytes: usize,
+        limits: BodyLimits,
         mut reservation: Reservation,
     ) -> Result<(Bytes, Reservation), Error> {
         if self == Self::Identity {
@@ -123,7 +133,7 @@ impl Coding {
         }
         let is_small = body.len() <= INLINE_BYTES;
         let work = move || {
-            let bytes = self.decompress(&body, max_bytes, &mut reservation)?;
+            let bytes = self.decompress(&body, &limits, &mut reservation)?;
             drop(body);
             reservation.shrink_to(bytes.len());
             Ok((bytes, reservation))
@@ -138,11 +148,11 @@ impl Coding {
     fn decompress(
         self,
         body: &[u8],
-        max_bytes: usize,
+        limits: &BodyLimits,
         reservation: &mut Reservation,
     ) -> Result<Bytes, Error> {
         let by_ratio = body.len().saturating_mul(MAX_RATIO).max(FREE_BYTES);
-        let limit = max_bytes.min(by_ratio);
+        let limit = limits.max_bytes.min(by_ratio);
         let mut rest = body;
         let mut reader: Box<dyn Read + '_> = match self {
             // Members after the first are more of the same (RFC 1952, 2.2).
@@ -167,8 +177,8 @@ impl Coding {
         }
         if length > limit {
             let message = format!(
-                "the decompressed body is larger than {limit} bytes: server.max_body_bytes, or {MAX_RATIO} \
-                 times its compressed size"
+                "the decompressed body is larger than {limit} bytes: {}, or {MAX_RATIO} times its compressed size",
+                limits.size_key()
             );
             return Err(Error::new(ErrorKind::TooLarge, message).with_field("body"));
         }
@@ -211,7 +221,8 @@ mod tests {
 
     async fn decode(coding: Coding, body: Bytes, max_bytes: usize) -> Result<Bytes, Error> {
         let budget = Arc::new(BodyBudget::new(64 << 20));
-        let decoded = coding.decode(body, max_bytes, budget.reserve()).await;
+        let limits = BodyLimits::of_size(max_bytes);
+        let decoded = coding.decode(body, limits, budget.reserve()).await;
         decoded.map(|(bytes, _)| bytes)
     }
 
@@ -285,10 +296,11 @@ mod tests {
         other.grow_to(900 << 10).unwrap();
         let noise = |index: u32| (index.wrapping_mul(index) >> 12) as u8;
         let large = gzip(&(0..512 << 10).map(noise).collect::<Vec<_>>());
-        let full = Coding::Gzip.decode(large.clone(), 1 << 20, budget.reserve());
+        let limits = BodyLimits::of_size(1 << 20);
+        let full = Coding::Gzip.decode(large.clone(), limits, budget.reserve());
         assert_eq!(full.await.unwrap_err().kind(), ErrorKind::Unavailable);
         drop(other);
-        let alone = Coding::Gzip.decode(large, 1 << 20, budget.reserve()).await;
+        let alone = Coding::Gzip.decode(large, limits, budget.reserve()).await;
         assert_eq!(alone.unwrap().0.len(), 512 << 10);
         let exact = gzip(&[0; 1000]);
         assert!(decode(Coding::Gzip, exact.clone(), 1000).await.is_ok());

@@ -130,7 +130,13 @@ impl<T: Number> Elements for Vec<T> {
                 self.push(element);
                 Ok(())
             }
-            None => Err(refused_number::<T>(number, cursor, before)),
+            None => match T::of_point(number) {
+                Some(element) => {
+                    self.push(element);
+                    Ok(())
+                }
+                None => Err(refused_number::<T>(number, cursor, before)),
+            },
         }
     }
 
@@ -217,6 +223,10 @@ trait Number: Element {
 
     fn of(number: Decimal<'_>) -> Option<Self>;
 
+    /// The integer that is written with a point or an exponent, such as `2.0`; none where it is another number. To JSON the two
+    /// are one, and some clients write every number so.
+    fn of_point(number: Decimal<'_>) -> Option<Self>;
+
     /// The element that is no number, or infinite; none where the datatype has none.
     fn of_not_finite(value: f64) -> Option<Self>;
 }
@@ -229,6 +239,11 @@ macro_rules! integers {
             #[inline]
             fn of(number: Decimal<'_>) -> Option<Self> {
                 number.integer()?.try_into().ok()
+            }
+
+            #[cold]
+            fn of_point(number: Decimal<'_>) -> Option<Self> {
+                number.integral()?.try_into().ok()
             }
 
             fn of_not_finite(_value: f64) -> Option<Self> {
@@ -251,6 +266,10 @@ macro_rules! floats {
                 Some(of(number)).filter(|element| element.is_finite())
             }
 
+            fn of_point(_number: Decimal<'_>) -> Option<Self> {
+                None
+            }
+
             fn of_not_finite(value: f64) -> Option<Self> {
                 let round: fn(f64) -> $rust = $round;
                 Some(round(value))
@@ -259,8 +278,10 @@ macro_rules! floats {
     };
 }
 
+// Processors round to half precision by way of single precision, and so take a little less than what rounds to a finite element. Which
+// requests are taken is not to depend on them.
 floats!(
-    f16, |number| f16::from_f64(number.to_f64()), f16::from_f64;
+    f16, |number| f16::from_f64_const(number.to_f64()), f16::from_f64_const;
     bf16, |number| bf16::from_f64(number.to_f64()), bf16::from_f64;
     f32, |number| number.to_f32(), |value| value as f32;
     f64, |number| number.to_f64(), |value| value

@@ -74,6 +74,14 @@ impl<'a> Decimal<'a> {
         Some(if self.negative { -digits } else { digits })
     }
 
+    /// The integer that it is though it is written with a point or an exponent; none where it is none, or so large that a double
+    /// would have rounded it.
+    pub(crate) fn integral(&self) -> Option<i64> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let real = self.to_f64();
+        (!self.whole && real.fract() == 0.0 && real.abs() <= EXACT).then_some(real as i64)
+    }
+
     /// Whether it has neither a point nor an exponent.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole

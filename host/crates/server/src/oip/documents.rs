@@ -3,12 +3,14 @@
 mod config;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::{Error, ErrorKind, InvalidName, Name, Result, TensorSpec};
 use wharf_serving::{Route, RouteInput, RouteOutput};
 
 use super::{BODY, resolve};
 use crate::access::Management;
 use crate::app::App;
+use crate::client::Client;
 
 pub(crate) use config::{
     DynamicBatching, InputConfig, InstanceGroup, ModelConfig, OutputConfig, VersionPolicyConfig,
@@ -19,7 +21,7 @@ pub(crate) use config::{
 pub(crate) const ROUTE_PLATFORM: &str = "wharf_route";
 
 /// What the server says of itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ServerMetadata {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
@@ -28,7 +30,7 @@ pub(crate) struct ServerMetadata {
 }
 
 /// What a route says of itself.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct ModelMetadata {
     pub(crate) name: String,
     /// The versions that a request may name.
@@ -39,7 +41,7 @@ pub(crate) struct ModelMetadata {
 }
 
 /// An input or an output.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct TensorMetadata {
     pub(crate) name: String,
     pub(crate) datatype: &'static str,
@@ -97,8 +99,13 @@ pub(crate) fn model_metadata(route: &Route) -> ModelMetadata {
 ///
 /// # Errors
 /// `NotFound` where the site has no such model or version; `InvalidArgument` where the name is none.
-pub(crate) fn model_ready(app: &App, name: &str, version: Option<&str>) -> Result<bool> {
-    let Err(error) = resolve(app, name, version) else {
+pub(crate) fn model_ready(
+    app: &App,
+    client: &Client,
+    name: &str,
+    version: Option<&str>,
+) -> Result<bool> {
+    let Err(error) = resolve(app, client, name, version) else {
         return Ok(true);
     };
     match error.kind() {
@@ -108,7 +115,8 @@ pub(crate) fn model_ready(app: &App, name: &str, version: Option<&str>) -> Resul
             let known = app.serving.index().into_iter().any(|entry| {
                 let number = entry.version.map(|number| number.to_string());
                 let asked = version.filter(|version| !version.is_empty());
-                entry.name.as_str() == name && (asked.is_none() || asked == number.as_deref())
+                let is_it = entry.name.as_str() == name && client.sees(name, &entry.tenants);
+                is_it && (asked.is_none() || asked == number.as_deref())
             });
             if known { Ok(false) } else { Err(error) }
         }

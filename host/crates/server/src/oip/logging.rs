@@ -1,6 +1,7 @@
 //! The log's settings, in the words of Triton: what clients may see and change of the log while the server runs.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
@@ -35,7 +36,7 @@ pub trait LogControl: Send + Sync {
 }
 
 /// The settings as clients see them.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct LogSettings {
     /// Always empty: the log goes to standard error.
     pub(crate) log_file: &'static str,

@@ -10,13 +10,15 @@ use std::error::Error as StdError;
 
 use bytes::Bytes;
 use serde::Serialize;
-use wharf_core::{Error, ErrorKind, LoadError, Name, Result};
+use utoipa::ToSchema;
+use wharf_core::{Action, Error, ErrorKind, LoadError, Name, Result};
 use wharf_serving::{
     IndexEntry, ModelChange, ModelCheck, ModelFile, ModelState, SettingEdit, SettingValue,
 };
 
 use super::documents::model_name;
 use crate::app::App;
+use crate::client::{Asker, Client, Ownership};
 use crate::json::shorten;
 use config::Places;
 
@@ -33,7 +35,8 @@ const MAX_CONFIG: usize = 1 << 20;
 const MAX_PATH: usize = 1024;
 
 /// A version, and how it is.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RepositoryIndexEntry)]
 pub(crate) struct IndexDocument {
     pub(crate) name: String,
     /// Empty where no version is known.
@@ -53,10 +56,11 @@ pub(crate) struct LoadParameters {
 }
 
 /// Every version of every model, and how it is; those that take requests alone where `ready` is asked for.
-pub(crate) fn index(app: &App, ready: Option<bool>) -> Vec<IndexDocument> {
+pub(crate) fn index(app: &App, client: &Client, ready: Option<bool>) -> Vec<IndexDocument> {
     let only_ready = ready == Some(true);
     let entries = app.serving.index().into_iter();
     entries
+        .filter(|entry| client.sees(entry.name.as_str(), &entry.tenants))
         .filter(|entry| !only_ready || entry.state == ModelState::Ready)
         .map(IndexDocument::from)
         .collect()
@@ -70,7 +74,7 @@ impl From<IndexEntry> for IndexDocument {
             version: version.unwrap_or_default(),
             state: match entry.state {
                 ModelState::Ready => "READY",
-                ModelState::Unavailable => "UNAVAILABLE",
+                ModelState::Unavailable | ModelState::Registered => "UNAVAILABLE",
                 ModelState::Loading => "LOADING",
                 ModelState::Unloading => "UNLOADING",
             },
@@ -84,9 +88,10 @@ impl From<IndexEntry> for IndexDocument {
 /// # Errors
 /// As [`Serving::load_model`](wharf_serving::Serving::load_model); `PermissionDenied` where clients may not;
 /// `InvalidArgument` with the parameter as the field where one cannot be what it says.
-pub(crate) async fn load(app: &App, name: &str, parameters: LoadParameters) -> Result<()> {
+pub(crate) async fn load(asker: Asker<'_>, name: &str, parameters: LoadParameters) -> Result<()> {
     let name = model_name(name)?;
-    app.check_management()?;
+    asker.may(Action::WriteModels, Some(name.as_str()))?;
+    let ownership = asker.owns(&name)?;
     let LoadParameters { config, files } = parameters;
     let config = match &config {
         Some(config) if config.len() > MAX_CONFIG => {
@@ -110,6 +115,12 @@ pub(crate) async fn load(app: &App, name: &str, parameters: LoadParameters) -> R
     if !files.is_empty() && !config.has_version_policy {
         settings.extend(exactly(&files)?);
     }
+    if let Ownership::Becomes(tenant) = ownership {
+        settings.push(SettingEdit {
+            key: "tenants".to_owned(),
+            value: SettingValue::List(vec![SettingValue::Text(tenant.to_string())]),
+        });
+    }
     // What is said of the model must be true of what would serve: else nothing changes.
     let claims = config.claims;
     let check = (!claims.is_empty()).then(|| ModelCheck::new(move |model| claims.check(model)));
@@ -117,8 +128,9 @@ pub(crate) async fn load(app: &App, name: &str, parameters: LoadParameters) -> R
         settings,
         files,
         check,
+        ..ModelChange::default()
     };
-    let loaded = app.serving.load_model(&name, change).await;
+    let loaded = asker.app.serving.load_model(&name, change).await;
     loaded.map_err(|error| in_parameters(error, &config.places))
 }
 
@@ -148,9 +160,11 @@ fn in_parameters(error: Error, places: &Places) -> Error {
 /// # Errors
 /// As [`Serving::unload_model`](wharf_serving::Serving::unload_model); `PermissionDenied` where clients may not;
 /// `InvalidArgument` where the name is that of a route, and its models are not asked for.
-pub(crate) async fn unload(app: &App, name: &str, dependents: Dependents) -> Result<()> {
+pub(crate) async fn unload(asker: Asker<'_>, name: &str, dependents: Dependents) -> Result<()> {
     let name = model_name(name)?;
-    app.check_management()?;
+    asker.may(Action::WriteModels, Some(name.as_str()))?;
+    asker.owns(&name)?;
+    let app = asker.app;
     let models = models_of(app, &name);
     if models.is_empty() {
         return app.serving.unload_model(&name).await;
@@ -162,6 +176,9 @@ pub(crate) async fn unload(app: &App, name: &str, dependents: Dependents) -> Res
             there.join(", ")
         );
         return Err(Error::new(ErrorKind::InvalidArgument, message).with_field("model"));
+    }
+    for model in &models {
+        asker.owns(model)?;
     }
     for model in &models {
         app.serving.unload_model(model).await?;
@@ -234,7 +251,7 @@ fn model_file(key: &str, data: Bytes) -> Result<ModelFile> {
     Ok(ModelFile {
         version,
         path: path.to_owned(),
-        data,
+        data: data.into(),
     })
 }
 

@@ -26,8 +26,9 @@ use wharf_core::{Error, Headers, Result};
 use wharf_serving::{Route, RouteInput};
 
 use super::{Caller, InferRequest, infer as run, resolve_for, shared_memory};
-use crate::app::{AnswerBody, App, Sent};
-use crate::body::collect_aligned;
+use crate::app::{AnswerBody, App, Sent, gone};
+use crate::body::{BodyLimits, collect_aligned};
+use crate::compression::accepted;
 use crate::infer::content::{self, Coding};
 use crate::infer::{INLINE_BYTES, blocking};
 use crate::problem::Problem;
@@ -48,13 +49,20 @@ pub(crate) async fn infer(
     (name, version): (&str, Option<&str>),
     sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let Sent { id, headers, body } = sent;
+    let Sent {
+        id,
+        client,
+        headers,
+        body,
+        quota,
+    } = sent;
+    let body = body.as_mut().ok_or_else(gone)?;
     if version == Some("") {
         let message = "is empty; name a version, or leave /versions/ out";
         return Err(Error::invalid("version", message).into());
     }
     let field = |field: &str| headers.get(field)?.to_str().ok();
-    let resolved = resolve_for(app, (name, version), field)?;
+    let resolved = resolve_for(app, client, (name, version), field)?;
     let route = &resolved.route;
 
     // What the header alone forbids is refused before the body is taken.
@@ -68,19 +76,19 @@ pub(crate) async fn infer(
         Framing::Raw if takes_body => Some(content::media_type(&headers)?),
         _ => None,
     };
-    let accepted = compression::accepted(&headers);
+    let accepted = accepted(&headers);
     // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
     route.check_room()?;
+    let _permit = app.admit(client, route, quota).await?;
     let mut reservation = app.bodies.reserve();
     let place = match framing {
         Framing::Binary(length) => length,
         Framing::Json | Framing::Raw => 0,
     };
-    let bytes = collect_aligned(body, place, &app.limits, &mut reservation).await?;
+    let limits = BodyLimits::of_route(&app.limits, route);
+    let bytes = collect_aligned(body, place, &limits, &mut reservation).await?;
     // Held until the request ends: the body lives as long, or what was made of it.
-    let (bytes, _reservation) = coding
-        .decode(bytes, app.limits.max_body_bytes, reservation)
-        .await?;
+    let (bytes, _reservation) = coding.decode(bytes, limits, reservation).await?;
 
     let Request {
         request,
@@ -99,12 +107,14 @@ pub(crate) async fn infer(
     };
     let caller = Caller {
         id,
-        headers: Headers::new(headers),
+        client,
+        headers: Headers::of(headers, client.principal()),
         limit: None,
     };
     let response = run(app, &resolved, caller, request).await?;
     let answer = answer::write(response, form).await?;
-    Ok(compression::respond(answer, accepted).await?)
+    let min_bytes = app.limits.compress_min_bytes;
+    Ok(compression::respond(answer, accepted, min_bytes).await?)
 }
 
 /// Reads a document of so many bytes, and the binary data after it.

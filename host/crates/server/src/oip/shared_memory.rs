@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::{AlignedBytes, Error, ErrorKind, Result};
 
 use super::Region;
@@ -37,7 +38,8 @@ pub(crate) struct SharedMemory {
 }
 
 /// A region as a client registered it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SharedMemoryRegion)]
 pub(crate) struct RegionStatus {
     pub(crate) name: String,
     pub(crate) key: String,

@@ -4,20 +4,24 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::Result;
 use wharf_serving::{BatchStatistics, ModelStatistics, Tally};
 
 use super::resolve;
 use crate::app::App;
+use crate::client::Client;
 
 /// The statistics of the models that were asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Statistics)]
 pub(crate) struct StatisticsDocument {
     pub(crate) model_stats: Vec<ModelDocument>,
 }
 
 /// What the requests to one version came to, through one name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelStatistics)]
 pub(crate) struct ModelDocument {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -28,7 +32,8 @@ pub(crate) struct ModelDocument {
     pub(crate) batch_stats: Vec<BatchDocument>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InferenceStatistics)]
 pub(crate) struct InferenceDocument {
     pub(crate) success: Duration64,
     pub(crate) fail: Duration64,
@@ -40,7 +45,8 @@ pub(crate) struct InferenceDocument {
     pub(crate) cache_miss: Duration64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchStatistics)]
 pub(crate) struct BatchDocument {
     pub(crate) batch_size: u64,
     pub(crate) compute_input: Duration64,
@@ -49,7 +55,8 @@ pub(crate) struct BatchDocument {
 }
 
 /// How often something was done, and how long it took together.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = StatisticDuration)]
 pub(crate) struct Duration64 {
     pub(crate) count: u64,
     pub(crate) ns: u64,
@@ -61,10 +68,17 @@ pub(crate) struct Duration64 {
 /// As [`resolve`], where a name is given.
 pub(crate) fn statistics(
     app: &App,
+    client: &Client,
     name: Option<&str>,
     version: Option<&str>,
 ) -> Result<StatisticsDocument> {
-    let resolved = name.map(|name| resolve(app, name, version)).transpose()?;
+    let resolved = name.map(|name| resolve(app, client, name, version));
+    let resolved = resolved.transpose()?;
+    let snapshot = app.serving.snapshot();
+    let seen = |model: &ModelStatistics| {
+        let route = snapshot.route(model.name.as_str());
+        resolved.is_some() || route.is_some_and(|route| client.sees_route(route))
+    };
     let named = |model: &ModelStatistics| {
         resolved.as_ref().is_none_or(|resolved| {
             let route = &resolved.route;
@@ -72,7 +86,12 @@ pub(crate) fn statistics(
             &model.name == route.name() && (any || route.versions().contains(&model.version))
         })
     };
-    let statistics = app.serving.statistics().into_iter().filter(named);
+    let statistics = app
+        .serving
+        .statistics()
+        .into_iter()
+        .filter(seen)
+        .filter(named);
     Ok(StatisticsDocument {
         model_stats: statistics.map(ModelDocument::from).collect(),
     })

@@ -14,6 +14,7 @@ use wharf_core::{Error, ErrorKind, Result};
 
 use super::resolve;
 use crate::app::App;
+use crate::client::Client;
 use crate::json::shorten;
 
 /// Settings that a client wants: a name, and its values; none to clear it.
@@ -184,8 +185,12 @@ impl Scope {
 ///
 /// # Errors
 /// As [`resolve`], where a name is given.
-pub(crate) fn trace_settings(app: &App, model: Option<&str>) -> Result<Vec<TraceSetting>> {
-    let name = model.map(|name| served(app, name)).transpose()?;
+pub(crate) fn trace_settings(
+    app: &App,
+    client: &Client,
+    model: Option<&str>,
+) -> Result<Vec<TraceSetting>> {
+    let name = model.map(|name| served(app, client, name)).transpose()?;
     Ok(listed(app.tracing.settings(name.as_deref())))
 }
 
@@ -197,10 +202,11 @@ pub(crate) fn trace_settings(app: &App, model: Option<&str>) -> Result<Vec<Trace
 /// `Unprocessable` where spans are not exported; `PermissionDenied` where clients may not.
 pub(crate) fn change_trace_settings(
     app: &App,
+    client: &Client,
     model: Option<&str>,
     changes: &[TraceChange],
 ) -> Result<Vec<TraceSetting>> {
-    let name = model.map(|name| served(app, name)).transpose()?;
+    let name = model.map(|name| served(app, client, name)).transpose()?;
     if !changes.is_empty() {
         app.check_management()?;
         apply(&app.tracing, name.as_deref(), changes)?;
@@ -209,8 +215,8 @@ pub(crate) fn change_trace_settings(
 }
 
 /// The name, where it is one that is served: others could be endless.
-fn served(app: &App, name: &str) -> Result<Arc<str>> {
-    resolve(app, name, None).map(|resolved| resolved.route.name().shared())
+fn served(app: &App, client: &Client, name: &str) -> Result<Arc<str>> {
+    resolve(app, client, name, None).map(|resolved| resolved.route.name().shared())
 }
 
 /// A change that was checked.

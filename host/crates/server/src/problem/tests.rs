@@ -21,6 +21,7 @@ fn every_kind_has_its_status() {
         (ErrorKind::Unprocessable, 422, 9),
         (ErrorKind::QuotaExceeded, 429, 8),
         (ErrorKind::PluginFault, 502, 13),
+        (ErrorKind::UpstreamFault, 502, 13),
         (ErrorKind::Unimplemented, 501, 12),
         (ErrorKind::Unavailable, 503, 14),
         (ErrorKind::Deadline, 504, 4),
@@ -81,7 +82,13 @@ fn unavailable_says_when_to_come_back() {
 #[test]
 fn what_only_http_knows_has_a_document_too() {
     let problems = [
-        (Problem::BodyTimeout(Duration::from_secs(1)), 408),
+        (
+            Problem::BodyTimeout {
+                limit: Duration::from_secs(1),
+                key: "server.body_timeout_ms",
+            },
+            408,
+        ),
         (Problem::Malformed(Malformed::Lengths), 400),
         (Problem::Malformed(Malformed::Host), 400),
         (Problem::Malformed(Malformed::Coding), 501),

@@ -3,11 +3,13 @@
 mod plugins;
 
 mod admin;
+mod described;
 mod drain;
 mod http2;
 mod infer;
 mod oip;
 mod oip_binary;
+mod stream;
 mod transport;
 
 use std::sync::Arc;

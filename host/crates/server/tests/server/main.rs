@@ -4,6 +4,9 @@
 
 mod support;
 
+mod clients;
+
+mod edge;
 mod grpc;
 mod http;
 mod management;

@@ -1,11 +1,14 @@
-//! Metadata, the model repository, shared memory, and the settings of log and traces, over REST.
+//! Metadata, the model repository, shared memory, and the settings of log and traces, over REST; and the management of a site.
 
 mod log;
 
 mod access;
+mod artifacts;
 mod claims;
 mod documents;
+mod models;
 mod observing;
+mod parts;
 mod repository;
 mod shared_memory;
 

@@ -6,16 +6,18 @@ pub(crate) mod http;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
-use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
-use wharf_core::PluginHost;
+use wharf_core::{Gatekeeper, PluginHost};
 use wharf_server::{Config, LogControl, Observability, Server};
-use wharf_serving::Serving;
-use wharf_testkit::{FakeEngine, FakePluginHost, Gate, Gates, Site, eventually};
+use wharf_serving::{Runtimes, Serving};
+use wharf_testkit::{
+    FakeArtifacts, FakeEngine, FakePluginHost, FakeUpstreams, Gate, Gates, Site, eventually,
+};
 
 /// Two subscribers that want no span, so that `tracing` asks all subscribers whether they want one. It would else ask that of
 /// the thread alone that comes to it first, and the test that waits for the span on another thread would never see it.
@@ -30,6 +32,10 @@ pub(crate) struct Setup {
     /// The log that clients may change, where there is one.
     pub(crate) logging: Option<Arc<dyn LogControl>>,
     pub(crate) traces: bool,
+    pub(crate) gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    pub(crate) meter: Meter,
+    /// The store of artifacts, where there is one.
+    pub(crate) artifacts: Option<FakeArtifacts>,
 }
 
 /// A server that runs, with the site that it serves.
@@ -62,6 +68,9 @@ impl Setup {
             plugins: Arc::new(FakePluginHost::default()),
             logging: None,
             traces: false,
+            gatekeeper: None,
+            meter: SdkMeterProvider::default().meter("test"),
+            artifacts: None,
         }
     }
 
@@ -77,22 +86,25 @@ impl Setup {
         LazyLock::force(&NOBODY);
         let engine = FakeEngine::default();
         let gates = engine.gates.clone();
-        let meter = SdkMeterProvider::default().meter("test");
-        let serving = Serving::start(
-            wharf_serving::Config::default(),
-            self.site.path().to_owned(),
-            Arc::new(engine),
-            self.plugins,
-            &meter,
-        )
-        .unwrap();
+        let runtimes = Runtimes {
+            engine: Arc::new(engine),
+            plugins: self.plugins,
+            upstreams: Some(Arc::new(FakeUpstreams::default())),
+        };
+        let site = self.site.path().to_owned();
+        let config = wharf_serving::Config::default();
+        let serving = Serving::open(config, site, runtimes, &self.meter).unwrap();
+        if let Some(artifacts) = self.artifacts {
+            serving.keep_artifacts_in(Arc::new(artifacts));
+        }
         let observability = Observability {
-            meter,
+            meter: self.meter,
             metrics_text: Arc::new(|| "a_metric 1\n".to_owned()),
             traces: self.traces,
             logging: self.logging,
         };
-        let server = Server::bind(&self.config, &serving, &observability).unwrap();
+        let gatekeeper = self.gatekeeper.as_ref();
+        let server = Server::bind(&self.config, &serving, gatekeeper, &observability).unwrap();
         let (address, admin) = (server.address(), server.admin_address());
         let shutdown = CancellationToken::new();
         let (kept, stop) = (serving.clone(), shutdown.clone());

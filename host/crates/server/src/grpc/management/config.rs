@@ -44,13 +44,13 @@ pub(super) fn message(config: documents::ModelConfig) -> ModelConfig {
 fn version_policy(policy: VersionPolicyConfig) -> ModelVersionPolicy {
     ModelVersionPolicy {
         policy_choice: Some(match policy {
-            VersionPolicyConfig::Latest { num_versions } => {
-                PolicyChoice::Latest(Latest { num_versions })
-            }
-            VersionPolicyConfig::All {} => PolicyChoice::All(All {}),
-            VersionPolicyConfig::Specific { versions } => {
-                PolicyChoice::Specific(Specific { versions })
-            }
+            VersionPolicyConfig::Latest(policy) => PolicyChoice::Latest(Latest {
+                num_versions: policy.num_versions,
+            }),
+            VersionPolicyConfig::All(_) => PolicyChoice::All(All {}),
+            VersionPolicyConfig::Specific(policy) => PolicyChoice::Specific(Specific {
+                versions: policy.versions,
+            }),
         }),
     }
 }

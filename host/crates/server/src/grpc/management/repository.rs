@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use wharf_core::{Error, Result};
+use wharf_core::{Action, Error, Result};
 
-use super::{Asker, read};
+use super::read;
+use crate::client::Asker;
 use crate::grpc::answer::Parts;
 use crate::grpc::method::Method;
 use crate::grpc::reply;
@@ -26,25 +27,24 @@ use crate::oip::repository::{
 /// # Errors
 /// What the call is refused with.
 pub(super) async fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result<Parts> {
-    let app = asker.app;
     match method {
         Method::RepositoryModelLoad => {
-            asker.check_management()?;
             let request: RepositoryModelLoadRequest = read(message)?;
+            asker.may(Action::WriteModels, Some(&request.model_name))?;
             let parameters = load_parameters(request.parameters)?;
-            load(app, &request.model_name, parameters).await?;
+            load(asker, &request.model_name, parameters).await?;
             reply::message(&RepositoryModelLoadResponse {})
         }
         Method::RepositoryModelUnload => {
-            asker.check_management()?;
             let request: RepositoryModelUnloadRequest = read(message)?;
+            asker.may(Action::WriteModels, Some(&request.model_name))?;
             let dependents = dependents(&request.parameters)?;
-            unload(app, &request.model_name, dependents).await?;
+            unload(asker, &request.model_name, dependents).await?;
             reply::message(&RepositoryModelUnloadResponse {})
         }
         _ => {
             let request: RepositoryIndexRequest = read(message)?;
-            let models = index(app, Some(request.ready)).into_iter();
+            let models = index(asker.app, asker.client, Some(request.ready)).into_iter();
             let models = models.map(|model| ModelIndex {
                 name: model.name,
                 version: model.version,

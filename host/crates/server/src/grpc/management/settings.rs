@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use wharf_core::{Error, Result};
 
-use super::{Asker, read};
+use super::read;
+use crate::client::{Asker, reads_or_writes};
 use crate::grpc::answer::Parts;
 use crate::grpc::method::Method;
 use crate::grpc::reply;
@@ -33,10 +34,8 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
                 (name, values)
             });
             let changes: Vec<TraceChange> = changes.collect();
-            if !changes.is_empty() {
-                asker.check_management()?;
-            }
-            let settings = change_trace_settings(app, model, &changes)?.into_iter();
+            asker.may(reads_or_writes(&changes), None)?;
+            let settings = change_trace_settings(app, asker.client, model, &changes)?.into_iter();
             let settings = settings.map(|(name, value)| {
                 let value = trace_setting_response::SettingValue { value };
                 (name.to_owned(), value)
@@ -49,9 +48,7 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
             let request: LogSettingsRequest = read(message)?;
             let changes = request.settings.into_iter().map(log_change);
             let changes: Vec<_> = changes.collect::<Result<_>>()?;
-            if !changes.is_empty() {
-                asker.check_management()?;
-            }
+            asker.may(reads_or_writes(&changes), None)?;
             reply::message(&log_settings(&change_log_settings(app, &changes)?))
         }
     }

@@ -1,9 +1,10 @@
 //! Regions of shared memory as messages. Those of a GPU cannot be registered, and so there are none.
 
 use bytes::Bytes;
-use wharf_core::Result;
+use wharf_core::{Action, Result};
 
-use super::{Asker, read};
+use super::read;
+use crate::client::Asker;
 use crate::grpc::answer::Parts;
 use crate::grpc::method::Method;
 use crate::grpc::reply;
@@ -26,6 +27,7 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
     let app = asker.app;
     match method {
         Method::SystemSharedMemoryStatus => {
+            asker.may(Action::ReadModels, None)?;
             let request: SystemSharedMemoryStatusRequest = read(message)?;
             let regions = app.shared_memory.status(named(&request.name))?.into_iter();
             let regions = regions.map(|region| {
@@ -42,7 +44,7 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
             })
         }
         Method::SystemSharedMemoryRegister => {
-            asker.check_management()?;
+            asker.may(Action::WriteServer, None)?;
             let request: SystemSharedMemoryRegisterRequest = read(message)?;
             let region = Region {
                 name: request.name,
@@ -53,7 +55,7 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
             reply::message(&SystemSharedMemoryRegisterResponse {})
         }
         Method::SystemSharedMemoryUnregister => {
-            asker.check_management()?;
+            asker.may(Action::WriteServer, None)?;
             let request: SystemSharedMemoryUnregisterRequest = read(message)?;
             unregister(app, named(&request.name))?;
             reply::message(&SystemSharedMemoryUnregisterResponse {})

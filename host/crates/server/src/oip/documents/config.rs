@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use wharf_core::{Datatype, ModelInfo, TensorSpec, VersionPolicy};
 use wharf_serving::{Route, RouteInput, RouteOutput};
 
 use super::{BODY, ROUTE_PLATFORM, dims, has_stages};
 
 /// The configuration of a model. Its members have the names of Triton's `ModelConfig`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct ModelConfig {
     pub(crate) name: String,
     pub(crate) platform: &'static str,
@@ -30,15 +31,31 @@ pub(crate) struct ModelConfig {
 }
 
 /// The rule that picks the versions that serve.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum VersionPolicyConfig {
-    Latest { num_versions: u32 },
-    All {},
-    Specific { versions: Vec<i64> },
+    Latest(LatestVersions),
+    All(AllVersions),
+    Specific(SpecificVersions),
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// The highest so many.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct LatestVersions {
+    pub(crate) num_versions: u32,
+}
+
+/// Every version.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct AllVersions {}
+
+/// These.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct SpecificVersions {
+    pub(crate) versions: Vec<i64>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct InputConfig {
     pub(crate) name: String,
     pub(crate) data_type: &'static str,
@@ -46,7 +63,7 @@ pub(crate) struct InputConfig {
     pub(crate) optional: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct OutputConfig {
     pub(crate) name: String,
     pub(crate) data_type: &'static str,
@@ -55,7 +72,7 @@ pub(crate) struct OutputConfig {
     pub(crate) label_filename: &'static str,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct InstanceGroup {
     /// `KIND_CPU` or `KIND_GPU`.
     pub(crate) kind: &'static str,
@@ -64,7 +81,7 @@ pub(crate) struct InstanceGroup {
     pub(crate) gpus: Vec<i32>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct DynamicBatching {
     pub(crate) preferred_batch_size: Vec<i32>,
     pub(crate) max_queue_delay_microseconds: u64,
@@ -74,7 +91,7 @@ pub(crate) struct DynamicBatching {
     pub(crate) default_queue_policy: QueuePolicy,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct QueuePolicy {
     /// `REJECT`: what waited too long is refused.
     pub(crate) timeout_action: &'static str,
@@ -85,12 +102,12 @@ pub(crate) struct QueuePolicy {
     pub(crate) max_queue_size: u32,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct SequenceBatching {
     pub(crate) max_sequence_idle_microseconds: u64,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct ResponseCache {
     pub(crate) enable: bool,
 }
@@ -162,16 +179,16 @@ fn backend(info: &ModelInfo) -> &'static str {
 
 fn version_policy(policy: &VersionPolicy) -> VersionPolicyConfig {
     match policy {
-        VersionPolicy::Latest(count) => VersionPolicyConfig::Latest {
+        VersionPolicy::Latest(count) => VersionPolicyConfig::Latest(LatestVersions {
             num_versions: *count,
-        },
-        VersionPolicy::All => VersionPolicyConfig::All {},
-        VersionPolicy::Listed(versions) => VersionPolicyConfig::Specific {
+        }),
+        VersionPolicy::All => VersionPolicyConfig::All(AllVersions {}),
+        VersionPolicy::Listed(versions) => VersionPolicyConfig::Specific(SpecificVersions {
             versions: versions
                 .iter()
                 .map(|version| i64::try_from(*version).unwrap_or(i64::MAX))
                 .collect(),
-        },
+        }),
     }
 }
 

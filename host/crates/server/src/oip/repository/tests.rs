@@ -302,7 +302,7 @@ fn the_versions_of_files_are_listed_once() {
     let file = |version| ModelFile {
         version,
         path: "model.onnx".to_owned(),
-        data: Bytes::new(),
+        data: Bytes::new().into(),
     };
     let edits = exactly(&[file(3), file(1), file(3)]).unwrap();
     let list = [1, 3].map(SettingValue::Integer).to_vec();

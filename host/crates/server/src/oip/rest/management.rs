@@ -1,7 +1,7 @@
 //! Metadata, statistics, the model repository, shared memory, and the settings of log and traces, over REST: everything of
 //! the protocol but inference.
 
-mod body;
+pub(crate) mod body;
 mod paths;
 
 use std::sync::Arc;
@@ -14,10 +14,13 @@ use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
-use wharf_core::{BoxFuture, Error, ErrorKind};
+use utoipa::ToSchema;
+use wharf_core::{Action, BoxFuture, Error, ErrorKind};
 use wharf_serving::Route;
 
 use crate::app::{App, AppHandle, RequestId, refuse};
+use crate::client::{Asker, Client, reads_or_writes};
+use crate::management::{flat_if_asked, superset};
 use crate::oip::documents::{model_config, model_metadata, model_ready, server_metadata};
 use crate::oip::logging::{change_log_settings, log_settings};
 use crate::oip::repository;
@@ -34,6 +37,7 @@ type Answer = Result<Response, Problem>;
 /// A request, with what its path names.
 struct Call {
     app: Arc<App>,
+    client: Client,
     parts: Parts,
     body: axum::body::Body,
     model: Option<String>,
@@ -140,6 +144,8 @@ impl Call {
             })?;
         let mut call = Self {
             app,
+            // Whoever puts a request into the router says who sends it.
+            client: parts.extensions.remove().unwrap_or_default(),
             parts,
             body,
             model: None,
@@ -154,16 +160,23 @@ impl Call {
             }
         }
         if call.parts.method == Method::POST {
-            check_origin(&call.parts.headers, &call.parts.uri)?;
+            call.app
+                .check_origin(&call.parts.headers, &call.parts.uri)?;
         }
         Ok(call)
     }
 
-    /// Refuses what only those may do who run the server.
-    fn check_management(&self) -> Result<(), Error> {
-        self.app.check_management()?;
-        self.app
-            .check_host(host(&self.parts.headers, &self.parts.uri))
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            app: &self.app,
+            client: &self.client,
+            host: host(&self.parts.headers, &self.parts.uri),
+        }
+    }
+
+    /// Refuses what the client may not do to the model that the path names, or to all.
+    fn may(&self, action: Action) -> Result<(), Error> {
+        self.asker().may(action, self.model.as_deref())
     }
 
     fn model(&self) -> &str {
@@ -171,8 +184,22 @@ impl Call {
     }
 
     fn route(&self) -> Result<Arc<Route>, Error> {
-        let resolved = resolve(&self.app, self.model(), self.version.as_deref())?;
+        let version = self.version.as_deref();
+        let resolved = resolve(&self.app, &self.client, self.model(), version)?;
         Ok(resolved.route)
+    }
+}
+
+impl App {
+    /// Refuses what a page of another site has a browser send, unless the operator names the site.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Error> {
+        match (&self.cors, headers.get(ORIGIN)) {
+            (Some(cors), Some(origin)) if cors.trusts(origin) => Ok(()),
+            _ => check_origin(headers, uri),
+        }
     }
 }
 
@@ -215,12 +242,28 @@ async fn server(call: Call) -> Answer {
 }
 
 async fn metadata(call: Call) -> Answer {
-    json(model_metadata(&*call.route()?))
+    if call.version.is_some() {
+        return json(model_metadata(&*call.route()?));
+    }
+    let model = call.model().to_owned();
+    if let Some(flat) = flat_if_asked(call.asker(), &call.parts, &model).await {
+        return flat;
+    }
+    let route = call.route();
+    match superset(call.asker(), &call.parts, &model, route.as_deref().ok()).await {
+        Some(document) => document,
+        None => json(model_metadata(&*route?)),
+    }
 }
 
 /// Triton's clients know 'not ready' as 400, and KServe's read the body.
 async fn ready(call: Call) -> Answer {
-    let ready = model_ready(&call.app, call.model(), call.version.as_deref())?;
+    let ready = model_ready(
+        &call.app,
+        &call.client,
+        call.model(),
+        call.version.as_deref(),
+    )?;
     let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::BAD_REQUEST,
@@ -229,8 +272,8 @@ async fn ready(call: Call) -> Answer {
     Ok((status, Json(ModelReady { name, ready })).into_response())
 }
 
-#[derive(Serialize)]
-struct ModelReady<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelReady<'a> {
     name: &'a str,
     ready: bool,
 }
@@ -241,35 +284,36 @@ async fn config(call: Call) -> Answer {
 
 async fn stats(call: Call) -> Answer {
     let (model, version) = (call.model.as_deref(), call.version.as_deref());
-    json(statistics(&call.app, model, version)?)
+    json(statistics(&call.app, &call.client, model, version)?)
 }
 
 async fn index(mut call: Call) -> Answer {
     let wanted = call.small_body::<body::Index>().await?;
-    json(repository::index(&call.app, wanted.ready))
+    json(repository::index(&call.app, &call.client, wanted.ready))
 }
 
 async fn load(mut call: Call) -> Answer {
     // Before the files are taken in.
-    call.check_management()?;
+    call.may(Action::WriteModels)?;
     let (parameters, _reservation) = call.load_body().await?;
-    repository::load(&call.app, call.model(), parameters).await?;
+    repository::load(call.asker(), call.model(), parameters).await?;
     done()
 }
 
 async fn unload(mut call: Call) -> Answer {
-    call.check_management()?;
+    call.may(Action::WriteModels)?;
     let dependents = call.small_body::<body::Unload>().await?.dependents();
-    repository::unload(&call.app, call.model(), dependents).await?;
+    repository::unload(call.asker(), call.model(), dependents).await?;
     done()
 }
 
 async fn regions_status(call: Call) -> Answer {
+    call.may(Action::ReadModels)?;
     json(call.app.shared_memory.status(call.region.as_deref())?)
 }
 
 async fn register(mut call: Call) -> Answer {
-    call.check_management()?;
+    call.may(Action::WriteServer)?;
     let name = call.region.take().unwrap_or_default();
     let wanted = call.small_body::<body::Register>().await?;
     let (region, key) = wanted.into_region(name)?;
@@ -278,7 +322,7 @@ async fn register(mut call: Call) -> Answer {
 }
 
 async fn unregister(call: Call) -> Answer {
-    call.check_management()?;
+    call.may(Action::WriteServer)?;
     shared_memory::unregister(&call.app, call.region.as_deref())?;
     done()
 }
@@ -297,18 +341,16 @@ async fn gpu_unregister(_call: Call) -> Answer {
 }
 
 async fn traces(call: Call) -> Answer {
-    json(trace_document(trace_settings(
-        &call.app,
-        call.model.as_deref(),
-    )?))
+    call.may(Action::ReadModels)?;
+    let settings = trace_settings(&call.app, &call.client, call.model.as_deref())?;
+    json(trace_document(settings))
 }
 
 async fn change_traces(mut call: Call) -> Answer {
     let changes = call.trace_changes().await?;
-    if !changes.is_empty() {
-        call.check_management()?;
-    }
-    let settings = change_trace_settings(&call.app, call.model.as_deref(), &changes)?;
+    call.asker().may(reads_or_writes(&changes), None)?;
+    let model = call.model.as_deref();
+    let settings = change_trace_settings(&call.app, &call.client, model, &changes)?;
     json(trace_document(settings))
 }
 
@@ -325,13 +367,12 @@ fn trace_document(settings: Vec<TraceSetting>) -> serde_json::Value {
 }
 
 async fn logging(call: Call) -> Answer {
+    call.may(Action::ReadModels)?;
     json(log_settings(&call.app)?)
 }
 
 async fn change_logging(mut call: Call) -> Answer {
     let changes = call.log_changes().await?;
-    if !changes.is_empty() {
-        call.check_management()?;
-    }
+    call.may(reads_or_writes(&changes))?;
     json(change_log_settings(&call.app, &changes)?)
 }

@@ -20,7 +20,7 @@ const END_HEADERS: u8 = 4;
 /// `:method: POST`, `:scheme: http`, `:path: /` of the static table of HPACK, and `:authority: x`.
 const POST: &[u8] = b"\x83\x86\x84\x41\x01x";
 
-async fn connect(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+pub(super) async fn connect(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
     let socket = TcpStream::connect(address).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);
@@ -38,6 +38,23 @@ async fn infer(
     let (answer, mut body) = client.send_request(request, false)?;
     body.send_data(Bytes::from_static(br#"{"input": "#), false)?;
     body.send_data(Bytes::from_static(b"[1, 2]}"), true)?;
+    whole(answer).await
+}
+
+/// Asks for a path.
+pub(super) async fn fetch(
+    client: &mut h2::client::SendRequest<Bytes>,
+    path: &str,
+) -> Result<(u16, Bytes), h2::Error> {
+    let request = http::Request::get(format!("http://x{path}"))
+        .body(())
+        .unwrap();
+    let mut client = client.clone().ready().await?;
+    let (answer, _) = client.send_request(request, true)?;
+    whole(answer).await
+}
+
+async fn whole(answer: h2::client::ResponseFuture) -> Result<(u16, Bytes), h2::Error> {
     let answer = answer.await?;
     let status = answer.status().as_u16();
     let mut body = answer.into_body();

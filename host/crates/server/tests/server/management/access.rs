@@ -143,7 +143,8 @@ async fn methods_and_made_up_paths_are_refused() {
     let server = start().await;
     for (method, path, allow) in [
         ("POST", "/v2", "get, head"),
-        ("DELETE", "/v2/models/echo", "get, head"),
+        ("POST", "/v2/models/echo", "get, head, put, patch, delete"),
+        ("PUT", "/v1/models", "get, head, post"),
         ("POST", "/v2/models/echo/config", "get, head"),
         ("GET", "/v2/repository/index", "post"),
         ("GET", "/v2/repository/models/echo/load", "post"),
@@ -159,7 +160,7 @@ async fn methods_and_made_up_paths_are_refused() {
     }
     for path in [
         "/v2/",
-        "/v2/models",
+        "/v3/models",
         "/v2/models/echo/",
         "/v2/models/echo/x",
         "/v2/cudasharedmemory",

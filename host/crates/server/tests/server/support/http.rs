@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Running;
@@ -13,8 +13,8 @@ use super::Running;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection.
-pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: S,
     /// What was read and not taken yet.
     buffer: Vec<u8>,
 }
@@ -30,7 +30,12 @@ pub(crate) struct Answer<B = String> {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn over(socket: S) -> Self {
         Self {
             socket,
             buffer: Vec::new(),
@@ -39,7 +44,8 @@ impl Client {
 
     /// Sends bytes. The server may have closed already: what it said is read afterwards.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.socket.write_all(bytes.as_ref()).await.is_ok()
+        // TLS keeps what is written until it is told to send it.
+        self.socket.write_all(bytes.as_ref()).await.is_ok() && self.socket.flush().await.is_ok()
     }
 
     /// Reads one answer whose body is text.
@@ -74,6 +80,18 @@ impl Client {
         }
         let body = self.buffer.drain(..length).collect();
         Answer { status, head, body }
+    }
+
+    /// Reads on until what came has this in it, and takes all of it.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        loop {
+            let seen = String::from_utf8_lossy(&self.buffer).into_owned();
+            if seen.contains(text) {
+                self.buffer.clear();
+                return seen.to_ascii_lowercase();
+            }
+            assert!(self.read().await > 0, "closed after {seen:?}");
+        }
     }
 
     /// Waits until the server closes the connection; gives what it sent before.

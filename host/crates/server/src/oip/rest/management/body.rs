@@ -10,11 +10,12 @@ use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+use utoipa::ToSchema;
 use wharf_core::{Error, ErrorKind, Result};
 
 use super::Call;
-use crate::body::collect;
+use crate::body::{BodyLimits, collect};
 use crate::budget::Reservation;
 use crate::infer::content::Coding;
 use crate::json::shorten;
@@ -31,21 +32,28 @@ const INLINE_BYTES: usize = 256 << 10;
 /// The most characters that an answer repeats of what is wrong with a body.
 const MAX_MESSAGE: usize = 256;
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(super) struct Index {
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = RepositoryIndexRequest)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct Index {
+    /// Whether only versions that take requests are listed.
     pub(super) ready: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(super) struct Unload {
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = UnloadRequest)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct Unload {
+    #[serde(default)]
+    #[schema(value_type = UnloadParameters)]
     parameters: Object<UnloadParameters>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct UnloadParameters {
+    /// Whether the models of a route are unloaded, where the name is a route's.
+    #[serde(default)]
     unload_dependents: bool,
 }
 
@@ -56,11 +64,18 @@ impl Unload {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub(super) struct Register {
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = RegisterRequest)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct Register {
+    /// The name of the object, as `shm_open` takes it.
+    #[schema(required, value_type = String)]
     key: Option<String>,
+    /// Where the region begins in the object, in bytes.
+    #[serde(default)]
     offset: u64,
+    /// How long it is, in bytes.
+    #[schema(required, value_type = u64, minimum = 1)]
     byte_size: Option<u64>,
 }
 
@@ -106,13 +121,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 impl Call {
     async fn read(&mut self) -> Result<(Bytes, Reservation), Problem> {
         let coding = Coding::of(&self.parts.headers)?;
-        let limits = &self.app.limits;
+        let limits = BodyLimits::of_server(&self.app.limits);
         let mut reservation = self.app.bodies.reserve();
         let body = std::mem::take(&mut self.body);
-        let bytes = collect(body, limits, &mut reservation).await?;
-        Ok(coding
-            .decode(bytes, limits.max_body_bytes, reservation)
-            .await?)
+        let bytes = collect(body, &limits, &mut reservation).await?;
+        Ok(coding.decode(bytes, limits, reservation).await?)
     }
 
     /// A body of JSON that carries no files; an empty one is an object without members.
@@ -148,8 +161,8 @@ impl Call {
             let value = match value {
                 Value::Bool(value) => LogValue::Bool(value),
                 Value::String(text) => LogValue::Text(text),
-                Value::Number(number) if number.is_u64() => {
-                    LogValue::Number(number.as_u64().unwrap_or_default())
+                Value::Number(number) if whole(&number).is_some() => {
+                    LogValue::Number(whole(&number).unwrap_or_default())
                 }
                 _ => {
                     let message = "is true or false, a whole number or text";
@@ -185,6 +198,16 @@ impl Call {
         };
         members.into_iter().map(change).collect()
     }
+}
+
+/// A whole number, not below 0; `2.0` is one, too, as JSON Schema has it.
+fn whole(number: &Number) -> Option<u64> {
+    let real = || {
+        let real = number.as_f64()?;
+        let exact = real.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&real);
+        exact.then_some(real as u64)
+    };
+    number.as_u64().or_else(real)
 }
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
@@ -320,5 +343,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parameter<'a> {
             }
         }
         deserializer.deserialize_any(Any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_point() {
+        let of = |text: &str| whole(&serde_json::from_str(text).unwrap());
+        for (text, number) in [
+            ("2", Some(2)),
+            ("2.0", Some(2)),
+            ("4e3", Some(4000)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("2.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("1e300", None),
+        ] {
+            assert_eq!(of(text), number, "{text}");
+        }
     }
 }

@@ -65,7 +65,8 @@ fn model(path: &str) -> Option<Endpoint> {
         return match path {
             "" => None,
             "stats" => Some(of("/v2/models/stats", READ)),
-            _ => Some(of("/v2/models/{model}", READ)),
+            // Its other methods are those of management.
+            _ => Some(of("/v2/models/{model}", "GET, HEAD, PUT, PATCH, DELETE")),
         };
     };
     if name.is_empty() {
