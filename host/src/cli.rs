@@ -6,7 +6,10 @@ mod bench;
 mod bundle;
 mod check;
 mod completions;
+mod key;
+mod mock;
 mod oci;
+mod openapi;
 mod output;
 mod plugin;
 mod progress;
@@ -39,6 +42,13 @@ enum Command {
     /// Says what `serve` would refuse, a line a problem, and exits with 78 if there is any.
     #[command(after_help = "Example: wharf check --site examples/quickstart")]
     Check(check::Check),
+    /// Answers in the name of a site: every route and model of it with made-up values of the right shapes, without loading a
+    /// model.
+    #[command(after_help = mock::HELP)]
+    Mock(mock::Mock),
+    /// Writes the description of the API, as OpenAPI 3.1 has it, to standard output.
+    #[command(after_help = openapi::HELP)]
+    Openapi(openapi::Openapi),
     /// Puts a load on a server and says how it did: throughput, percentiles, errors.
     #[command(after_help = bench::HELP)]
     Bench(bench::Bench),
@@ -48,6 +58,9 @@ enum Command {
     /// Takes releases of a plugin, its model and its route together out of OCI registries, and puts them there.
     #[command(after_help = bundle::HELP)]
     Bundle(bundle::Bundle),
+    /// Makes API keys.
+    #[command(after_help = key::HELP)]
+    Key(key::Key),
     /// Writes a script that completes this program's commands and flags in a shell.
     #[command(after_help = completions::HELP)]
     Completions(completions::Completions),
@@ -59,9 +72,12 @@ impl Cli {
         let outcome = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
+            Command::Mock(mock) => mock.run(),
+            Command::Openapi(openapi) => openapi.run(),
             Command::Bench(bench) => bench.run(),
             Command::Plugin(plugin) => plugin.run(),
             Command::Bundle(bundle) => bundle.run(),
+            Command::Key(key) => key.run(),
             Command::Completions(completions) => completions.run(),
         };
         outcome.unwrap_or_else(|error| {

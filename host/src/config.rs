@@ -9,8 +9,11 @@ use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use wharf_artifacts::OpenError;
 use wharf_core::LoadError;
+use wharf_gateway::{Access, Gateway};
 use wharf_sandbox::SandboxError;
+use wharf_server::ConfigError;
 
 /// The name of the file in the site folder.
 pub(crate) const FILE: &str = "wharf.toml";
@@ -27,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) plugins: wharf_sandbox::Config,
     /// ONNX Runtime, and defaults of models.
     pub(crate) models: wharf_engine::Config,
+    /// Who may send requests, and how much.
+    pub(crate) gateway: wharf_gateway::Config,
+    /// The artifacts of models.
+    pub(crate) artifacts: wharf_artifacts::Config,
     /// Logs and traces.
     pub(crate) telemetry: crate::telemetry::Config,
 }
@@ -45,6 +52,8 @@ pub(crate) struct ServerOverrides {
     pub(crate) listen: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin_listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) management: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -91,23 +100,48 @@ impl Config {
             .map_err(|error| describe(&error))
     }
 
+    /// Checks the files that settings name: certificates, keys and tokens of the listeners, key sets and API keys of the gateway.
+    /// Nothing is fetched.
+    ///
+    /// # Errors
+    /// Names the first setting whose file cannot be used.
+    pub(crate) fn check_files(&self, site: &Path) -> Result<(), LoadError> {
+        let settings = self.server.clone().in_site(site);
+        settings.check_files().map_err(of_server)?;
+        Gateway::check(&self.gateway, site)
+    }
+
     /// Checks what the types do not: ranges.
     ///
     /// # Errors
     /// Names the first setting that is out of its range.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
+        self.server.check().map_err(of_server)?;
         let wrong = |key: String, message: String| LoadError::new(FILE, message).with_key(key);
-        self.server.check().map_err(|error| {
-            let message = format!("is {}: {}", error.value, error.rule);
-            wrong(format!("server.{}", error.key), message)
-        })?;
         self.serving.check()?;
         self.plugins.check().map_err(|error| match error {
             SandboxError::Setting { key, message } => wrong(format!("plugins.{key}"), message),
             error => LoadError::new(FILE, error.to_string()),
         })?;
+        self.gateway.check()?;
+        let is_local = self.server.listen.ip().to_canonical().is_loopback();
+        if self.gateway.auth == Access::None && !is_local {
+            let message = "nobody is asked who they are, and server.listen is an address that other machines reach: set auth to \
+                \"required\" with [[gateway.issuers]] or [gateway.api_keys], or to \"trusted-network\" where something before this \
+                server lets only those through who may, or listen on 127.0.0.1";
+            return Err(wrong("gateway.auth".to_owned(), message.to_owned()));
+        }
+        self.artifacts.check().map_err(|error| match error {
+            OpenError::Setting { key, message } => wrong(format!("artifacts.{key}"), message),
+            error => LoadError::new(FILE, error.to_string()),
+        })?;
         self.telemetry.check()
     }
+}
+
+/// A setting of the listeners that cannot be used.
+pub(crate) fn of_server(error: ConfigError) -> LoadError {
+    LoadError::new(FILE, error.message).with_key(format!("server.{}", error.key))
 }
 
 /// `WHARF_SECTION__KEY`. Other variables that begin with `WHARF_` are flags, or somebody else's.
@@ -201,11 +235,25 @@ mod tests {
     fn a_value_out_of_its_range_is_named() {
         for (text, key) in [
             ("[server]\nmax_connections = 0", "server.max_connections"),
+            (
+                "[server]\nadmin_listen = '0.0.0.0:9090'",
+                "server.admin_token_file",
+            ),
+            (
+                "[server.cors]\norigins = ['*']\ncredentials = true",
+                "server.cors.credentials",
+            ),
+            (
+                "[server.tls]\ncertificate = 'a'\nkey = 'b'\nclient_auth = 'required'",
+                "server.tls.client_ca",
+            ),
             ("[plugins]\nmax_instances = 0", "plugins.max_instances"),
             (
                 "[plugins.limits]\nmemory_mb = 0",
                 "plugins.limits.memory_mb",
             ),
+            ("[artifacts]\nmax_bytes = 0", "artifacts.max_bytes"),
+            ("[artifacts]\nurl = 'nowhere'", "artifacts.url"),
             ("[telemetry]\nlog_filter = 'a=b=c'", "telemetry.log_filter"),
             (
                 "[telemetry]\ntrace_sample_ratio = 7.0",
@@ -215,12 +263,34 @@ mod tests {
                 "[telemetry]\notlp_endpoint = 'nowhere'",
                 "telemetry.otlp_endpoint",
             ),
+            ("[gateway]\nauth = 'required'", "gateway.auth"),
+            (
+                "[[gateway.issuers]]\naudience = 'wharf'",
+                "gateway.issuers[0].issuer",
+            ),
         ] {
             let error = load(text).unwrap().check().unwrap_err();
             assert_eq!(error.file, FILE);
             assert_eq!(error.key.as_deref(), Some(key), "{error}");
         }
         Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_others_reach_asks_who_they_are() {
+        let check = |listen: &str, gateway: &str| {
+            let text = format!("[server]\nlisten = '{listen}'\n[gateway]\n{gateway}");
+            load(&text).unwrap().check()
+        };
+        for listen in ["0.0.0.0:80", "[::]:80", "10.0.0.1:80"] {
+            let error = check(listen, "").unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("gateway.auth"), "{error}");
+            check(listen, "auth = 'trusted-network'").unwrap();
+            check(listen, "auth = 'required'\napi_keys.file = 'keys.toml'").unwrap();
+        }
+        for listen in ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+            check(listen, "").unwrap();
+        }
     }
 
     #[test]
@@ -250,14 +320,27 @@ mod tests {
         for section in [
             "",
             "server",
+            "server.tls",
+            "server.admin_tls",
+            "server.cors",
+            "server.access_log",
             "serving",
             "plugins",
             "plugins.limits",
             "models",
+            "artifacts",
             "telemetry",
+            "gateway",
+            "gateway.issuers",
+            "gateway.api_keys",
+            "gateway.plans.free",
+            "gateway.plans.free.models.digits",
+            "gateway.tenants.acme",
+            "gateway.quota",
         ] {
             let text = match section {
                 "" => "no-such-key = 1".to_owned(),
+                "gateway.issuers" => format!("[[{section}]]\nno-such-key = 1"),
                 section => format!("[{section}]\nno-such-key = 1"),
             };
             let error = load(&text).unwrap_err();

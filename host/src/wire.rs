@@ -6,33 +6,42 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
-use wharf_core::{Engine, LoadError, PluginHost};
-use wharf_engine::{OnnxEngine, OpenError};
+use wharf_artifacts::Artifacts;
+use wharf_core::{Gatekeeper, LoadError};
+use wharf_engine::{MockEngine, OnnxEngine, OpenError};
+use wharf_gateway::{Access, Gateway};
 use wharf_sandbox::{Sandbox, SandboxError};
-use wharf_server::Server;
-use wharf_serving::Serving;
+use wharf_server::{BindError, Server};
+use wharf_serving::{Runtimes, Serving};
+use wharf_upstream::Peers;
 
 use crate::config::{self, Config, Overrides};
 use crate::shutdown;
 use crate::telemetry::Telemetry;
 
-/// What runs models and plugins.
-pub(crate) struct Runtimes {
-    pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) plugins: Arc<dyn PluginHost>,
+/// What answers in the name of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Models {
+    /// ONNX Runtime, which runs it.
+    Run,
+    /// Nobody runs it: answers are made up.
+    Mock,
 }
 
-impl Runtimes {
-    /// Starts both.
-    ///
-    /// # Errors
-    /// A [`LoadError`] where a setting is what keeps one from starting.
-    pub(crate) fn new(config: &Config, meter: &Meter) -> Result<Self> {
-        Ok(Self {
-            engine: Arc::new(engine(config, meter)?),
-            plugins: Arc::new(sandbox(config, meter)?),
-        })
-    }
+/// Starts what runs models and plugins, and what reaches other servers. Plugins run also where models do not: they cost little, and
+/// what a route takes and gives is theirs to say.
+///
+/// # Errors
+/// A [`LoadError`] where a setting is what keeps one from starting.
+pub(crate) fn runtimes(models: Models, config: &Config, meter: &Meter) -> Result<Runtimes> {
+    Ok(Runtimes {
+        engine: match models {
+            Models::Run => Arc::new(engine(config, meter)?),
+            Models::Mock => Arc::new(MockEngine::new()),
+        },
+        plugins: Arc::new(sandbox(config, meter)?),
+        upstreams: Some(Arc::new(Peers::new(meter))),
+    })
 }
 
 fn engine(config: &Config, meter: &Meter) -> Result<OnnxEngine> {
@@ -64,9 +73,28 @@ fn sandbox(config: &Config, meter: &Meter) -> Result<Sandbox> {
         })
 }
 
+async fn artifacts(config: &Config, site: &Path) -> Result<Artifacts> {
+    let (config, site) = (config.artifacts.clone(), site.to_owned());
+    let opened = tokio::task::spawn_blocking(move || Artifacts::open(config, &site)).await?;
+    opened.map_err(|error| match error {
+        wharf_artifacts::OpenError::Setting { key, message } => {
+            setting(&format!("artifacts.{key}"), message).into()
+        }
+        error => anyhow::Error::new(error).context("artifacts cannot be kept"),
+    })
+}
+
 /// A setting that nothing can be made with.
 fn setting(key: &str, message: String) -> LoadError {
     LoadError::new(config::FILE, message).with_key(key)
+}
+
+/// Why the server cannot start. A setting that it cannot work with is one of the configuration, like any other.
+fn unbound(error: BindError) -> anyhow::Error {
+    match error {
+        BindError::Config(error) => config::of_server(error).into(),
+        error => error.into(),
+    }
 }
 
 /// Serves a site until a signal ends it.
@@ -74,6 +102,7 @@ fn setting(key: &str, message: String) -> LoadError {
 /// The order is that of dependence, and the end is the reverse: the server drains first, so that no request is without
 /// what it needs; the watcher and the reaper stop next; telemetry sends what is left last.
 pub(crate) async fn serve(
+    models: Models,
     config: Config,
     overrides: Overrides,
     site: PathBuf,
@@ -84,71 +113,114 @@ pub(crate) async fn serve(
     let meter = telemetry.meter();
     let runtimes = {
         let (config, meter) = (config.clone(), meter.clone());
-        tokio::task::spawn_blocking(move || Runtimes::new(&config, &meter)).await??
+        tokio::task::spawn_blocking(move || self::runtimes(models, &config, &meter)).await??
     };
-    let serving = Serving::start(
-        config.serving.clone(),
-        site.clone(),
-        runtimes.engine,
-        runtimes.plugins,
-        &meter,
-    )?;
-    let server = Server::bind(&config.server, &serving, &telemetry.observability())?;
+    let serving = Serving::open(config.serving.clone(), site.clone(), runtimes, &meter)?;
+    let artifacts = artifacts(&config, &site).await?;
+    serving.keep_artifacts_in(Arc::new(artifacts.clone()));
+    let tending = {
+        let stop = stop.clone();
+        tokio::spawn(async move { artifacts.tend(stop.cancelled()).await })
+    };
+    let gateway = gateway(&config, &site, &meter).await?;
+    let gatekeeper = gateway
+        .clone()
+        .map(|gateway| gateway as Arc<dyn Gatekeeper>);
+    let observability = telemetry.observability();
+    let settings = config.server.clone().in_site(&site);
+    let server = Server::bind(&settings, &serving, gatekeeper.as_ref(), &observability);
+    let server = server.map_err(unbound)?;
     if let Some(file) = ready_file {
         announce(&file, &server)
             .with_context(|| format!("{} cannot be written", file.display()))?;
     }
-    let reconfigure = tokio::spawn(follow_configuration(
-        serving.clone(),
-        overrides,
-        site,
-        stop.clone(),
-    ));
+    let parts = Following {
+        serving: serving.clone(),
+        gateway: gateway.clone(),
+        auth: config.gateway.auth,
+    };
+    let reconfigure = tokio::spawn(follow_configuration(parts, overrides, site, stop.clone()));
     server.serve(stop).await;
     reconfigure.await?;
+    if let Some(gateway) = gateway {
+        gateway.shutdown().await;
+    }
+    tending.await?;
     serving.shutdown().await;
     tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
     tracing::info!("ended");
     Ok(())
 }
 
-/// Lays a changed `wharf.toml` over what runs, until the program ends. Routes and reload follow it at once; other sections take effect
-/// at the next start, and the log says so.
-async fn follow_configuration(
+/// What knows who clients are; none where nobody is asked.
+async fn gateway(config: &Config, site: &Path, meter: &Meter) -> Result<Option<Arc<Gateway>>> {
+    if config.gateway.auth == Access::None {
+        return Ok(None);
+    }
+    let (config, site, meter) = (config.gateway.clone(), site.to_owned(), meter.clone());
+    let opening = tokio::task::spawn_blocking(move || Gateway::open(&config, &site, &meter));
+    Ok(Some(Arc::new(opening.await??)))
+}
+
+/// What follows the configuration while it runs.
+#[derive(Clone)]
+struct Following {
     serving: Serving,
+    gateway: Option<Arc<Gateway>>,
+    /// Who may send requests since the start.
+    auth: Access,
+}
+
+/// Lays a changed `wharf.toml` over what runs, until the program ends. Routes, reload, keys and quotas follow it at once; other
+/// sections take effect at the next start, and the log says so.
+async fn follow_configuration(
+    parts: Following,
     overrides: Overrides,
     site: PathBuf,
     stop: CancellationToken,
 ) {
-    let mut changed = serving.site_config_changed();
+    let mut changed = parts.serving.site_config_changed();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             result = changed.changed() => if result.is_err() { return },
         }
         // The file is read again rather than taken from the watcher: the environment and the flags are laid over it.
-        let (site, overrides) = (site.clone(), overrides.clone());
-        match tokio::task::spawn_blocking(move || Config::load(&site, &overrides)).await {
-            Ok(loaded) => {
-                let problem = loaded
-                    .and_then(|config| reconfigure(&serving, &config))
-                    .err();
+        let (site, overrides, following) = (site.clone(), overrides.clone(), parts.clone());
+        let following = tokio::task::spawn_blocking(move || {
+            Config::load(&site, &overrides).and_then(|config| following.reconfigure(&config))
+        });
+        match following.await {
+            Ok(followed) => {
+                let problem = followed.err();
                 if let Some(problem) = &problem {
                     tracing::error!(%problem, "the configuration is refused, and the one before stays in force");
                 }
-                serving.set_site_config_error(problem);
+                parts.serving.set_site_config_error(problem);
             }
             Err(error) => tracing::error!(%error, "the configuration was not read"),
         }
     }
 }
 
-/// Checks every section, so that the next start does not fail, and puts in force what can change while running.
-fn reconfigure(serving: &Serving, config: &Config) -> Result<(), LoadError> {
-    config.check()?;
-    serving.reconfigure(config.serving.clone())?;
-    tracing::info!("wharf.toml: [serving] is in force; other sections follow at the next start");
-    Ok(())
+impl Following {
+    /// Checks every section, so that the next start does not fail, and puts in force what can change while running. Reads files.
+    fn reconfigure(&self, config: &Config) -> Result<(), LoadError> {
+        config.check()?;
+        if config.gateway.auth != self.auth {
+            tracing::warn!("gateway.auth is another; it takes effect at the next start");
+        }
+        if let Some(gateway) = &self.gateway {
+            let mut settings = config.gateway.clone();
+            settings.auth = self.auth;
+            gateway.reconfigure(&settings)?;
+        }
+        self.serving.reconfigure(config.serving.clone())?;
+        tracing::info!(
+            "wharf.toml: [serving] and [gateway] are in force; other sections follow at the next start"
+        );
+        Ok(())
+    }
 }
 
 /// Writes the bound addresses, whole or not at all: whoever waits for the file reads it at once.

@@ -9,7 +9,7 @@ use wharf_core::LoadError;
 
 use crate::cli::{EXIT_CONFIG, output};
 use crate::config::{Config, Overrides};
-use crate::wire::Runtimes;
+use crate::wire::{self, Models};
 
 /// Flags of `wharf check`.
 #[derive(Args)]
@@ -23,16 +23,21 @@ impl Check {
     /// Loads everything that `serve` would, and writes what it would refuse to standard output: `FILE [KEY]: MESSAGE`.
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = Config::load(&self.site, &Overrides::default())
-            .and_then(|config| config.check().map(|()| config));
+            .and_then(|config| config.check().map(|()| config))
+            .and_then(|config| config.check_files(&self.site).map(|()| config));
         let config = match loaded {
-            Ok(config) => config,
+            Ok(mut config) => {
+                // What is compiled here is to be in the cache when it is served.
+                config.plugins.compile_in_tiers = false;
+                config
+            }
             Err(problem) => {
                 output::line(problem)?;
                 return Ok(ExitCode::from(EXIT_CONFIG));
             }
         };
         let meter = opentelemetry::global::meter("wharf");
-        let runtimes = match Runtimes::new(&config, &meter) {
+        let runtimes = match wire::runtimes(Models::Run, &config, &meter) {
             Ok(runtimes) => runtimes,
             Err(error) => {
                 output::line(error.downcast::<LoadError>()?)?;
@@ -45,12 +50,7 @@ impl Check {
             .worker_threads(1)
             .build()?;
         let _entered = runtime.enter();
-        let problems = wharf_serving::check(
-            &config.serving,
-            &site,
-            runtimes.engine.as_ref(),
-            runtimes.plugins.as_ref(),
-        );
+        let problems = wharf_serving::check(&config.serving, &site, &runtimes);
         for problem in &problems {
             output::line(problem)?;
         }

@@ -1,7 +1,7 @@
 //! `wharf serve`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::config::{Config, ModelOverrides, Overrides, ServerOverrides, TelemetryOverrides};
 use crate::telemetry::LogFormat;
-use crate::wire;
+use crate::wire::{self, Models};
 
 /// Flags of `wharf serve`.
 #[derive(Args)]
@@ -40,6 +40,7 @@ impl Serve {
             server: ServerOverrides {
                 listen: self.listen,
                 admin_listen: self.admin_listen,
+                ..ServerOverrides::default()
             },
             telemetry: TelemetryOverrides {
                 log_format: self.log_format,
@@ -48,16 +49,25 @@ impl Serve {
                 onnxruntime: self.onnxruntime,
             },
         };
-        let config = Config::load(&self.site, &overrides)?;
-        config.check()?;
-        let site =
-            std::path::absolute(&self.site).context("the site folder has no absolute path")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("wharf-serve")
-            .build()
-            .context("the runtime cannot be started")?;
-        runtime.block_on(wire::serve(config, overrides, site, self.ready_file))?;
-        Ok(ExitCode::SUCCESS)
+        run(Models::Run, &self.site, overrides, self.ready_file)
     }
+}
+
+/// Serves a site until a signal ends it.
+pub(super) fn run(
+    models: Models,
+    site: &Path,
+    overrides: Overrides,
+    ready_file: Option<PathBuf>,
+) -> Result<ExitCode> {
+    let config = Config::load(site, &overrides)?;
+    config.check()?;
+    let site = std::path::absolute(site).context("the site folder has no absolute path")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("wharf-serve")
+        .build()
+        .context("the runtime cannot be started")?;
+    runtime.block_on(wire::serve(models, config, overrides, site, ready_file))?;
+    Ok(ExitCode::SUCCESS)
 }

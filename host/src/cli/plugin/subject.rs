@@ -52,7 +52,7 @@ impl Choice {
     /// # Errors
     /// Where it is not there or not built; a [`wharf_core::LoadError`] where the site's configuration is wrong.
     pub(super) fn open(&self) -> Result<Subject> {
-        let config = match &self.site {
+        let mut config = match &self.site {
             Some(site) => {
                 let config = Config::load(site, &Overrides::default())?;
                 config.check()?;
@@ -60,6 +60,8 @@ impl Choice {
             }
             None => wharf_sandbox::Config::default(),
         };
+        // Nothing is tried or measured that is replaced while it runs.
+        config.compile_in_tiers = false;
         let mut subject = Subject::open(&self.plugin, config)?;
         if let Some(site) = &self.site {
             subject.site = std::path::absolute(site)?;
