@@ -5,6 +5,7 @@
 //! `wharf bench` for the rest.
 
 mod arrival;
+mod gateway;
 mod inference;
 mod lifecycle;
 mod neighbours;
@@ -41,7 +42,7 @@ pub(crate) struct Bench {
     /// Loads and unloads in the section `loads`.
     #[arg(long, default_value_t = 1000)]
     loads: u32,
-    /// Only the sections whose name contains this: calls, languages, http, reload, arrival, start, oip-rest, oip-grpc, cnn, batching, overload, neighbours,
+    /// Only the sections whose name contains this: calls, languages, gateway, http, reload, arrival, start, oip-rest, oip-grpc, cnn, batching, overload, neighbours,
     /// loads, peers. Peers are measured only when they are named here: they are installed first.
     #[arg(long)]
     only: Option<String>,
@@ -110,9 +111,10 @@ type Section = fn(&Ground<'_>, &mut Report) -> Result<()>;
 /// The section that is left out unless it is asked for.
 const PEERS: &str = "peers";
 
-const SECTIONS: [(&str, Section); 14] = [
+const SECTIONS: [(&str, Section); 15] = [
     ("calls", calls),
     ("languages", languages),
+    ("gateway", gateway::run),
     ("http", http),
     ("reload", reload_under_load),
     ("arrival", arrival::run),

@@ -1,11 +1,14 @@
 //! `cargo xtask setup`: everything that a fresh machine lacks.
 
 mod cache;
+mod chromium;
 mod languages;
 mod minilm;
+mod node;
 mod onnxruntime;
 mod onnxruntime_gpu;
 mod python;
+mod redis;
 mod toolchain;
 
 pub(crate) use cache::fingerprint;
@@ -13,6 +16,7 @@ pub(crate) use languages::Languages;
 pub(crate) use minilm::Minilm;
 pub(crate) use onnxruntime::library as onnxruntime_library;
 pub(crate) use onnxruntime_gpu::{GpuLibraries, libraries as gpu_libraries};
+pub(crate) use redis::server as redis_server;
 pub(crate) use toolchain::ensure as ensure_toolchain;
 
 use std::path::PathBuf;
@@ -36,22 +40,30 @@ pub(crate) fn run(paths: &Paths) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// What [`run`] does, the Python environment of the tests' clients, and the plugins in other languages with what builds them.
-/// Gives the paths that the tests need.
+/// What makes a client in TypeScript of the API's description.
+const TYPESCRIPT: &str = "tests/generated/typescript";
+
+/// What [`run`] does, the Python environment of the tests' clients, Redis, and the plugins in other languages with what builds them; what
+/// makes clients of the API's description, and the browser that looks at it. Gives the paths that the tests need.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn for_tests(paths: &Paths) -> Result<ForTests> {
     let python = python::interpreter(paths)?;
     say("python", &python.display().to_string());
+    let redis = redis::server()?;
+    say("redis", redis);
     let minilm = minilm::ensure(paths, &python)?;
     let onnxruntime = run(paths)?;
     let languages = languages(paths)?;
     Ok(ForTests {
         onnxruntime,
         python,
+        redis,
         minilm,
         node_modules: languages.node_modules,
+        typescript: node::modules(paths, TYPESCRIPT)?,
+        browser: chromium::browser()?,
     })
 }
 
@@ -79,8 +91,14 @@ pub(crate) struct ForTests {
     pub(crate) onnxruntime: PathBuf,
     /// The interpreter of the Python environment.
     pub(crate) python: PathBuf,
+    /// The program that is a Redis server.
+    pub(crate) redis: &'static str,
     /// The model of the example `text-embedding`.
     pub(crate) minilm: Minilm,
     /// The folder of what builds plugins in JavaScript.
     pub(crate) node_modules: PathBuf,
+    /// The folder of what makes a client in TypeScript.
+    pub(crate) typescript: PathBuf,
+    /// The browser.
+    pub(crate) browser: &'static str,
 }

@@ -33,9 +33,12 @@ impl Test {
         execute(
             host.env("WHARF_ONNXRUNTIME", &setup.onnxruntime)
                 .env("WHARF_TEST_PYTHON", &setup.python)
+                .env("WHARF_TEST_REDIS", setup.redis)
                 .env("WHARF_TEST_GUESTS", paths.guests())
                 .env("WHARF_TEST_MINILM", &setup.minilm.model)
                 .env("WHARF_TEST_MINILM_WHEEL", &setup.minilm.wheel)
+                .env("WHARF_TEST_TYPESCRIPT", &setup.typescript)
+                .env("WHARF_TEST_BROWSER", setup.browser)
                 // `wharf plugin build` finds there what builds plugins in Python and JavaScript.
                 .env(PythonToolchain::VARIABLE, &setup.python)
                 .env(JavaScriptToolchain::VARIABLE, &setup.node_modules),

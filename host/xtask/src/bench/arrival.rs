@@ -37,6 +37,8 @@ pub(super) fn run(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
     for (round, [new, known]) in (0..rounds).zip(&names) {
         let component = marked(&component, round);
         cold.push(arrival(&site, &wharf, new, &component)?);
+        // The cache has it once the plugin has gone over from its draft, and the machine is quiet then.
+        gone_over(&wharf, round)?;
         cached.push(arrival(&site, &wharf, known, &component)?);
     }
     for (what, mut times, limit) in [
@@ -69,6 +71,19 @@ fn arrival(site: &BenchSite, wharf: &Wharf, name: &str, component: &[u8]) -> Res
         std::thread::park_timeout(LOOK_EVERY);
     }
     Ok(dropped.elapsed())
+}
+
+/// Waits until no plugin serves from a draft any more, of those that came in the rounds up to this one.
+fn gone_over(wharf: &Wharf, round: u8) -> Result<()> {
+    let began = Instant::now();
+    while wharf.metric("plugin_draft_total{")? <= f64::from(round) {
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "a draft is not replaced after {PATIENCE:?}"
+        );
+        std::thread::park_timeout(LOOK_EVERY);
+    }
+    Ok(())
 }
 
 /// The component with a section of its own behind it, which says nothing: no cache knows it.

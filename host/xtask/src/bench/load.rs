@@ -20,6 +20,8 @@ struct Body {
     content_type: &'static str,
     /// Where binary tensors begin.
     tensors_at: Option<usize>,
+    /// Whoever sends it has this.
+    token: Option<String>,
     text: String,
 }
 
@@ -51,6 +53,13 @@ impl Load {
         self.send(url, &Body::new("application/json", None, body.as_bytes()))
     }
 
+    /// Does the same in the name of a token's owner.
+    pub(super) fn post_bearing(&self, url: &str, body: &str, token: &str) -> Result<Sample> {
+        let mut body = Body::new("application/json", None, body.as_bytes());
+        body.token = Some(token.to_owned());
+        self.send(url, &body)
+    }
+
     /// Posts a JSON document with binary tensors behind it to a URL, over and over.
     pub(super) fn post_binary(&self, url: &str, json: &str, tensors: &[u8]) -> Result<Sample> {
         let bytes = [json.as_bytes(), tensors].concat();
@@ -63,9 +72,12 @@ impl Load {
         let tensors_at = body.tensors_at.map_or_else(String::new, |length| {
             format!("wrk.headers['inference-header-content-length'] = '{length}'\n")
         });
+        let token = body.token.as_ref().map_or_else(String::new, |token| {
+            format!("wrk.headers['authorization'] = 'Bearer {token}'\n")
+        });
         write!(
             script,
-            "wrk.method = 'POST'\nwrk.headers['content-type'] = '{}'\n{tensors_at}wrk.body = '{}'\n\
+            "wrk.method = 'POST'\nwrk.headers['content-type'] = '{}'\n{tensors_at}{token}wrk.body = '{}'\n\
              done = function(summary, latency)\n\
              local e = summary.errors\n\
              io.write(string.format('WHARF %d %d %d %d %d\\n', summary.requests, summary.duration,\n\
@@ -98,6 +110,7 @@ impl Body {
         Self {
             content_type,
             tensors_at,
+            token: None,
             text: bytes.iter().map(|byte| format!("\\{byte:03}")).collect(),
         }
     }

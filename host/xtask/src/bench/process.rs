@@ -31,7 +31,7 @@ pub(super) struct Binaries {
 }
 
 /// Programs that are beside `wharf`.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 10] = [
     "bare_hyper",
     "bare_tonic",
     "plugin_calls",
@@ -39,6 +39,8 @@ const EXAMPLES: [&str; 8] = [
     "model_calls",
     "first_party_calls",
     "language_calls",
+    "gateway_calls",
+    "gateway_token",
     "ort_floor",
 ];
 
@@ -101,6 +103,23 @@ impl Binaries {
     pub(super) fn language_calls(&self, paths: &Paths) -> Result<String> {
         let mut command = Command::new(self.example("language_calls"));
         output_of(command.env("WHARF_TEST_GUESTS", paths.guests()))
+    }
+
+    /// Runs the measurements of the gateway, and gives their lines.
+    ///
+    /// # Errors
+    /// Where they fail.
+    pub(super) fn gateway_calls(&self) -> Result<String> {
+        output_of(&mut Command::new(self.example("gateway_calls")))
+    }
+
+    /// Makes a token, and writes the key that its signature is checked with.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub(super) fn gateway_token(&self, key: &Path) -> Result<String> {
+        let token = output_of(Command::new(self.example("gateway_token")).arg(key))?;
+        Ok(token.trim_end().to_owned())
     }
 
     /// The runs a second of a model on ONNX Runtime alone, with so many callers of so many threads.
@@ -214,6 +233,16 @@ impl Wharf {
         Ok(answer)
     }
 
+    /// The status of the answer to a JSON document that a token's owner posts.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn status_bearing(&self, path: &str, body: &str, token: &str) -> Result<u16> {
+        let token = format!("authorization: Bearer {token}\r\n");
+        let (status, _) = exchange_with(&self.listen, &format!("POST {path}"), &token, body)?;
+        Ok(status)
+    }
+
     /// The answer of a route to the benchmark's body.
     pub(super) fn infer(&self, route: &str) -> Result<String> {
         self.post(&format!("/v1/infer/{route}"), BODY)
@@ -225,6 +254,18 @@ impl Wharf {
         serde_json::from_str::<serde_json::Value>(&answer)?["generation"]
             .as_u64()
             .context("no generation")
+    }
+
+    /// The sum of the series whose lines begin so.
+    pub(super) fn metric(&self, series: &str) -> Result<f64> {
+        let (_, metrics) = exchange(&self.admin, "GET /metrics", "")?;
+        let lines = metrics.lines().filter(|line| line.starts_with(series));
+        lines
+            .map(|line| {
+                let value = line.rsplit(' ').next().unwrap_or_default();
+                value.parse::<f64>().with_context(|| line.to_owned())
+            })
+            .sum()
     }
 
     /// The memory that is resident now.
@@ -352,11 +393,16 @@ impl Drop for Running {
 
 /// One HTTP/1.1 exchange on a connection of its own: the status and the body.
 pub(super) fn exchange(address: &str, request: &str, body: &str) -> Result<(u16, String)> {
+    exchange_with(address, request, "", body)
+}
+
+/// The same with more fields, each with its end of line.
+fn exchange_with(address: &str, request: &str, fields: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     let (length, kind) = (body.len(), "content-type: application/json");
     write!(
         stream,
-        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}{kind}\r\ncontent-length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

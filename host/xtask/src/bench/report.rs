@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 pub(super) enum Target {
     AtLeast(f64),
     AtMost(f64),
+    Exactly(f64),
 }
 
 impl Target {
@@ -16,6 +17,7 @@ impl Target {
         match self {
             Self::AtLeast(bound) => figure >= bound,
             Self::AtMost(bound) => figure <= bound,
+            Self::Exactly(bound) => figure == bound,
         }
     }
 
@@ -24,6 +26,7 @@ impl Target {
         match self {
             Self::AtLeast(bound) => format!(">= {}", show(bound)),
             Self::AtMost(bound) => format!("<= {}", show(bound)),
+            Self::Exactly(bound) => format!("= {}", show(bound)),
         }
     }
 }

@@ -137,11 +137,16 @@ impl ModelSite {
     /// # Errors
     /// Where it cannot be written.
     pub(super) fn new() -> Result<Self> {
+        Self::configured("[server]\nmanagement = true\n")
+    }
+
+    /// Makes one without models, with these settings.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn configured(settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        fs::write(
-            folder.path().join("wharf.toml"),
-            "[server]\nmanagement = true\n",
-        )?;
+        fs::write(folder.path().join("wharf.toml"), settings)?;
         Ok(Self { folder })
     }
 

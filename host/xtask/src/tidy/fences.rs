@@ -34,6 +34,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wharf-testkit", &["wharf-core"]),
     ("wharf-sandbox", &["wharf-codec", "wharf-core"]),
     ("wharf-engine", &["wharf-core", "wharf-protobuf"]),
+    ("wharf-gateway", &["wharf-core"]),
+    ("wharf-upstream", &["wharf-core", "wharf-protobuf"]),
+    ("wharf-artifacts", &["wharf-core"]),
     ("wharf-serving", &["wharf-core"]),
     ("wharf-toolchain", &[]),
     (
