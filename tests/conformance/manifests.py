@@ -21,6 +21,7 @@ CONTAINER = {
     "image": None,
     "command": [None],
     "args": [None],
+    "env": [{"name": None, "value": None, "valueFrom": {"secretKeyRef": {"name": None, "key": None}}}],
     "ports": PORTS,
     "livenessProbe": PROBE,
     "readinessProbe": PROBE,
@@ -118,6 +119,13 @@ def the_arguments_are_flags_of_the_program(manifests):
     flags = manifests.flags()
     assert flags and set(flags) <= known, f"{set(flags) - known} is no flag of serve: {manifests.help}"
     expect_equal(f"{flags['site']}/models", MODELS_MOUNT)
+
+
+@check
+def an_admin_listener_that_others_reach_has_a_token(manifests):
+    listen = manifests.flags()["admin-listen"]
+    variables = {variable["name"] for variable in manifests.container().get("env", [])}
+    assert listen.startswith("127.") or "WHARF_SERVER__ADMIN_TOKEN" in variables, f"{listen} without a token"
 
 
 @check

@@ -1,6 +1,7 @@
-//! A small HTTP client: one connection, kept alive, over HTTP/1.1 or HTTP/2.
+//! A small HTTP client: one connection, kept alive, over HTTP/1.1 or HTTP/2, with TLS or without.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -11,7 +12,11 @@ use hyper::http::HeaderMap;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// What a client asks.
 #[derive(Clone, Debug)]
@@ -169,6 +174,7 @@ pub enum Protocol {
 pub struct Client {
     address: SocketAddr,
     protocol: Protocol,
+    tls: Option<Arc<ClientConfig>>,
     connection: Option<Connection>,
 }
 
@@ -190,8 +196,22 @@ impl Client {
         Self {
             address,
             protocol,
+            tls: None,
             connection: None,
         }
+    }
+
+    /// Speaks TLS, with a server whose certificate is for `localhost`.
+    #[must_use]
+    pub fn over_tls(mut self, trust: &ClientConfig) -> Self {
+        let mut tls = trust.clone();
+        let protocol: &[u8] = match self.protocol {
+            Protocol::Http1 => b"http/1.1",
+            Protocol::Http2 => b"h2",
+        };
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        self.tls = Some(Arc::new(tls));
+        self
     }
 
     /// Sends a request and reads the whole answer. Dropping the future closes an HTTP/1.1 connection, and resets a stream of
@@ -240,6 +260,9 @@ impl Client {
     fn build(&self, request: &Request) -> Result<hyper::Request<Full<Bytes>>> {
         let uri = match self.protocol {
             Protocol::Http1 => request.path.clone(),
+            Protocol::Http2 if self.tls.is_some() => {
+                format!("https://{}{}", self.address, request.path)
+            }
             Protocol::Http2 => format!("http://{}{}", self.address, request.path),
         };
         let mut builder = hyper::Request::builder().method(&request.method).uri(uri);
@@ -257,6 +280,20 @@ impl Client {
             .await
             .context("cannot connect")?;
         stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            return self.handshake(stream).await;
+        };
+        let name = ServerName::try_from("localhost")?;
+        // Set aside: most clients do without.
+        let connecting = Box::pin(TlsConnector::from(Arc::clone(tls)).connect(name, stream));
+        let stream = connecting.await.context("TLS fails")?;
+        Box::pin(self.handshake(stream)).await
+    }
+
+    async fn handshake(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Connection> {
         let io = TokioIo::new(stream);
         // The connection's task ends with the sender that is returned here; its errors reach the request that meets them.
         Ok(match self.protocol {

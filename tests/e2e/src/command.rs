@@ -12,9 +12,17 @@ use crate::Site;
 /// # Errors
 /// Where the binary was not built.
 pub fn wharf_command(site: &Path, ready_file: &Path) -> Result<Command> {
+    listening("serve", site, ready_file)
+}
+
+/// The same for a command that has listeners: `serve`, `mock`.
+///
+/// # Errors
+/// Where the binary was not built.
+pub(crate) fn listening(what: &str, site: &Path, ready_file: &Path) -> Result<Command> {
     let mut command = Command::new(binary()?);
     command
-        .arg("serve")
+        .arg(what)
         .arg("--site")
         .arg(site)
         .args([

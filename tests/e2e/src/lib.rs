@@ -22,7 +22,7 @@ pub use command::{check, guest_build, help, program, wharf_command};
 pub use load::{Load, Report};
 pub use metrics::{Family, Metrics};
 pub use process::{Exit, Wharf};
-pub use python::{execute, python, repository};
+pub use python::{execute, interpreter, python, repository};
 pub use site::{Site, guest, quickstart, text_embedding};
 
 /// How long a test waits for something that should happen soon.

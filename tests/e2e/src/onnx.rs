@@ -76,6 +76,31 @@ pub fn unknown_operator() -> Vec<u8> {
     model(&[node("NoSuchOperator", &["x"], "y", &[])], &[])
 }
 
+/// An input of [`identity`]: its name, its element type as ONNX numbers them, and its dimensions, numbers or names.
+pub type Given<'a> = (&'a str, i64, &'a [&'a str]);
+
+/// Makes a model that gives each input back, under its name with `_out` behind it.
+#[must_use]
+pub fn identity(inputs: &[Given<'_>]) -> Vec<u8> {
+    let output = |name: &str| format!("{name}_out");
+    let nodes: Vec<Message> = inputs
+        .iter()
+        .map(|(name, ..)| node("Identity", &[name], &output(name), &[]))
+        .collect();
+    let values = |named: &dyn Fn(&str) -> String| -> Vec<Message> {
+        inputs
+            .iter()
+            .map(|(name, element, shape)| value_of(&named(name), *element, shape))
+            .collect()
+    };
+    let graph = Message::new()
+        .messages(1, &nodes)
+        .bytes(2, "test")
+        .messages(11, &values(&str::to_owned))
+        .messages(12, &values(&output));
+    of_graph(&graph)
+}
+
 /// Makes `y = x + 0` that takes `steps` products of large matrices on the way, some milliseconds each.
 #[must_use]
 pub fn slow(steps: usize) -> Vec<u8> {
@@ -127,13 +152,17 @@ fn model(nodes: &[Message], initializers: &[Message]) -> Vec<u8> {
         .messages(1, nodes)
         .bytes(2, "test")
         .messages(5, initializers)
-        .message(11, &value("x"))
-        .message(12, &value("y"));
+        .message(11, &value_of("x", FLOAT, &["batch", "4"]))
+        .message(12, &value_of("y", FLOAT, &["batch", "4"]));
+    of_graph(&graph)
+}
+
+fn of_graph(graph: &Message) -> Vec<u8> {
     let opset = Message::new().bytes(1, "").int(2, 17);
     Message::new()
         .int(1, 8)
         .bytes(2, "wharf-e2e")
-        .message(7, &graph)
+        .message(7, graph)
         .message(8, &opset)
         .into_bytes()
 }
@@ -162,11 +191,17 @@ fn initializer(name: &str, dims: &[i64], data: &[u8]) -> Message {
         .bytes(9, data)
 }
 
-/// `ValueInfoProto` of `FP32[batch,4]`.
-fn value(name: &str) -> Message {
-    let (batch, four) = (Message::new().bytes(2, "batch"), Message::new().int(1, 4));
-    let shape = Message::new().messages(1, &[batch, four]);
-    let tensor = Message::new().int(1, FLOAT).message(2, &shape);
+/// `ValueInfoProto` of a tensor.
+fn value_of(name: &str, element: i64, shape: &[&str]) -> Message {
+    let dimensions: Vec<Message> = shape
+        .iter()
+        .map(|size| match size.parse() {
+            Ok(size) => Message::new().int(1, size),
+            Err(_) => Message::new().bytes(2, size),
+        })
+        .collect();
+    let shape = Message::new().messages(1, &dimensions);
+    let tensor = Message::new().int(1, element).message(2, &shape);
     let kind = Message::new().message(1, &tensor);
     Message::new().bytes(1, name).message(2, &kind)
 }

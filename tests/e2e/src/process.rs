@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::{Client, Metrics, Site, wait_for, wharf_command};
+use crate::command::listening;
+use crate::{Client, Metrics, Site, wait_for};
 
 /// A running server. Dropping it ends the process and prints its log, which the test harness shows where the test failed.
 pub struct Wharf {
@@ -48,9 +49,27 @@ impl Wharf {
     /// # Errors
     /// As [`Wharf::serve`].
     pub async fn serve_with(site: &Site, change: impl FnOnce(&mut Command)) -> Result<Self> {
+        Self::start("serve", site, change).await
+    }
+
+    /// Answers in the name of a site, where no ONNX Runtime is to be had.
+    ///
+    /// # Errors
+    /// As [`Wharf::serve`].
+    pub async fn mock(site: &Site) -> Result<Self> {
+        let nowhere = site.path().join("no-library.so");
+        Self::start("mock", site, |command| {
+            command
+                .env("WHARF_ONNXRUNTIME", nowhere)
+                .env_remove("ORT_DYLIB_PATH");
+        })
+        .await
+    }
+
+    async fn start(what: &str, site: &Site, change: impl FnOnce(&mut Command)) -> Result<Self> {
         let workspace = tempfile::tempdir()?;
         let ready_file = workspace.path().join("ready.json");
-        let mut command = wharf_command(site.path(), &ready_file)?;
+        let mut command = listening(what, site.path(), &ready_file)?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

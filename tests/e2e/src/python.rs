@@ -24,15 +24,22 @@ pub fn repository(place: &str) -> PathBuf {
 /// # Errors
 /// Where the environment is not there, or as [`execute`].
 pub async fn python<A: AsRef<OsStr>>(script: &str, arguments: &[A]) -> Result<String> {
+    let mut command = interpreter()?;
+    command.arg(repository(script)).args(arguments);
+    execute(script, command).await
+}
+
+/// The interpreter of the Python environment, which leaves no compiled files in the repository.
+///
+/// # Errors
+/// Where the environment is not there.
+pub fn interpreter() -> Result<Command> {
     let interpreter = std::env::var_os("WHARF_TEST_PYTHON").context(
         "WHARF_TEST_PYTHON is not set: `cargo xtask test` makes the Python environment and names it",
     )?;
     let mut command = Command::new(interpreter);
-    command
-        .arg("-B") // Leaves no compiled files in the repository.
-        .arg(repository(script))
-        .args(arguments);
-    execute(script, command).await
+    command.arg("-B");
+    Ok(command)
 }
 
 /// Runs a program to its end, and shows its output among the test's own. Gives what it wrote.

@@ -50,13 +50,26 @@ fn everything_that_serve_would_refuse_is_a_line_with_file_and_key() -> Result<()
 #[test]
 fn a_wrong_setting_of_the_host_is_named() -> Result<()> {
     let site = Site::empty()?;
-    site.write("wharf.toml", "[server]\nlistn = \"127.0.0.1:0\"\n")?;
-    let output = check(&site)?;
-    assert_eq!(output.status.code(), Some(78), "{output:?}");
-    let text = String::from_utf8(output.stdout)?;
-    assert!(
-        text.contains("wharf.toml") && text.contains("listn"),
-        "{text}"
-    );
+    for (settings, key) in [
+        ("[server]\nlistn = \"127.0.0.1:0\"\n", "server.listn"),
+        // Others reach it, and nothing proves that they are operators.
+        (
+            "[server]\nadmin_listen = \"0.0.0.0:0\"\n",
+            "server.admin_token_file",
+        ),
+        (
+            "[server.tls]\ncertificate = \"none.pem\"\nkey = \"none.pem\"\n",
+            "server.tls.certificate",
+        ),
+    ] {
+        site.write("wharf.toml", settings)?;
+        let output = check(&site)?;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let text = String::from_utf8(output.stdout)?;
+        assert!(
+            text.contains("wharf.toml") && text.contains(key),
+            "{key}: {text}"
+        );
+    }
     Ok(())
 }

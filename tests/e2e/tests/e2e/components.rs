@@ -136,7 +136,10 @@ async fn compiled_code_is_taken_from_the_hosts_own_cache_only() -> Result<()> {
     let with_cache = |site: &Site| {
         site.write(
             "wharf.toml",
-            format!("[plugins]\ncache_folder = \"{}\"\n", cache.path().display()),
+            format!(
+                "[plugins]\ncache_folder = \"{}\"\ncompile_in_tiers = false\n",
+                cache.path().display()
+            ),
         )
     };
     let site = site()?;

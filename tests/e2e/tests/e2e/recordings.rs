@@ -72,7 +72,7 @@ async fn a_fault_is_recorded_and_replayed_with_its_backtrace() -> Result<()> {
         .header("x-message", "out of luck")
         .header("authorization", "Bearer hunter2")
         .header("cookie", "id=hunter2")
-        .header("x-api-key", "hunter2");
+        .header("x-auth-token", "hunter2");
     client.send(&one_to_four("route")).await?.ok()?;
     client.send(&unlucky).await?.problem(502)?;
     wait_for_recordings(&wharf, 1.0).await?;
@@ -108,7 +108,7 @@ async fn a_fault_is_recorded_and_replayed_with_its_backtrace() -> Result<()> {
     ensure!(text.matches("hostile: out of luck").count() >= 2, "{text}");
     let doubts = String::from_utf8(replayed.stderr)?;
     ensure!(
-        doubts.contains("x-api-key") && !doubts.contains("another release"),
+        doubts.contains("x-auth-token") && !doubts.contains("another release"),
         "{doubts}"
     );
 

@@ -55,13 +55,22 @@ fn usage_errors_exit_with_2_and_configuration_errors_with_78() -> Result<()> {
     let status = usage.arg("--no-such-flag").stderr(Stdio::null()).status()?;
     assert_eq!(status.code(), Some(2));
 
-    site.write("wharf.toml", "[server]\nlistn = 1\n")?;
-    let output = wharf_command(site.path(), &ready_file)?.output()?;
-    assert_eq!(output.status.code(), Some(78), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        text.contains("wharf.toml") && text.contains("listn"),
-        "{text}"
-    );
+    for (settings, key) in [
+        ("[server]\nlistn = 1\n", "server.listn"),
+        // Found only when the listener is opened.
+        (
+            "[server]\nadmin_token_file = \"none\"\n",
+            "server.admin_token_file",
+        ),
+    ] {
+        site.write("wharf.toml", settings)?;
+        let output = wharf_command(site.path(), &ready_file)?.output()?;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            text.contains("wharf.toml") && text.contains(key),
+            "{key}: {text}"
+        );
+    }
     Ok(())
 }

@@ -141,6 +141,11 @@ async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
         Ok(dropped.elapsed())
     };
     arrival("new").await?;
+    wharf
+        .wait_for_metrics("optimised code in the place of the draft", |metrics| {
+            metrics.sum("plugin_draft_total", &["outcome=\"replaced\""]) >= 1.0
+        })
+        .await?;
     // Compiling was for the first: the same component comes from the cache.
     let known = arrival("known").await?;
     ensure!(known < Duration::from_secs(1), "it took {known:?}");

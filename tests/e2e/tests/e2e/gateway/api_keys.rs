@@ -1,0 +1,65 @@
+//! API keys, as the program makes them.
+
+use anyhow::{Context, Result, ensure};
+use wharf_e2e::{Site, Wharf, program, wait_for};
+
+use super::Asking;
+
+const GATEWAY: &str = r#"
+[gateway]
+auth = "required"
+api_keys.file = "api-keys.toml"
+[gateway.quota]
+default_plan = "enterprise"
+"#;
+
+/// A key, and the entry for the file.
+fn make(name: &str, scope: &str) -> Result<(String, String)> {
+    let output = program()?
+        .args([
+            "key", "new", "--name", name, "--tenant", "acme", "--scope", scope,
+        ])
+        .output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{said}");
+    let key = said
+        .split_whitespace()
+        .find(|word| word.starts_with("wharf_"));
+    let key = key.with_context(|| format!("no key: {said}"))?.to_owned();
+    Ok((key, String::from_utf8(output.stdout)?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_works_until_it_is_taken_out_of_the_file() -> Result<()> {
+    let site = Site::empty()?;
+    site.write("wharf.toml", GATEWAY)?;
+    site.adder("shift", 1, 2.0)?;
+    site.adder("other", 1, 3.0)?;
+    let (staying, stays) = make("stays", "infer")?;
+    let (going, goes) = make("goes", "infer:shift")?;
+    ensure!(!goes.contains(&going), "the file has the key: {goes}");
+    site.write("api-keys.toml", format!("{stays}{goes}"))?;
+    let wharf = Wharf::serve(&site).await?;
+    let asking = || Asking::of("shift");
+    for way in [
+        asking().bearing(&going),
+        asking().with("x-api-key", &going),
+        asking().bearing(&staying),
+    ] {
+        way.send(&wharf).await?.are_shifted_by(2.0)?;
+    }
+    // Its scope has one name in it.
+    let other = Asking::of("other").bearing(&going).send(&wharf).await?;
+    let detail = other.are_forbidden()?;
+    ensure!(detail.contains("infer:other"), "{detail}");
+
+    site.write("api-keys.toml", stays)?;
+    let gone = asking().bearing(&going);
+    wait_for("the key to end", async || {
+        let answers = gone.send(&wharf).await.ok()?;
+        answers.are_unauthenticated().ok()
+    })
+    .await?;
+    let answers = asking().bearing(&staying).send(&wharf).await?;
+    answers.are_shifted_by(2.0)
+}
