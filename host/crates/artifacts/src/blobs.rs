@@ -16,7 +16,6 @@ use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _, WriteMultipart}
 use tokio::task::spawn_blocking;
 use wharf_core::{ArtifactError, BoxFuture, ByteSource, Digest, Result};
 
-use crate::entries::parse_digest;
 use crate::fault::{of_disk, of_store, of_task};
 
 const ROOT: &str = "blobs";
@@ -76,7 +75,7 @@ impl Blobs {
     ) -> Result<(), ArtifactError> {
         let mut blobs = self.objects.list(Some(&Path::from(ROOT)));
         while let Some(blob) = blobs.try_next().await.map_err(of_store)? {
-            let digest = blob.location.filename().and_then(parse_digest);
+            let digest = blob.location.filename().and_then(|name| name.parse().ok());
             let age = SystemTime::from(blob.last_modified).elapsed();
             // One from the future is of a clock that differs.
             let old = age.is_ok_and(|age| age >= older);

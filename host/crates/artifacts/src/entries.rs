@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 
 use object_store::ObjectMeta;
 use object_store::path::Path;
-use wharf_core::{Artifact, ArtifactPlace, Digest, Name, NewUpload};
+use wharf_core::{Artifact, ArtifactPlace, Name, NewUpload};
 
 /// The folder of all entries.
 pub(crate) const ROOT: &str = "artifacts";
@@ -51,29 +51,16 @@ pub(crate) fn parse(entry: &ObjectMeta) -> Option<Artifact> {
             file: Name::from_str(&file).ok()?,
         },
         kind: kind.parse().ok()?,
-        digest: parse_digest(digest)?,
+        digest: digest.parse().ok()?,
         size: size.parse().ok()?,
         stored_at: entry.last_modified.into(),
     })
 }
 
-/// A digest in hexadecimal digits.
-pub(crate) fn parse_digest(text: &str) -> Option<Digest> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(Digest::new(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wharf_core::ArtifactKind;
+    use wharf_core::{ArtifactKind, Digest};
 
     use super::*;
 
@@ -110,11 +97,8 @@ mod tests {
     #[test]
     fn what_is_no_digest_is_none() {
         for text in ["", "00", &"g".repeat(64), &"é".repeat(32), &"0".repeat(63)] {
-            assert_eq!(parse_digest(text), None, "{text}");
+            assert_eq!(text.parse::<Digest>().ok(), None, "{text}");
         }
-        assert_eq!(
-            parse_digest(&"ab".repeat(32)),
-            Some(Digest::new([0xab; 32]))
-        );
+        assert_eq!("ab".repeat(32).parse().ok(), Some(Digest::new([0xab; 32])));
     }
 }

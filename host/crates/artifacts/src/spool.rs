@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wharf_core::{ArtifactPlace, Digest, Name, NewUpload, Upload};
 
-use crate::entries::parse_digest;
-
 /// What is read at once where a content is digested.
 const CHUNK: usize = 1 << 20;
 const RECORD: &str = "json";
@@ -174,7 +172,7 @@ impl Record {
             },
             kind: self.kind.parse().ok()?,
             size: self.size,
-            digest: parse_digest(&self.sha256)?,
+            digest: self.sha256.parse().ok()?,
         })
     }
 }

@@ -17,7 +17,7 @@ mod shape;
 mod tensor;
 
 pub use datatype::{Datatype, Element};
-pub use digest::Digest;
+pub use digest::{Digest, InvalidDigest};
 pub use error::{Error, ErrorKind, LoadError, Result};
 pub use modality::{Modality, UnknownModality};
 pub use name::{InvalidName, Name};

@@ -29,7 +29,7 @@ use crate::oip::rest::management::host;
 use crate::problem::Problem;
 
 pub(crate) use idempotency::IdempotencyKeys;
-pub(super) use preconditions::{entity_tag, has_tag, parse_digest, precondition};
+pub(super) use preconditions::{entity_tag, has_tag, precondition};
 pub(crate) use version::Version;
 
 pub(super) type Answer = Result<Response, Problem>;

@@ -94,7 +94,8 @@ impl Record {
             rejected: Vec::new(),
         };
         for entry in file.rejected {
-            let digest = digest(&entry.sha256).ok_or_else(|| wrong("sha256 is no digest"))?;
+            let digest = entry.sha256.parse().ok();
+            let digest = digest.ok_or_else(|| wrong("sha256 is no digest"))?;
             record.reject(entry.release, digest, entry.reason);
         }
         Ok(record)
@@ -135,18 +136,6 @@ impl Record {
         fs::rename(&coming, &place)?;
         File::open(folder)?.sync_all()
     }
-}
-
-/// Reads 64 hexadecimal digits.
-fn digest(text: &str) -> Option<Digest> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(Digest::new(bytes))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::DateTime;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
-use wharf_core::{Digest, Name, Principal, Scope};
+use wharf_core::{Digest, InvalidDigest, Name, Principal, Scope};
 
 use super::PREFIX;
 use crate::auth::cache::TokenDigest;
@@ -146,22 +146,12 @@ impl ApiKeyError {
 }
 
 fn digest(text: &str) -> Result<TokenDigest, ApiKeyError> {
-    let wrong = || {
+    let digest = text.parse::<Digest>().map_err(|InvalidDigest| {
         let message =
             "must be 64 hexadecimal digits: the SHA-256 of a key that `wharf key new` made";
         ApiKeyError::new("sha256", message.to_owned())
-    };
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    let mut digest = TokenDigest::default();
-    if text.len() != digest.len() * 2 {
-        return Err(wrong());
-    }
-    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = digit(pair[0]).zip(digit(pair[1]));
-        let (high, low) = digits.ok_or_else(wrong)?;
-        *byte = high << 4 | low;
-    }
-    Ok(digest)
+    })?;
+    Ok(*digest.as_bytes())
 }
 
 fn second(text: &str) -> Result<u64, ApiKeyError> {

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use wharf_core::{Artifact, ArtifactPlace, Digest, Error, Name, NewUpload, Result, Upload};
 
-use crate::management::call::parse_digest;
-
 /// The digest of what is stored (RFC 9530).
 pub(super) const REPR_DIGEST: &str = "repr-digest";
 const CONTENT_DIGEST: &str = "content-digest";
@@ -89,7 +87,10 @@ impl NewUploadDocument {
         let file =
             Name::new(&self.file).map_err(|error| Error::invalid("file", error.to_string()))?;
         let kind = self.kind.parse();
-        let digest = self.digest.strip_prefix(ALGORITHM).and_then(parse_digest);
+        let digest = self
+            .digest
+            .strip_prefix(ALGORITHM)
+            .and_then(|digest| digest.parse().ok());
         Ok(NewUpload {
             place: ArtifactPlace {
                 model,
