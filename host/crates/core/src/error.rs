@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Unprocessable,
     /// The caller has used up what it may use.
     QuotaExceeded,
+    /// The server has no room for what is to be stored.
+    NoRoom,
     /// A plugin trapped, broke a limit or failed.
     PluginFault,
     /// A server that the request was passed on to failed, or answered with something else than what it was asked for.
@@ -45,7 +47,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [ErrorKind; 15] = [
+    pub const ALL: [ErrorKind; 16] = [
         Self::InvalidArgument,
         Self::Unauthenticated,
         Self::PermissionDenied,
@@ -54,6 +56,7 @@ impl ErrorKind {
         Self::TooLarge,
         Self::Unprocessable,
         Self::QuotaExceeded,
+        Self::NoRoom,
         Self::PluginFault,
         Self::UpstreamFault,
         Self::Unimplemented,
@@ -75,6 +78,7 @@ impl ErrorKind {
             Self::TooLarge => "too-large",
             Self::Unprocessable => "unprocessable",
             Self::QuotaExceeded => "quota-exceeded",
+            Self::NoRoom => "insufficient-storage",
             Self::PluginFault => "plugin-fault",
             Self::UpstreamFault => "upstream-fault",
             Self::Unimplemented => "unimplemented",

@@ -11,6 +11,7 @@ mod modality;
 mod name;
 mod payload;
 mod ports;
+mod precondition;
 mod principal;
 mod request;
 mod shape;
@@ -24,13 +25,14 @@ pub use name::{InvalidName, Name};
 pub use payload::{Body, Payload};
 pub use ports::{
     Admission, Appended, Artifact, ArtifactError, ArtifactKind, ArtifactPlace, ArtifactStore,
-    BodyStream, BoxFuture, ByteSource, CacheLookup, Candidate, Changed, Engine, Filter, Gatekeeper,
-    Inference, Isolation, Model, ModelCalls, ModelFolder, ModelInfo, ModelLoad, ModelVersion,
-    ModelVersions, NewUpload, Permit, Plugin, PluginFile, PluginHealth, PluginHost, PluginInfo,
-    PluginOwner, PluginRelease, Portion, Prompt, Queueing, Quota, Service, SiteFile, Stage,
-    Streamed, TensorSpec, Timings, Token, TokenReserve, UnknownKind, Upload, Upstream,
+    BodyStream, BoxFuture, ByteSource, CacheLookup, Cancel, Candidate, Changed, Engine, Filter,
+    Gatekeeper, Inference, Isolation, Model, ModelCalls, ModelFolder, ModelInfo, ModelLoad,
+    ModelVersion, ModelVersions, NewUpload, Permit, Plugin, PluginFile, PluginHealth, PluginHost,
+    PluginInfo, PluginOwner, PluginRelease, Portion, Prompt, Queueing, Quota, Service, SiteFile,
+    Stage, Streamed, TensorSpec, Timings, Token, TokenReserve, UnknownKind, Upload, Upstream,
     UpstreamFile, UpstreamRelease, Upstreams, Verdict, VersionPolicy,
 };
+pub use precondition::{IF_MATCH, IF_NONE_MATCH, Precondition};
 pub use principal::{Action, Principal, Scope, Tenants, UnknownScope};
 pub use request::{Headers, RequestContext, SPAN_TARGET, Scheduling, Sequence, SequenceId};
 pub use shape::Shape;

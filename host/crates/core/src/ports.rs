@@ -15,7 +15,7 @@ pub use artifacts::{
     NewUpload, UnknownKind, Upload,
 };
 pub use engine::{
-    CacheLookup, Engine, Inference, Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion,
+    CacheLookup, Cancel, Engine, Inference, Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion,
     ModelVersions, Queueing, TensorSpec, Timings, VersionPolicy,
 };
 pub use filters::{Filter, Portion, Token, Verdict};

@@ -41,6 +41,8 @@ pub struct RequestContext {
     pub headers: Headers,
     /// When the answer is of no use any more.
     pub deadline: Instant,
+    /// How long the operator lets a request of the route take. A client may ask for less, and then the deadline is nearer.
+    pub timeout: Duration,
     /// What the client says of its place among others.
     pub scheduling: Scheduling,
     /// How many calls by plugins lie between the client and this request; 0 for the client's own.
@@ -91,6 +93,13 @@ impl RequestContext {
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Arc<HeaderMap>);
 
+/// What nobody behind the server is to see.
+const CREDENTIALS: [HeaderName; 4] = [
+    http::header::AUTHORIZATION,
+    http::header::PROXY_AUTHORIZATION,
+    http::header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+];
 /// The field that says whose request it is. What a client says in it is taken out.
 const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 /// The field that says who sent it. What a client says in it is taken out.
@@ -107,14 +116,7 @@ impl Headers {
     /// say in `x-tenant-id` and `x-request-context` is not what the client said, but what its credentials proved.
     #[must_use]
     pub fn of(mut fields: HeaderMap, principal: Option<&Principal>) -> Self {
-        for hidden in [
-            http::header::AUTHORIZATION,
-            http::header::PROXY_AUTHORIZATION,
-            http::header::COOKIE,
-            HeaderName::from_static("x-api-key"),
-            TENANT,
-            CONTEXT,
-        ] {
+        for hidden in CREDENTIALS.iter().chain([&TENANT, &CONTEXT]) {
             fields.remove(hidden);
         }
         if let Some(principal) = principal {
@@ -128,10 +130,36 @@ impl Headers {
         Self(Arc::new(fields))
     }
 
+    /// What [`Headers::of`] would have in a field, of fields that are not taken yet.
+    #[must_use]
+    pub fn peek<'a>(
+        fields: &'a HeaderMap,
+        principal: Option<&'a Principal>,
+        name: &str,
+    ) -> Option<&'a str> {
+        if TENANT.as_str().eq_ignore_ascii_case(name) {
+            return principal?.tenant.as_deref();
+        }
+        if CONTEXT.as_str().eq_ignore_ascii_case(name) {
+            return principal?.context.to_str().ok();
+        }
+        let is_hidden = |hidden: &HeaderName| hidden.as_str().eq_ignore_ascii_case(name);
+        match CREDENTIALS.iter().any(is_hidden) {
+            true => None,
+            false => fields.get(name)?.to_str().ok(),
+        }
+    }
+
     /// The first value of a field, where it is text. The name is matched without regard to case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
+    }
+
+    /// Every value of a field that is text, in their order. The name is matched without regard to case.
+    pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.0.get_all(name).iter();
+        values.filter_map(|value| value.to_str().ok())
     }
 
     /// Every field that is text, names in lower case.
@@ -176,6 +204,14 @@ mod tests {
             scopes: Vec::new(),
             context: HeaderValue::from_static("{\"user\":\"ada\"}"),
         };
+        for (name, value) in [
+            ("X-Tenant-ID", Some("acme")),
+            ("x-request-context", Some("{\"user\":\"ada\"}")),
+            ("X-API-Key", None),
+        ] {
+            assert_eq!(Headers::peek(&fields, Some(&principal), name), value);
+        }
+        assert_eq!(Headers::peek(&fields, None, "x-tenant-id"), None);
         let headers = Headers::of(fields, Some(&principal));
         let mut seen: Vec<_> = headers.iter().collect();
         seen.sort_unstable();

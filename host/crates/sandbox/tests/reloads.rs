@@ -69,6 +69,7 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + Duration::from_secs(60),
+        timeout: Duration::from_secs(60),
         scheduling: wharf_core::Scheduling::default(),
         depth: 0,
     });

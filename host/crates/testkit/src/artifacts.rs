@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use wharf_core::{
     Appended, Artifact, ArtifactError, ArtifactPlace, ArtifactStore, BoxFuture, ByteSource, Digest,
-    Error, ErrorKind, Name, NewUpload, Result, Upload,
+    Error, ErrorKind, Name, NewUpload, Precondition, Result, Upload,
 };
 
 /// A store in memory. It takes an upload to be what it was said to be, unless its content begins with `wrong`.
@@ -48,9 +48,15 @@ impl FakeArtifacts {
         uploads.get(&id).map(|(_, content)| content.len())
     }
 
+    /// Puts an artifact into a place that has none, as if it had been uploaded.
+    pub fn leave(&self, of: &NewUpload, content: &'static str) {
+        let stored = self.store(of, Bytes::from_static(content.as_bytes()));
+        assert!(stored.is_ok(), "there is one already");
+    }
+
     fn check_room(&self) -> Answer<()> {
         match self.0.full.load(Ordering::SeqCst) {
-            true => Err(ArtifactError::NoRoom("the disk is full".to_owned())),
+            true => Err(Error::new(ErrorKind::NoRoom, "the disk is full").into()),
             false => Ok(()),
         }
     }
@@ -100,10 +106,10 @@ impl FakeArtifacts {
             let error = Error::new(ErrorKind::Unprocessable, "it is not what it was said to be");
             return Err(error.with_field("digest").into());
         }
-        Ok(Appended::Whole(self.store(&upload.of, content)))
+        self.store(&upload.of, content).map(Appended::Whole)
     }
 
-    fn store(&self, of: &NewUpload, content: Bytes) -> Artifact {
+    fn store(&self, of: &NewUpload, content: Bytes) -> Answer<Artifact> {
         let artifact = Artifact {
             place: of.place.clone(),
             kind: of.kind,
@@ -111,9 +117,10 @@ impl FakeArtifacts {
             size: of.size,
             stored_at: SystemTime::now(),
         };
-        let stored = (artifact.clone(), content);
-        self.0.stored.lock().insert(of.place.clone(), stored);
-        artifact
+        let mut stored = self.0.stored.lock();
+        of.check(stored.get(&of.place).map(|(there, _)| there))?;
+        stored.insert(of.place.clone(), (artifact.clone(), content));
+        Ok(artifact)
     }
 
     fn content(&self, digest: Digest) -> Answer<Bytes> {
@@ -129,11 +136,19 @@ impl ArtifactStore for FakeArtifacts {
     fn begin(&self, of: NewUpload) -> BoxFuture<'_, Answer<Upload>> {
         Box::pin(async move {
             self.check_room()?;
+            of.check(self.0.stored.lock().get(&of.place).map(|(there, _)| there))?;
             let id = format!("u{}", self.0.next.fetch_add(1, Ordering::SeqCst));
             let id = Name::new(&id).map_err(|error| ArtifactError::from(Error::internal(error)))?;
             self.0.uploads.lock().insert(id.clone(), (of, Vec::new()));
             self.find(&id)
         })
+    }
+
+    fn uploads<'a>(&'a self, model: &'a Name) -> BoxFuture<'a, Answer<Vec<Upload>>> {
+        let ids: Vec<Name> = self.0.uploads.lock().keys().cloned().collect();
+        let uploads = ids.iter().filter_map(|id| self.find(id).ok());
+        let of_model = uploads.filter(|upload| upload.of.place.model == *model);
+        Box::pin(std::future::ready(Ok(of_model.collect())))
     }
 
     fn upload<'a>(&'a self, _: &'a Name, id: &'a Name) -> BoxFuture<'a, Answer<Upload>> {
@@ -182,8 +197,27 @@ impl ArtifactStore for FakeArtifacts {
         Box::pin(std::future::ready(written))
     }
 
-    fn remove<'a>(&'a self, place: &'a ArtifactPlace) -> BoxFuture<'a, Answer<()>> {
-        self.0.stored.lock().remove(place);
+    fn remove<'a>(
+        &'a self,
+        place: &'a ArtifactPlace,
+        only_if: Precondition,
+    ) -> BoxFuture<'a, Answer<()>> {
+        let mut stored = self.0.stored.lock();
+        let there = stored.get(place).map(|(artifact, _)| artifact.digest);
+        let checked = only_if.check(there);
+        if checked.is_ok() {
+            stored.remove(place);
+        }
+        let removed = checked.map_err(ArtifactError::PreconditionFailed);
+        Box::pin(std::future::ready(removed))
+    }
+
+    fn clear<'a>(&'a self, model: &'a Name) -> BoxFuture<'a, Answer<()>> {
+        let Inner {
+            uploads, stored, ..
+        } = &*self.0;
+        uploads.lock().retain(|_, (of, _)| of.place.model != *model);
+        stored.lock().retain(|place, _| place.model != *model);
         Box::pin(std::future::ready(Ok(())))
     }
 }

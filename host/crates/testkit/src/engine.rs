@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use toml::{Table, Value};
 use wharf_core::{
-    BoxFuture, CacheLookup, Datatype, Engine, Error, ErrorKind, Inference, LoadError, Model,
-    ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Name, Queueing, RequestContext,
-    Result, Tenants, Tensor, TensorSpec, Timings, VersionPolicy,
+    BoxFuture, CacheLookup, Cancel, Datatype, Engine, Error, ErrorKind, Inference, LoadError,
+    Model, ModelFolder, ModelInfo, ModelLoad, ModelVersion, ModelVersions, Name, Queueing,
+    RequestContext, Result, Tenants, Tensor, TensorSpec, Timings, VersionPolicy,
 };
 
 use crate::gate::Gates;
@@ -26,9 +26,10 @@ use crate::script::{Script, digest};
 ///   chooses: takes these inputs, and gives each back under the name of the output in its place. An input whose last word is
 ///   `optional` may be missing; so is its output then;
 /// - `classes A B`: says what the elements of its outputs mean;
-/// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded;
+/// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded; `warm-up-gate NAME`: waits
+///   there as well, and ends where the load is cancelled;
 /// - `refuse KIND`: refuses each call with an error of this kind;
-/// - `no-room`: says that it has no room;
+/// - `no-room`: says that it has no room; `unknown`: says that nobody knows its inputs and outputs;
 /// - `max-rows N`: joins so many rows; `times A B C D`: says that so many microseconds went into the queue, the inputs, the
 ///   run and the outputs; `cache hit N` or `cache miss N`: says what its cache came to in so many;
 /// - `note`: keeps the requests that it is asked for; `levels N`: says that it has so many levels of priority;
@@ -230,7 +231,7 @@ impl Engine for FakeEngine {
         Ok(versions.pop_last().map(|(_, found)| found))
     }
 
-    fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
+    fn load(&self, version: &ModelVersion, cancel: &Cancel) -> Result<Arc<dyn Model>, LoadError> {
         self.counts.loads.fetch_add(1, Ordering::SeqCst);
         let file = format!("models/{}/{}/model.onnx", version.name, version.version);
         let refused = |message: &str| LoadError::new(file.as_str(), message.to_owned());
@@ -240,6 +241,11 @@ impl Engine for FakeEngine {
         assert!(!script.has("panic"), "panic by script");
         if let Some(gate) = script.get("load-gate") {
             self.gates.get(gate).pass_blocking();
+        }
+        if let Some(gate) = script.get("warm-up-gate")
+            && !self.gates.get(gate).pass_unless(|| cancel.is_cancelled())
+        {
+            return Err(Cancel::error(file));
         }
         if script.has("broken") {
             return Err(refused("broken by script"));
@@ -377,6 +383,10 @@ fn spec(line: &str) -> TensorSpec {
 impl Model for FakeModel {
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn is_described(&self) -> bool {
+        !self.script.has("unknown")
     }
 
     fn check_room(&self) -> Result<()> {

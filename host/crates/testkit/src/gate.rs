@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
+
+/// How often a thread that waits looks whether it is to give up.
+const TICK: Duration = Duration::from_millis(5);
 
 /// Gates by name, shared by a fake and its test.
 #[derive(Clone, Default)]
@@ -76,10 +80,19 @@ impl Gate {
 
     /// Waits at the gate with the whole thread.
     pub fn pass_blocking(&self) {
+        self.pass_unless(|| false);
+    }
+
+    /// The same, until somebody `gives_up`. Says whether it went through.
+    pub fn pass_unless(&self, gives_up: impl Fn() -> bool) -> bool {
         self.0.state.send_modify(|state| state.arrived += 1);
         let mut lock = self.0.lock.lock();
         while !self.0.state.borrow().open {
-            self.0.opened.wait(&mut lock);
+            if gives_up() {
+                return false;
+            }
+            self.0.opened.wait_for(&mut lock, TICK);
         }
+        true
     }
 }

@@ -34,4 +34,4 @@ pub use reference::{Reference, known_keys};
 pub use request::{body, request, request_with, tensor, text, values};
 pub use site::Site;
 pub use upstreams::FakeUpstreams;
-pub use wait::eventually;
+pub use wait::{eventually, within};

@@ -35,6 +35,7 @@ pub fn request_with(
         tenant: None,
         headers: Headers::new(fields),
         deadline: Instant::now() + time,
+        timeout: time,
         scheduling: wharf_core::Scheduling::default(),
         depth: 0,
     })

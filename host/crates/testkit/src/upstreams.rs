@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 use wharf_core::{
     BoxFuture, Changed, Error, Inference, LoadError, Model, ModelInfo, ModelLoad, RequestContext,
@@ -17,6 +18,7 @@ use crate::script::{Script, digest};
 ///
 /// - `absent`: nobody answers until the test says that it [`FakeUpstreams::arrives`];
 /// - `service`: it is a plain service, which gives back what it gets, as it comes;
+/// - `whole`: the service answers when it has all of it; `status N`: with this status;
 /// - `broken`: it cannot be opened; `unreadable`: its settings are wrong.
 #[derive(Clone, Default)]
 pub struct FakeUpstreams(Arc<Mutex<HashMap<String, Arc<FakeUpstream>>>>);
@@ -71,15 +73,16 @@ impl Upstreams for FakeUpstreams {
         if script.has("broken") {
             return Err(LoadError::new(file, "broken by script"));
         }
+        let is_there = !script.has("absent");
         let model = FakeModel::new(release.name.as_str(), 1, &release.settings);
         let model: Arc<dyn Model> = match script.has("service") {
-            true => Arc::new(FakeService(model)),
+            true => Arc::new(FakeService { model, script }),
             false => Arc::new(model),
         };
         let upstream = Arc::new(FakeUpstream {
             file,
             model,
-            is_there: Mutex::new(!script.has("absent")),
+            is_there: Mutex::new(is_there),
             changed,
         });
         let name = release.name.to_string();
@@ -100,15 +103,18 @@ impl Upstream for FakeUpstream {
 }
 
 /// A service that gives back what it gets.
-struct FakeService(FakeModel);
+struct FakeService {
+    model: FakeModel,
+    script: Script,
+}
 
 impl Model for FakeService {
     fn info(&self) -> &ModelInfo {
-        self.0.info()
+        self.model.info()
     }
 
     fn check_room(&self) -> Result<()> {
-        self.0.check_room()
+        self.model.check_room()
     }
 
     fn infer<'a>(
@@ -120,7 +126,7 @@ impl Model for FakeService {
     }
 
     fn load(&self) -> ModelLoad {
-        self.0.load()
+        self.model.load()
     }
 
     fn service(&self) -> Option<&dyn Service> {
@@ -132,8 +138,17 @@ impl Service for FakeService {
     fn exchange<'a>(
         &'a self,
         _request: &'a RequestContext,
-        sent: Streamed,
+        mut sent: Streamed,
     ) -> BoxFuture<'a, Result<Streamed>> {
-        Box::pin(async move { Ok(sent) })
+        Box::pin(async move {
+            if let Some(status) = self.script.number::<u16>("status") {
+                sent.status = http::StatusCode::from_u16(status).map_err(Error::internal)?;
+            }
+            if self.script.has("whole") {
+                let whole = sent.body.collect().await?.to_bytes();
+                sent.body = Box::pin(Full::new(whole).map_err(|never| match never {}));
+            }
+            Ok(sent)
+        })
     }
 }

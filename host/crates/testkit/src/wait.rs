@@ -18,7 +18,10 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Waits for a future, but not for ever.
-pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+///
+/// # Panics
+/// Where it takes too long.
+pub async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("it takes too long")

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::BoxFuture;
-use crate::{Digest, Error, Name, Result};
+use crate::{Digest, Error, Name, Precondition, Result};
 
 /// What an artifact is to its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,32 @@ pub struct NewUpload {
     pub size: u64,
     /// The digest of the whole content.
     pub digest: Digest,
+    /// What must be so of the place when the upload begins, and when it is whole.
+    pub only_if: Precondition,
+    /// The tenant that it counts for; none where it counts for nobody.
+    pub tenant: Option<Arc<str>>,
+}
+
+impl NewUpload {
+    /// Compares what is in the place with what must be so. Whoever replaces something says so.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`; `PreconditionRequired` where something is there and nothing was said of it.
+    pub fn check(&self, there: Option<&Artifact>) -> Result<(), ArtifactError> {
+        match (self.only_if, there) {
+            (Precondition::None, Some(_)) => Err(ArtifactError::PreconditionRequired),
+            (only_if, there) => check(only_if, there),
+        }
+    }
+}
+
+/// Compares what is in a place with what must be so.
+///
+/// # Errors
+/// `PreconditionFailed`.
+fn check(only_if: Precondition, there: Option<&Artifact>) -> Result<(), ArtifactError> {
+    let checked = only_if.check(there.map(|artifact| artifact.digest));
+    checked.map_err(ArtifactError::PreconditionFailed)
 }
 
 /// An upload that is under way.
@@ -122,9 +149,12 @@ pub enum Appended {
 /// Why a store refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// The disk is full, or what all artifacts may take is used up. The text is for the client.
-    #[error("{0}")]
-    NoRoom(String),
+    /// Something is in the place of an upload that says nothing of it.
+    #[error("the artifact is there already, and the upload does not say that it replaces it")]
+    PreconditionRequired,
+    /// What must be so is not. The error has the field of the precondition.
+    #[error(transparent)]
+    PreconditionFailed(Error),
     /// A part does not begin where the upload stands.
     #[error("the upload stands at {offset}")]
     Offset {
@@ -146,13 +176,21 @@ pub trait ByteSource: Send {
 }
 
 /// A store of artifacts. Content is stored once whatever its names are, and never held in memory as a whole. Methods may be called
-/// on threads that serve requests: what blocks is done elsewhere.
+/// on threads that serve requests: what blocks is done elsewhere. What a method says of a place or a model is so for all who ask the same
+/// store at the same time.
 pub trait ArtifactStore: Send + Sync + 'static {
     /// Begins an upload.
     ///
     /// # Errors
-    /// `NoRoom`; `TooLarge` where it is larger than one artifact may be; `Unavailable` where too many are under way.
+    /// `NoRoom`; `TooLarge` where it is larger than one artifact may be; `Unavailable` where too many are under way, and `QuotaExceeded` where
+    /// too many of its tenant are; as [`NewUpload::check`].
     fn begin(&self, upload: NewUpload) -> BoxFuture<'_, Result<Upload, ArtifactError>>;
+
+    /// The uploads of a model that are under way, sorted by version and file.
+    ///
+    /// # Errors
+    /// `Unavailable` where they cannot be read.
+    fn uploads<'a>(&'a self, model: &'a Name) -> BoxFuture<'a, Result<Vec<Upload>, ArtifactError>>;
 
     /// An upload that is under way. It outlives the process.
     ///
@@ -168,8 +206,9 @@ pub trait ArtifactStore: Send + Sync + 'static {
     /// is compared with its digest, and becomes an artifact in the place of the one before.
     ///
     /// # Errors
-    /// `Offset` where the part begins elsewhere; `Conflict` where another part is being stored; `Unprocessable` where the whole is not what
-    /// it was said to be, and the upload is gone then; `InvalidArgument` where more comes than was said; `NoRoom`; what the source says.
+    /// `Offset` where the part begins elsewhere; `Conflict` where another part is being stored; `NotFound` where the upload was given up, or
+    /// its model cleared, meanwhile; `InvalidArgument` where more comes than was said; `NoRoom`; what the source says. The upload is gone after
+    /// `Unprocessable`, where the whole is not what it was said to be, and where it fails as [`NewUpload::check`] does.
     fn append<'a>(
         &'a self,
         upload: &'a Upload,
@@ -209,9 +248,20 @@ pub trait ArtifactStore: Send + Sync + 'static {
         file: &'a Path,
     ) -> BoxFuture<'a, Result<(), ArtifactError>>;
 
-    /// Takes an artifact out. Its content goes later, when nothing else has it.
+    /// Takes out what is in a place. Its content goes later, when nothing else has it.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`; as [`ArtifactStore::list`].
+    fn remove<'a>(
+        &'a self,
+        place: &'a ArtifactPlace,
+        only_if: Precondition,
+    ) -> BoxFuture<'a, Result<(), ArtifactError>>;
+
+    /// Takes out all that a model has: its uploads, also those that a part is being stored of, and its artifacts. No upload that was begun before
+    /// becomes an artifact afterwards.
     ///
     /// # Errors
     /// As [`ArtifactStore::list`].
-    fn remove<'a>(&'a self, place: &'a ArtifactPlace) -> BoxFuture<'a, Result<(), ArtifactError>>;
+    fn clear<'a>(&'a self, model: &'a Name) -> BoxFuture<'a, Result<(), ArtifactError>>;
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{BoxFuture, Service};
@@ -28,11 +29,54 @@ pub trait Engine: Send + Sync + 'static {
         version: u64,
     ) -> Result<Option<ModelVersion>, LoadError>;
 
-    /// Loads a version, warms it up and makes its instances.
+    /// Loads a version, warms it up and makes its instances. It ends early where it is cancelled: between the runs of the warm-up
+    /// and within them, but not while a session is built.
     ///
     /// # Errors
-    /// Where the model is refused, does not fit in memory, or has changed since its digest was taken.
-    fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError>;
+    /// Where the model is refused, does not fit in memory, or has changed since its digest was taken; where it is cancelled.
+    fn load(&self, version: &ModelVersion, cancel: &Cancel) -> Result<Arc<dyn Model>, LoadError>;
+}
+
+/// Says that a load is not wanted any more. Every clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<Cancelling>);
+
+#[derive(Debug, Default)]
+struct Cancelling {
+    is_cancelled: AtomicBool,
+    outer: Option<Cancel>,
+}
+
+impl Cancel {
+    /// One that is cancelled by itself, and with this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(Arc::new(Cancelling {
+            is_cancelled: AtomicBool::new(false),
+            outer: Some(self.clone()),
+        }))
+    }
+
+    /// Cancels, for good.
+    pub fn cancel(&self) {
+        self.0.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        let outer = self.0.outer.as_ref();
+        self.0.is_cancelled.load(Ordering::Relaxed) || outer.is_some_and(Self::is_cancelled)
+    }
+
+    /// The error of a load that was cancelled.
+    #[must_use]
+    pub fn error(file: impl Into<String>) -> LoadError {
+        LoadError::new(
+            file,
+            "the load was cancelled: the model was unloaded or deleted meanwhile, or the server ends",
+        )
+    }
 }
 
 /// The folder of a model: `models/NAME` in the site.
@@ -96,6 +140,12 @@ pub trait Model: Send + Sync + 'static {
 
     /// How the model does at this moment.
     fn load(&self) -> ModelLoad;
+
+    /// Whether its inputs and outputs are known. Where not, its info has none, and what a route takes is what its other candidates
+    /// take.
+    fn is_described(&self) -> bool {
+        true
+    }
 
     /// What takes and gives bodies in the place of tensors. A model that has it has no inputs and outputs, and is not asked
     /// to infer.

@@ -74,6 +74,8 @@ pub type BodyStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> +
 
 /// A body with what is said of it.
 pub struct Streamed {
+    /// Of an answer, its status, which is one of success. Of a request, `200`: it has none.
+    pub status: http::StatusCode,
     /// The media type, with its parameters.
     pub media_type: Arc<str>,
     /// Of an answer, the fields that the operator lets through. Of a request there are none: those of its context count.

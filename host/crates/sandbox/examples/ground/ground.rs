@@ -80,6 +80,7 @@ pub(crate) fn request(fields: HeaderMap) -> Arc<RequestContext> {
         tenant: None,
         headers: Headers::new(fields),
         deadline: Instant::now() + Duration::from_secs(600),
+        timeout: Duration::from_secs(600),
         scheduling: Scheduling::default(),
         depth: 0,
     })

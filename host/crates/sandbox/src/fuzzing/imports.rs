@@ -209,6 +209,7 @@ fn request() -> Arc<RequestContext> {
         tenant: Some("acme".into()),
         headers: HEADERS.clone(),
         deadline: Instant::now() + Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
         scheduling: Scheduling::default(),
         depth: 0,
     })

@@ -169,6 +169,7 @@ pub(crate) fn request_within(time: Duration) -> Arc<RequestContext> {
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + time,
+        timeout: time,
         scheduling: wharf_core::Scheduling::default(),
         depth: 0,
     })

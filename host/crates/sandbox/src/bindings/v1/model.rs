@@ -127,6 +127,7 @@ fn explain(error: &CoreError) -> Error {
         }
         ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => Error::Denied(message),
         ErrorKind::Conflict
+        | ErrorKind::NoRoom
         | ErrorKind::PluginFault
         | ErrorKind::UpstreamFault
         | ErrorKind::Unimplemented
