@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use wharf_core::{Engine, Headers, Model, ModelFolder, Name, RequestContext, Scheduling, Tensor};
+use wharf_core::{
+    Cancel, Engine, Headers, Model, ModelFolder, Name, RequestContext, Scheduling, Tensor,
+};
 use wharf_engine::{Config, OnnxEngine};
 
 use load::Args;
@@ -31,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         site: site.path().to_owned(),
         name: Name::new("m")?,
     })?;
-    let model = engine.load(&versions.serve[0])?;
+    let model = engine.load(&versions.serve[0], &Cancel::default())?;
     println!("load_ms={}", began.elapsed().as_millis());
     println!("loaded_mib={}", resident());
     println!("device={}", model.info().device);
@@ -102,6 +104,7 @@ async fn infer(model: &Arc<dyn Model>, inputs: &[Tensor]) -> wharf_core::Result<
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + Duration::from_secs(60),
+        timeout: Duration::from_secs(60),
         scheduling: Scheduling::default(),
         depth: 0,
     };

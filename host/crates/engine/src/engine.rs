@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use opentelemetry::metrics::Meter;
 use ort::environment::Environment;
-use wharf_core::{Digest, Engine, LoadError, Model, ModelFolder, ModelVersion, ModelVersions};
+use wharf_core::{
+    Cancel, Digest, Engine, LoadError, Model, ModelFolder, ModelVersion, ModelVersions,
+};
 
 use crate::batching::{Gates, Watchdog};
 use crate::cache::{self, ResponseCache};
@@ -113,8 +115,8 @@ impl Engine for OnnxEngine {
         version_below(folder, version, &self.digests)
     }
 
-    fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
-        self.load_version(version)
+    fn load(&self, version: &ModelVersion, cancel: &Cancel) -> Result<Arc<dyn Model>, LoadError> {
+        self.load_version(version, cancel)
     }
 }
 

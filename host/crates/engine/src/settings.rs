@@ -185,11 +185,12 @@ pub struct Output {
 pub struct Warmup {
     /// Whether it is run; on by default.
     pub enabled: bool,
-    /// The longest that one run of it may take, in milliseconds; 60 seconds by default.
+    /// The longest that all of it may take, on all instances together, in milliseconds; 60 seconds by default, and at most ten
+    /// minutes.
     pub timeout_ms: u64,
     /// The shapes of inputs by name; free dimensions are 1 where none is given.
     pub shapes: BTreeMap<String, Vec<u64>>,
-    /// Requests to run on each instance; without, one of zeros.
+    /// Requests to run on each instance, at most 64; without, one of zeros. The inputs of one take at most 256 MiB.
     pub samples: Vec<Sample>,
 }
 
@@ -197,7 +198,7 @@ pub struct Warmup {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// How often it is run; 1 by default.
+    /// How often it is run, at most 1000 times; 1 by default.
     #[serde(default = "once")]
     pub count: NonZeroU32,
     /// The inputs by name; those that are not named are zeros.

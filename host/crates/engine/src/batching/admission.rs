@@ -9,8 +9,9 @@
 //!   its own, as against one with nobody else there; and no instance ever waits for work, since more comes than it can do.
 //!   When an overload begins, those that wait beyond this are refused too, the oldest first: their time is lost already.
 //!
-//! Whom it hits is a matter of shares: a request that would be refused takes the place of one of a tenant that has more in the queue, where
-//! its own would still have less.
+//! Whom it hits is a matter of shares: a request that would be refused takes the place of another tenant's that would be served after it.
+//! And in an overload a tenant that has nothing in the queue may wait at any rate, within the other bounds: where there is room for one
+//! run, whoever asks most often would have it every time.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
@@ -167,7 +168,7 @@ impl<'a> Admission<'a> {
     }
 
     /// Refuses a request of this level that would wait too long, so that those in the queue keep their time. It has so much
-    /// time left.
+    /// time left. Where an overload is the reason, nothing else is one.
     pub(super) fn judge(&self, level: usize, left: Duration) -> Result<(), Shortage> {
         let Self {
             backlog, limits, ..
@@ -184,16 +185,13 @@ impl<'a> Admission<'a> {
         if waiting >= limits.capacity {
             return short(Refusal::Full);
         }
-        let always = ALWAYS_WAIT * self.instances;
-        if limits.wait.is_none() && backlog.overloaded.load(Relaxed) {
-            if wait >= self.short_wait() {
-                return short(Refusal::Overload);
-            }
-        } else if waiting >= always && wait > limits.wait.unwrap_or(WAIT) {
+        let longest = limits.wait.unwrap_or(WAIT).min(left);
+        if waiting >= ALWAYS_WAIT * self.instances && wait > longest {
             return short(Refusal::Wait);
         }
-        if waiting >= always && wait > left {
-            return short(Refusal::Wait);
+        let overloaded = limits.wait.is_none() && backlog.overloaded.load(Relaxed);
+        if overloaded && wait >= self.short_wait() {
+            return short(Refusal::Overload);
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The queue of a model, with its idle sessions.
 //!
-//! Each level of priority has a [`line`] of its own, in the order of arrival, or fair between tenants where it has several. A batch begins
-//! with the first request of the highest line that has one, and takes on those that fit it, higher lines first. Priority is strict: as
-//! long as higher requests keep the instances busy, lower ones wait, until their time is over.
+//! What waits stands in one [`line`], fair between tenants where there are several, and higher levels of priority first within each. A batch
+//! begins with the first request of the line, and takes on those behind it that fit. Priority is strict: as long as higher requests of a
+//! tenant take all that it gets of the instances, its lower ones wait, until their time is over.
 
 mod line;
 
@@ -21,12 +21,15 @@ use crate::metrics::Closing;
 use crate::ort::Session;
 use line::Line;
 
-pub(super) use line::{Spot, Tenant};
+pub(super) use line::Tenant;
 
 /// A request that waits.
 pub(super) struct Job {
-    /// Its place in the line of its level.
-    pub(super) spot: Spot,
+    /// In the order of arrival.
+    pub(super) id: u64,
+    /// When it ends, in the virtual time of the line.
+    pub(super) end: u64,
+    /// Of its priority, 0 the highest.
     pub(super) level: usize,
     pub(super) tenant: Tenant,
     pub(super) inputs: Vec<Tensor>,
@@ -40,6 +43,13 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Inference>>,
     /// Set, under the queue's lock, when it leaves the queue to be run.
     pub(super) run: Arc<OnceLock<Arc<Run>>>,
+}
+
+impl Job {
+    /// Where it stands among those of other tenants.
+    fn spot(&self) -> (u64, u64) {
+        (self.end, self.id)
+    }
 }
 
 /// How long a request may take, and how long of that it may wait in the queue.
@@ -89,8 +99,7 @@ pub(super) struct Forming {
 }
 
 pub(super) struct Queue<I = Instance> {
-    /// By level, the highest first.
-    lines: Vec<Line>,
+    line: Line,
     idle: Vec<I>,
     pub(super) closed: bool,
     pub(super) demand: Demand,
@@ -113,15 +122,15 @@ pub(super) enum Turn {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Picked {
     /// Ascending.
-    places: Vec<(usize, usize)>,
+    places: Vec<usize>,
     pub(super) rows: u64,
     pub(super) closing: Closing,
 }
 
 impl<I> Queue<I> {
-    pub(super) fn new(levels: usize, idle: Vec<I>, backlog: Arc<Backlog>) -> Self {
+    pub(super) fn new(idle: Vec<I>, backlog: Arc<Backlog>) -> Self {
         Self {
-            lines: (0..levels).map(|_| Line::default()).collect(),
+            line: Line::default(),
             idle,
             closed: false,
             demand: Demand::new(Instant::now()),
@@ -130,19 +139,19 @@ impl<I> Queue<I> {
         }
     }
 
-    /// The spot of a request that comes now, before its line says when it ends.
-    pub(super) fn next_spot(&mut self) -> Spot {
+    /// The id of a request that comes now.
+    pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
-        Spot::arriving(self.next_id)
+        self.next_id
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lines.iter().all(Line::is_empty)
+        self.line.is_empty()
     }
 
     /// When the request came that has waited longest.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.lines.iter().filter_map(Line::oldest).min()
+        self.line.oldest()
     }
 
     pub(super) fn idle(&self) -> &[I] {
@@ -160,31 +169,35 @@ impl<I> Queue<I> {
         self.backlog.set_idle(self.idle.len());
     }
 
-    /// Puts a request into the line of its level, and says where it is.
-    pub(super) fn push(&mut self, job: Job) -> Spot {
+    /// Says whether a tenant has a request that waits.
+    pub(super) fn has_any_of(&self, tenant: &Tenant) -> bool {
+        self.line.has_any_of(tenant)
+    }
+
+    /// Puts a request into the line.
+    pub(super) fn push(&mut self, job: Job) {
         self.backlog.entered(job.level, job.units);
         if job.tenant.is_some() {
             self.backlog.tenant_entered();
         }
-        self.lines[job.level].push(job)
+        self.line.push(job);
     }
 
     /// Takes a job out that nobody waits for any more.
-    pub(super) fn remove(&mut self, level: usize, spot: Spot) -> Option<Job> {
-        let index = self.lines[level].find(spot)?;
-        self.give_up(level, index)
+    pub(super) fn remove(&mut self, id: u64) -> Option<Job> {
+        self.give_up(self.line.find(id)?)
     }
 
     /// Takes a job out that is not run.
-    fn give_up(&mut self, level: usize, index: usize) -> Option<Job> {
-        let job = self.lines[level].give_up(index)?;
+    fn give_up(&mut self, index: usize) -> Option<Job> {
+        let job = self.line.give_up(index)?;
         self.left(&job);
         Some(job)
     }
 
     /// Takes a job out that is run.
-    fn serve(&mut self, (level, index): (usize, usize)) -> Option<Job> {
-        let job = self.lines[level].serve(index)?;
+    fn serve(&mut self, index: usize) -> Option<Job> {
+        let job = self.line.serve(index)?;
         self.left(&job);
         Some(job)
     }
@@ -196,14 +209,14 @@ impl<I> Queue<I> {
         }
     }
 
-    /// Makes room for a request of so many units, where its tenant would still have less in the line than another: the newest of the tenant
-    /// that has most leave it. None do where nobody has more than its share.
-    pub(super) fn displace(&mut self, level: usize, tenant: &Tenant, units: u64) -> Vec<Job> {
+    /// Makes room for a request of so many units, where others' would be served after it: the last of the line leave it. None do where nobody
+    /// asks for more than its share.
+    pub(super) fn displace(&mut self, tenant: &Tenant, units: u64) -> Vec<Job> {
         let mut displaced = Vec::new();
         let mut room = 0;
         while room < units {
-            let newest = self.lines[level].newest_of_more(tenant, units);
-            let Some(job) = newest.and_then(|index| self.give_up(level, index)) else {
+            let last = self.line.last_after(tenant, units);
+            let Some(job) = last.and_then(|index| self.give_up(index)) else {
                 break;
             };
             room += job.units;
@@ -212,15 +225,14 @@ impl<I> Queue<I> {
         displaced
     }
 
-    /// Takes the oldest of the lowest line, of the tenant that has most in it, until no more than so many units wait.
+    /// Takes the oldest of the lowest level, of the tenant that has most in the line, until no more than so many units wait, or one request
+    /// of each tenant.
     pub(super) fn shed(&mut self, units: u64) -> Vec<Job> {
-        let jobs = self.lines.iter().flat_map(Line::iter);
-        let mut waiting: u64 = jobs.map(|job| job.units).sum();
+        let mut waiting: u64 = self.line.iter().map(|job| job.units).sum();
         let mut shed = Vec::new();
         while waiting > units {
-            let lowest = self.lines.iter().rposition(|line| !line.is_empty());
-            let found = lowest.and_then(|level| Some((level, self.lines[level].oldest_of_most()?)));
-            let Some(job) = found.and_then(|(level, index)| self.give_up(level, index)) else {
+            let found = self.line.oldest_of_most();
+            let Some(job) = found.and_then(|index| self.give_up(index)) else {
                 break;
             };
             waiting -= job.units;
@@ -231,19 +243,15 @@ impl<I> Queue<I> {
 
     /// Finds the next batch. What has waited too long, as far as it was come across, goes into `expired`.
     pub(super) fn next(&mut self, forming: &Forming, now: Instant, expired: &mut Vec<Job>) -> Turn {
-        let first = loop {
-            let Some(level) = self.lines.iter().position(|line| !line.is_empty()) else {
-                return Turn::Wait;
-            };
-            if !self.lines[level].get(0).patience.is_over(now) {
-                break (level, 0);
-            }
-            expired.extend(self.give_up(level, 0));
-        };
-        if self.idle.is_empty() {
-            return Turn::Wait;
+        while let Some(first) = self.line.first()
+            && first.patience.is_over(now)
+        {
+            expired.extend(self.give_up(0));
         }
-        let (mut picked, oldest, preferred) = self.pick(first, forming, now);
+        let Some(head) = self.line.first().filter(|_| !self.idle.is_empty()) else {
+            return Turn::Wait;
+        };
+        let (mut picked, oldest, preferred) = self.pick(head, forming, now);
         if picked.closing == Closing::Full {
             return Turn::Ready(picked);
         }
@@ -278,33 +286,25 @@ impl<I> Queue<I> {
     /// as its requests and rows.
     fn pick(
         &self,
-        first: (usize, usize),
+        head: &Job,
         forming: &Forming,
         now: Instant,
     ) -> (Picked, Instant, Option<(usize, u64)>) {
         let max_rows = forming.max_rows;
         let most = self.fair_rows(forming);
         let is_preferred = |rows: u64| forming.preferred_rows.binary_search(&rows).is_ok();
-        let head = self.lines[first.0].get(first.1);
         let mut picked = Picked {
-            places: vec![first],
+            places: vec![0],
             rows: head.rows.unwrap_or(max_rows),
             closing: Closing::Idle,
         };
         let mut oldest = head.enqueued;
         let mut preferred = is_preferred(picked.rows).then_some((1, picked.rows));
-        let jobs = self
-            .lines
-            .iter()
-            .enumerate()
-            .flat_map(|(level, line)| (0..line.len()).map(move |index| (level, index)))
-            .skip_while(|place| *place <= first);
         if head.rows.is_some() {
-            for place in jobs {
+            for (place, job) in self.line.iter().enumerate().skip(1) {
                 if picked.rows >= most {
                     break;
                 }
-                let job = self.lines[place.0].get(place.1);
                 let Some(rows) = job.rows else { continue };
                 if picked.rows.saturating_add(rows) <= most
                     && !job.patience.is_over(now)

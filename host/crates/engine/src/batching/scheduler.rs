@@ -16,7 +16,7 @@ use super::dispatch::count;
 use super::gather::Gathering;
 use super::join;
 use super::pace::Pace;
-use super::queue::{Forming, Instance, Job, Patience, Queue, Spot};
+use super::queue::{Forming, Instance, Job, Patience, Queue};
 use super::ticket::Ticket;
 use super::watchdog::Watchdog;
 use super::worker::Joining;
@@ -124,7 +124,7 @@ impl Scheduler {
             },
             limits,
             shares,
-            queue: Mutex::new(Queue::new(levels, idle, Arc::clone(&backlog))),
+            queue: Mutex::new(Queue::new(idle, Arc::clone(&backlog))),
             backlog,
             wake: Condvar::new(),
             gathering: Gathering::default(),
@@ -174,7 +174,7 @@ impl Scheduler {
         self.admission().check_room()
     }
 
-    /// The line of a request: its level, from 0.
+    /// The level of a request, from 0.
     fn level(&self, request: &RequestContext) -> usize {
         let levels = self.limits.priority_levels;
         let level = match request.scheduling.priority {
@@ -220,19 +220,21 @@ impl Scheduler {
         let left = patience.deadline.saturating_duration_since(now);
         let mut displaced = Vec::new();
         let admitted = self.admission().judge(level, left).or_else(|shortage| {
-            // Whoever has more than its share in the queue makes room for whoever has less.
-            displaced = queue.displace(level, &tenant, units);
-            if displaced.is_empty() {
+            // Whoever has more than its share in the queue makes room for whoever has less, and an overload leaves a place to each.
+            displaced = queue.displace(&tenant, units);
+            let has_place = shortage.refusal == Refusal::Overload && !queue.has_any_of(&tenant);
+            if displaced.is_empty() && !has_place {
                 Err(shortage)
             } else {
                 Ok(())
             }
         });
-        let mut spot = queue.next_spot();
+        let id = queue.next_id();
         let mut wanted = false;
         if admitted.is_ok() {
-            spot = queue.push(Job {
-                spot,
+            queue.push(Job {
+                id,
+                end: 0,
                 level,
                 tenant,
                 bytes: inputs.iter().map(|tensor| tensor.data().len() as u64).sum(),
@@ -254,7 +256,7 @@ impl Scheduler {
         if wanted {
             self.wake.notify_one();
         }
-        Ok((Ticket::new(self, (level, spot), run), receiver))
+        Ok((Ticket::new(self, id, run), receiver))
     }
 
     /// Counts what came and what went. Where that shows that an overload begins, it takes those out of the queue that cannot
@@ -301,8 +303,8 @@ impl Scheduler {
     }
 
     /// Takes a request out of the queue, and says whether it was there.
-    pub(super) fn leave(&self, (level, spot): (usize, Spot)) -> bool {
-        let removed = self.queue.lock().remove(level, spot);
+    pub(super) fn leave(&self, id: u64) -> bool {
+        let removed = self.queue.lock().remove(id);
         if removed.is_some() {
             self.metrics.queue_changed(-1);
         }

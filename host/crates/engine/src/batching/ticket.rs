@@ -7,26 +7,22 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use wharf_core::{Error, Inference, Result};
 
-use super::queue::{Patience, Run, Spot};
+use super::queue::{Patience, Run};
 use super::scheduler::{Scheduler, deadline_passed};
 
 /// Dropped before the result is there, it gives the place up.
 pub(super) struct Ticket<'a> {
     scheduler: &'a Scheduler,
-    /// The level, and where in its line.
-    place: (usize, Spot),
+    /// Of the request, in the queue.
+    id: u64,
     run: Option<Arc<OnceLock<Arc<Run>>>>,
 }
 
 impl<'a> Ticket<'a> {
-    pub(super) fn new(
-        scheduler: &'a Scheduler,
-        place: (usize, Spot),
-        run: Arc<OnceLock<Arc<Run>>>,
-    ) -> Self {
+    pub(super) fn new(scheduler: &'a Scheduler, id: u64, run: Arc<OnceLock<Arc<Run>>>) -> Self {
         Self {
             scheduler,
-            place,
+            id,
             run: Some(run),
         }
     }
@@ -41,7 +37,7 @@ impl<'a> Ticket<'a> {
         if let Some(until) = patience.queue.filter(|until| *until < patience.deadline) {
             match timeout_at(until.into(), &mut reply).await {
                 Ok(answer) => return self.done(answer),
-                Err(_elapsed) if self.scheduler.leave(self.place) => {
+                Err(_elapsed) if self.scheduler.leave(self.id) => {
                     self.run = None;
                     return Err(self.scheduler.waited_too_long(patience, Instant::now()));
                 }
@@ -73,7 +69,7 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let Some(run) = self.run.take() else { return };
-        if self.scheduler.leave(self.place) {
+        if self.scheduler.leave(self.id) {
             return;
         }
         // Where it has no run either, it had waited too long.

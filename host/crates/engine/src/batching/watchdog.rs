@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ort::session::RunOptions;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use wharf_core::Cancel;
 
 /// How often runs are looked at while there are any.
 const TICK: Duration = Duration::from_millis(5);
@@ -42,8 +43,16 @@ struct State {
 
 struct Watched {
     until: Instant,
+    /// What ends it before; none for the run of a request, which ends with its caller.
+    cancel: Option<Cancel>,
     options: Arc<RunOptions>,
     fired: bool,
+}
+
+impl Watched {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until <= now || self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
+    }
 }
 
 /// A run that is watched until this is dropped; after that its options are not touched any more.
@@ -70,11 +79,30 @@ impl Watchdog {
 
     /// Watches a run: at `until` it is terminated.
     pub(crate) fn watch(&self, until: Instant, options: Arc<RunOptions>) -> Watch<'_> {
-        let watched = Watched {
+        self.add(Watched {
             until,
+            cancel: None,
             options,
             fired: false,
-        };
+        })
+    }
+
+    /// Watches a run of a load: it is terminated where that is cancelled, too.
+    pub(crate) fn watch_load(
+        &self,
+        until: Instant,
+        cancel: Cancel,
+        options: Arc<RunOptions>,
+    ) -> Watch<'_> {
+        self.add(Watched {
+            until,
+            cancel: Some(cancel),
+            options,
+            fired: false,
+        })
+    }
+
+    fn add(&self, watched: Watched) -> Watch<'_> {
         let mut state = self.shared.state.lock();
         let slot = state
             .runs
@@ -141,7 +169,7 @@ impl Shared {
                 .runs
                 .iter_mut()
                 .flatten()
-                .filter(|watched| watched.until <= now)
+                .filter(|watched| watched.is_over(now))
             {
                 if !std::mem::replace(&mut watched.fired, true)
                     && let Err(error) = watched.options.terminate()

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_core::{LoadError, Model, ModelInfo, ModelVersion, Queueing, TensorSpec};
+use wharf_core::{Cancel, LoadError, Model, ModelInfo, ModelVersion, Queueing, TensorSpec};
 
 use super::OnnxEngine;
 use super::classes::with_classes;
@@ -20,7 +20,17 @@ use crate::settings::Settings;
 use crate::site::Source;
 
 impl OnnxEngine {
-    pub(super) fn load_version(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
+    pub(super) fn load_version(
+        &self,
+        version: &ModelVersion,
+        cancel: &Cancel,
+    ) -> Result<Arc<dyn Model>, LoadError> {
+        if cancel.is_cancelled() {
+            return Err(Cancel::error(format!(
+                "models/{}/{}",
+                version.name, version.version
+            )));
+        }
         let source = Source::read(version, &*self.probe)?;
         let plans = self.plan(&source)?;
         let mut sessions = self
@@ -29,8 +39,8 @@ impl OnnxEngine {
         let limits = self.limits(&source, &sessions[0])?;
         let outputs = with_classes(&sessions[0].outputs, &source)?;
         let wiring = wiring(&source, &sessions[0].inputs, &sessions[0].outputs)?;
-        let paces =
-            warm_up(&source, &mut sessions, &self.watchdog).inspect_err(|_| memory::trim())?;
+        let warmed_up = warm_up(&source, &mut sessions, &self.watchdog, cancel);
+        let paces = warmed_up.inspect_err(|_| memory::trim())?;
         let settings = &source.settings;
         let info = ModelInfo {
             name: version.name.clone(),

@@ -9,7 +9,7 @@ mod answer;
 use std::sync::Arc;
 
 use wharf_core::{
-    BoxFuture, Engine, Inference, LoadError, Model, ModelFolder, ModelInfo, ModelLoad,
+    BoxFuture, Cancel, Engine, Inference, LoadError, Model, ModelFolder, ModelInfo, ModelLoad,
     ModelVersion, ModelVersions, Queueing, RequestContext, Result, Tensor, TensorSpec, Timings,
 };
 
@@ -57,7 +57,7 @@ impl Engine for MockEngine {
         super::version_below(folder, version, &self.digests)
     }
 
-    fn load(&self, version: &ModelVersion) -> Result<Arc<dyn Model>, LoadError> {
+    fn load(&self, version: &ModelVersion, _cancel: &Cancel) -> Result<Arc<dyn Model>, LoadError> {
         let source = Source::read(version, &self.probe)?;
         let outlets = outlets(&source.model)
             .map_err(|error| LoadError::new(source.label.clone(), error.to_string()))?;

@@ -5,18 +5,20 @@ pub(super) mod sample;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wharf_core::{LoadError, Tensor, TensorSpec};
+use wharf_core::{Cancel, LoadError, Tensor, TensorSpec};
 
 use crate::batching::Watchdog;
 use crate::ort::{RunError, Session};
 use crate::site::Source;
+use sample::{Input, MAX_BYTES};
 
 /// Runs of the warm-up on each instance where no samples are given: the first makes its memory, the others tell its pace.
 const RUNS: u32 = 3;
 
 /// A request of the warm-up.
-struct Trial {
-    inputs: Vec<Tensor>,
+struct Trial<'a> {
+    /// Each with its key in `model.toml`.
+    inputs: Vec<(String, Input<'a>)>,
     runs: u32,
     /// Its key in `model.toml`; none for the one that is made where no samples are given.
     key: Option<String>,
@@ -25,37 +27,49 @@ struct Trial {
 /// Runs every instance. Gives the times of runs and the bytes of their inputs.
 ///
 /// # Errors
-/// Where a sample does not fit the model, or the model fails on one; the error names the key.
+/// Where a sample does not fit the model, the model fails on one, or all of it takes too long; the error names the key. Where
+/// the load is cancelled.
 pub(super) fn warm_up(
     source: &Source,
     sessions: &mut [Session],
     watchdog: &Watchdog,
+    cancel: &Cancel,
 ) -> Result<Vec<(Duration, u64)>, LoadError> {
-    let trials = trials(source, &sessions[0].inputs)?;
+    let specs = sessions[0].inputs.clone();
+    let trials = trials(source, &specs)?;
     let warmup = &source.settings.warmup;
     if !warmup.enabled {
         return Ok(Vec::new());
     }
-    // An `Instant` cannot hold every number of milliseconds.
-    let limit = Duration::from_millis(warmup.timeout_ms.min(24 * 3600 * 1000));
+    let until = Instant::now() + Duration::from_millis(warmup.timeout_ms);
     let mut paces = Vec::new();
-    for session in sessions {
-        for trial in &trials {
-            let bytes = trial
-                .inputs
-                .iter()
-                .map(|tensor| tensor.data().len() as u64)
-                .sum();
+    for trial in &trials {
+        // What one request takes is given back before the next one is made.
+        let inputs = trial.make(source)?;
+        let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
+        for session in &mut *sessions {
             for run in 0..trial.runs {
                 let started = Instant::now();
+                if cancel.is_cancelled() {
+                    return Err(Cancel::error(source.label.clone()));
+                }
+                if started >= until {
+                    return Err(too_long(source));
+                }
                 let options = ort::session::RunOptions::new()
                     .map(Arc::new)
                     .map_err(|error| LoadError::new(source.label.clone(), error.to_string()))?;
                 // A model may loop for ever, on zeros too.
-                let watch = watchdog.watch(started + limit, Arc::clone(&options));
-                let outcome = session.run(&trial.inputs, &options);
+                let watch = watchdog.watch_load(until, cancel.clone(), Arc::clone(&options));
+                let outcome = session.run(&inputs, &options);
                 drop(watch);
-                outcome.map_err(|error| refuse(source, trial, &error))?;
+                outcome.map_err(|error| match error {
+                    RunError::Terminated if cancel.is_cancelled() => {
+                        Cancel::error(source.label.clone())
+                    }
+                    RunError::Terminated => too_long(source),
+                    error => refuse(source, trial, &error),
+                })?;
                 if run > 0 {
                     paces.push((started.elapsed(), bytes));
                 }
@@ -65,20 +79,31 @@ pub(super) fn warm_up(
     Ok(paces)
 }
 
-/// Makes the requests, and checks that what the settings name is there.
-fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError> {
+impl Trial<'_> {
+    fn make(&self, source: &Source) -> Result<Vec<Tensor>, LoadError> {
+        let inputs = self.inputs.iter();
+        let make = |(key, input): &(String, Input<'_>)| {
+            let made = input.make();
+            made.map_err(|why| wrong(source, key.clone(), why))
+        };
+        inputs.map(make).collect()
+    }
+}
+
+/// Prepares the requests, and checks that what the settings name is there.
+fn trials<'a>(source: &Source, specs: &'a [TensorSpec]) -> Result<Vec<Trial<'a>>, LoadError> {
     let warmup = &source.settings.warmup;
-    let wrong = |key: String, message: String| {
-        LoadError::new(source.settings_label.clone(), message).with_key(key)
-    };
-    let unknown = |key: String| wrong(key, "the model has no such input".to_owned());
+    let unknown = |key: String| wrong(source, key, "the model has no such input".to_owned());
     let has = |name: &str| specs.iter().any(|spec| *spec.name == *name);
     if let Some(name) = warmup.shapes.keys().find(|name| !has(name)) {
         return Err(unknown(shape_key(name)));
     }
-    let zeros = |spec: &TensorSpec| {
-        let shape = warmup.shapes.get(&*spec.name).map(Vec::as_slice);
-        sample::zeros(spec, shape).map_err(|message| wrong(shape_key(&spec.name), message))
+    let zeros = |spec: &'a TensorSpec| {
+        let (key, shape) = (shape_key(&spec.name), warmup.shapes.get(&*spec.name));
+        match Input::zeros(spec, shape.map(Vec::as_slice)) {
+            Ok(input) => Ok((key, input)),
+            Err(why) => Err(wrong(source, key, why)),
+        }
     };
     if warmup.samples.is_empty() {
         let required = specs.iter().filter(|spec| !spec.optional);
@@ -88,6 +113,7 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
         } else {
             Vec::new()
         };
+        check_size(source, "warmup.shapes", &inputs)?;
         return Ok(vec![Trial {
             inputs,
             runs: RUNS,
@@ -105,16 +131,19 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
         for spec in specs {
             match given.inputs.get(&*spec.name) {
                 Some(input) => {
+                    let key = input_key(&spec.name);
                     let default = warmup.shapes.get(&*spec.name);
                     let shape = input.shape.as_ref().or(default).map(Vec::as_slice);
-                    let tensor = sample::input(spec, shape, &input.data, &source.files)
-                        .map_err(|why| wrong(input_key(&spec.name), why))?;
-                    inputs.push(tensor);
+                    match Input::of(spec, shape, &input.data, &source.files) {
+                        Ok(input) => inputs.push((key, input)),
+                        Err(why) => return Err(wrong(source, key, why)),
+                    }
                 }
                 None if spec.optional => {}
                 None => inputs.push(zeros(spec)?),
             }
         }
+        check_size(source, &key, &inputs)?;
         trials.push(Trial {
             inputs,
             runs: given.count.get(),
@@ -124,22 +153,39 @@ fn trials(source: &Source, specs: &[TensorSpec]) -> Result<Vec<Trial>, LoadError
     Ok(trials)
 }
 
+/// Refuses a request that takes more memory than one may.
+fn check_size(source: &Source, key: &str, inputs: &[(String, Input<'_>)]) -> Result<(), LoadError> {
+    let bytes: usize = inputs.iter().map(|(_, input)| input.bytes()).sum();
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "the inputs of one request take {bytes} bytes together, and {MAX_BYTES} are the most; give smaller shapes"
+    );
+    Err(wrong(source, key.to_owned(), message))
+}
+
+fn wrong(source: &Source, key: String, message: String) -> LoadError {
+    LoadError::new(source.settings_label.clone(), message).with_key(key)
+}
+
+fn too_long(source: &Source) -> LoadError {
+    let message =
+        "the warm-up took too long; raise the timeout, run fewer samples, or set enabled = false";
+    wrong(source, "warmup.timeout_ms".to_owned(), message.to_owned())
+}
+
 fn shape_key(name: &str) -> String {
     format!("warmup.shapes.{}", LoadError::key_part(name))
 }
 
-fn refuse(source: &Source, trial: &Trial, error: &RunError) -> LoadError {
-    if matches!(error, RunError::Terminated) {
-        let message = "the warm-up took too long; raise the timeout, or set enabled = false";
-        return LoadError::new(source.settings_label.clone(), message)
-            .with_key("warmup.timeout_ms");
-    }
+fn refuse(source: &Source, trial: &Trial<'_>, error: &RunError) -> LoadError {
     match &trial.key {
-        Some(key) => LoadError::new(
-            source.settings_label.clone(),
+        Some(key) => wrong(
+            source,
+            key.clone(),
             format!("the model failed on this sample: {error}; mend the sample or the model"),
-        )
-        .with_key(key.clone()),
+        ),
         None => LoadError::new(
             source.label.clone(),
             format!(

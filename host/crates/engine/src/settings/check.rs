@@ -2,10 +2,15 @@
 
 use wharf_core::{InvalidName, LoadError, Tenants};
 
-use super::{Batching, Policy, Settings, Versions};
+use super::{Batching, Policy, Settings, Versions, Warmup};
 
 /// The most instances of a model, and threads of one: each is a thread of the process.
 const MAX_THREADS: u32 = 256;
+/// The longest that a warm-up may take, in milliseconds: other changes of the site wait for it.
+const MAX_WARMUP_MS: u64 = 600_000;
+/// The most requests of a warm-up, and how often each may be run.
+const MAX_SAMPLES: usize = 64;
+const MAX_RUNS: u32 = 1000;
 
 impl Settings {
     pub(super) fn check(&self, file: &str) -> Result<(), LoadError> {
@@ -59,6 +64,7 @@ impl Settings {
         if let Some(registry) = &self.registry {
             registry.check(file)?;
         }
+        self.warmup.check(file)?;
         self.check_names(file)
     }
 
@@ -103,6 +109,28 @@ impl Settings {
             return wrong("sequences.idle_ms".to_owned(), "use at least 1");
         }
         Ok(())
+    }
+}
+
+impl Warmup {
+    fn check(&self, file: &str) -> Result<(), LoadError> {
+        let wrong = |key: String, message: String| Err(LoadError::new(file, message).with_key(key));
+        if !(1..=MAX_WARMUP_MS).contains(&self.timeout_ms) {
+            let message = format!("use 1 to {MAX_WARMUP_MS}");
+            return wrong("warmup.timeout_ms".to_owned(), message);
+        }
+        if self.samples.len() > MAX_SAMPLES {
+            let message = format!("give at most {MAX_SAMPLES} samples");
+            return wrong("warmup.samples".to_owned(), message);
+        }
+        let mut samples = self.samples.iter();
+        match samples.position(|sample| sample.count.get() > MAX_RUNS) {
+            Some(index) => {
+                let message = format!("run a sample at most {MAX_RUNS} times");
+                wrong(format!("warmup.samples[{index}].count"), message)
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -104,6 +104,26 @@ fn errors_name_the_key() {
             "nonzero",
         ),
         (
+            "[[warmup.samples]]\ninputs = {}\n[[warmup.samples]]\ncount = 1001\ninputs = {}",
+            "warmup.samples[1].count",
+            "at most 1000",
+        ),
+        (
+            &"[[warmup.samples]]\ninputs = {}\n".repeat(65),
+            "warmup.samples",
+            "at most 64",
+        ),
+        (
+            "[warmup]\ntimeout_ms = 0",
+            "warmup.timeout_ms",
+            "1 to 600000",
+        ),
+        (
+            "[warmup]\ntimeout_ms = 600001",
+            "warmup.timeout_ms",
+            "1 to 600000",
+        ),
+        (
             "[[warmup.samples]]\ninputs.x = { shape = [-1] }",
             "warmup.samples[0].inputs.x.shape[0]",
             "invalid value",

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wharf_core::Cancel;
 
 use crate::support::onnx::{self, FLOAT, Message, external, graph, model, node, value};
 use crate::support::{Site, floats, infer};
@@ -357,6 +360,38 @@ fn a_model_that_loops_in_its_warm_up_is_refused() {
     let settings = "[instances]\ncount = 1\n[warmup]\ntimeout_ms = 50";
     let error = site.refusal(&onnx::slow_rows(1_000_000_000_000), settings);
     assert_eq!(error.key.as_deref(), Some("warmup.timeout_ms"), "{error}");
+}
+
+#[test]
+fn the_time_of_a_warm_up_is_that_of_all_its_runs() {
+    let site = Site::new();
+    // Each run takes a moment, and all of them take minutes.
+    let settings = "[instances]\ncount = 1\n[warmup]\ntimeout_ms = 300\n[[warmup.samples]]\ncount = 1000\ninputs = {}\n"
+        .to_owned()
+        + &"[[warmup.samples]]\ncount = 1000\ninputs = {}\n".repeat(63);
+    let error = site.refusal(&onnx::slow_rows(10_000), &settings);
+    assert_eq!(error.key.as_deref(), Some("warmup.timeout_ms"), "{error}");
+}
+
+#[tokio::test]
+async fn a_load_that_is_cancelled_ends_within_a_run() {
+    let site = Arc::new(Site::new());
+    site.write("1/model.onnx", onnx::slow_rows(1_000_000_000_000));
+    site.write("model.toml", "[instances]\ncount = 1");
+    let cancel = Cancel::default();
+    let began = Instant::now();
+    let loading = tokio::task::spawn_blocking({
+        let (site, cancel) = (Arc::clone(&site), cancel.child());
+        move || site.load_until(&cancel).err().unwrap()
+    });
+    // By then it runs, as a rule; before, it ends as well.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    cancel.cancel();
+    let error = loading.await.unwrap();
+    assert!(error.message.contains("cancelled"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(30));
+    let error = site.load_until(&cancel).err().unwrap();
+    assert!(error.message.contains("cancelled"), "{error}");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tempfile::TempDir;
 use wharf_core::{
-    Engine, Headers, LoadError, Model, ModelFolder, ModelVersion, Name, RequestContext, Tensor,
+    Cancel, Engine, Headers, LoadError, Model, ModelFolder, ModelVersion, Name, RequestContext,
+    Tensor,
 };
 use wharf_engine::{Config, DeviceProbe, OnnxEngine};
 
@@ -89,11 +90,16 @@ impl Site {
 
     /// Loads the highest version.
     pub(crate) fn load(&self) -> Result<Arc<dyn Model>, LoadError> {
+        self.load_until(&Cancel::default())
+    }
+
+    /// Loads the highest version, where that is not cancelled.
+    pub(crate) fn load_until(&self, cancel: &Cancel) -> Result<Arc<dyn Model>, LoadError> {
         let version = self
             .versions()?
             .pop()
             .expect("a model without versions is an error");
-        self.engine.load(&version)
+        self.engine.load(&version, cancel)
     }
 
     /// Loads a model with settings.
@@ -119,6 +125,7 @@ pub(crate) fn request(time: Duration) -> RequestContext {
         tenant: None,
         headers: Headers::default(),
         deadline: Instant::now() + time,
+        timeout: time,
         scheduling: wharf_core::Scheduling::default(),
         depth: 0,
     }

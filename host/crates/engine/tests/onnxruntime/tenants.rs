@@ -1,5 +1,6 @@
 //! Tenants that share a model which has not enough for all.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -18,11 +19,19 @@ fn turns(turns: i64) -> Vec<Tensor> {
 
 /// A request of a tenant, on its way.
 fn send(model: &Arc<dyn Model>, tenant: &str, work: i64) -> JoinHandle<Result<Inference>> {
+    send_inputs(model, tenant, turns(work))
+}
+
+fn send_inputs(
+    model: &Arc<dyn Model>,
+    tenant: &str,
+    inputs: Vec<Tensor>,
+) -> JoinHandle<Result<Inference>> {
     let (model, tenant) = (Arc::clone(model), Arc::from(tenant));
     tokio::spawn(async move {
         let mut context = request(Duration::from_secs(60));
         context.tenant = Some(tenant);
-        model.infer(&context, turns(work)).await
+        model.infer(&context, inputs).await
     })
 }
 
@@ -80,6 +89,126 @@ async fn a_tenant_that_sends_ten_times_as_much_gets_no_more_of_the_model() {
     }
     // In the order of arrival it would be ten for each.
     assert!(hot <= 100, "{hot} answers beside 40 of the quiet one");
+}
+
+/// Where a tenant's crowd is refused, so many of its answers that come beside each of another tenant, whose one client is never refused.
+async fn beside_a_crowd(model: &Arc<dyn Model>, one_row: Vec<Tensor>, wide: Vec<Tensor>) -> u64 {
+    const ANSWERS: u64 = 20;
+    let stop = Arc::new(AtomicBool::new(false));
+    let overloaded = Arc::new(AtomicBool::new(false));
+    let answers = Arc::new(AtomicU64::new(0));
+    let crowd: Vec<_> = (0..64)
+        .map(|_| {
+            let (model, inputs) = (Arc::clone(model), one_row.clone());
+            let (stop, overloaded) = (Arc::clone(&stop), Arc::clone(&overloaded));
+            let answers = Arc::clone(&answers);
+            tokio::spawn(async move {
+                while !stop.load(Relaxed) {
+                    match send_inputs(&model, "hot", inputs.clone()).await.unwrap() {
+                        Ok(_) => drop(answers.fetch_add(1, Relaxed)),
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                            if error.message().contains("more requests come") {
+                                overloaded.store(true, Relaxed);
+                            }
+                            // Far more often than there is a place.
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("it is too much", || overloaded.load(Relaxed)).await;
+    let before = answers.load(Relaxed);
+    for _ in 0..ANSWERS {
+        let answer = send_inputs(model, "quiet", wide.clone()).await.unwrap();
+        answer.unwrap_or_else(|error| panic!("{error}"));
+    }
+    let beside = answers.load(Relaxed) - before;
+    stop.store(true, Relaxed);
+    for client in crowd {
+        client.await.unwrap();
+    }
+    beside / ANSWERS
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overload_refuses_the_tenant_that_makes_it() {
+    let site = Site::new();
+    let model = site.serve(
+        &onnx::slow(),
+        "[instances]\ncount = 1\n[threads]\nintra = 1",
+    );
+    let started = Instant::now();
+    infer(&model, turns(10_000)).await.unwrap();
+    let work = of_forty_ms(started.elapsed() / 10_000);
+    let beside = beside_a_crowd(&model, turns(work), turns(work)).await;
+    // One that runs, and one that came before.
+    assert!(beside <= 3, "{beside} answers beside each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overload_refuses_the_tenant_that_makes_it_with_batches_too() {
+    let settings = "[instances]\ncount = 1\n[threads]\nintra = 1\n[batching]\nmax_rows = 4";
+    let rows = |rows: u64| vec![floats("x", &[rows, 2], &vec![1.0; 2 * rows as usize])];
+    let site = Site::new();
+    let model = site.serve(&onnx::slow_rows(10_000), settings);
+    let started = Instant::now();
+    infer(&model, rows(1)).await.unwrap();
+    let work = of_forty_ms(started.elapsed() / 10_000);
+    let model = site.serve(&onnx::slow_rows(work), settings);
+    let beside = beside_a_crowd(&model, rows(1), rows(4)).await;
+    assert!(beside <= 3 * 4, "{beside} answers beside each");
+}
+
+/// The turns of a run that is long beside what it takes a client to come back: a crowd of these is too much.
+fn of_forty_ms(turn: Duration) -> i64 {
+    (Duration::from_millis(40).as_nanos() / turn.as_nanos().max(1)) as i64
+}
+
+#[tokio::test]
+async fn priority_is_among_the_requests_of_a_tenant() {
+    let site = Site::new();
+    let model = site.serve(
+        &onnx::slow(),
+        "[instances]\ncount = 1\n[batching]\nqueue_wait_ms = 600000\npriority_levels = 3",
+    );
+    let first = send(&model, "hot", 1_000_000_000_000);
+    eventually("the first runs", || model.load().in_flight == 1).await;
+    let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let requests = [
+        ("hot", 3),
+        ("hot", 1),
+        ("hot", 1),
+        ("quiet", 3),
+        ("quiet", 2),
+    ];
+    for (index, (tenant, level)) in requests.into_iter().enumerate() {
+        let (model_of_task, done) = (Arc::clone(&model), done.clone());
+        tokio::spawn(async move {
+            let mut context = request(Duration::from_secs(60));
+            context.tenant = Some(Arc::from(tenant));
+            context.scheduling.priority = NonZeroU32::new(level);
+            // Long enough that the answers come one after another.
+            model_of_task.infer(&context, turns(2000)).await.unwrap();
+            done.send((tenant, level)).unwrap();
+        });
+        eventually("it waits", || model.load().queue_depth as usize > index).await;
+    }
+    first.abort();
+    let mut found = Vec::new();
+    for _ in requests {
+        found.push(order.recv().await.unwrap());
+    }
+    let expected = [
+        ("hot", 1),
+        ("quiet", 2),
+        ("hot", 1),
+        ("quiet", 3),
+        ("hot", 3),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

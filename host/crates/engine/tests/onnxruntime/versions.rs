@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use wharf_core::{Engine, LoadError};
+use wharf_core::{Cancel, Engine, LoadError};
 
 use crate::support::{Site, floats, infer, onnx};
 
@@ -125,14 +125,22 @@ fn what_changed_since_it_was_looked_at_is_not_loaded() {
     site.write("1/model.onnx", onnx::add(1.0));
     let version = site.versions().unwrap().remove(0);
     site.write("1/model.onnx", onnx::add(2.0));
-    let error = site.engine.load(&version).err().unwrap();
+    let error = site
+        .engine
+        .load(&version, &Cancel::default())
+        .err()
+        .unwrap();
     assert!(
         error.message.contains("changed while it was read"),
         "{error}"
     );
     let version = site.versions().unwrap().remove(0);
     assert_eq!(
-        site.engine.load(&version).unwrap().info().digest,
+        site.engine
+            .load(&version, &Cancel::default())
+            .unwrap()
+            .info()
+            .digest,
         version.digest
     );
 }

@@ -2,7 +2,7 @@
 
 use wharf_core::Datatype;
 
-use crate::support::{Site, floats, infer, onnx};
+use crate::support::{Site, floats, infer, memory, onnx};
 
 /// `y = x * scale`, where `scale` has a value of its own, in files of an IR version.
 fn scaled(ir_version: u64) -> Vec<u8> {
@@ -155,11 +155,55 @@ async fn samples_are_run_and_those_that_fail_refuse_the_version() {
             "warmup.samples[0].inputs.x",
             "too large",
         ),
+        (
+            "[[warmup.samples]]\ninputs.x = { shape = [13421773, 5], data = \"random\" }",
+            "warmup.samples[0].inputs.x",
+            "too large",
+        ),
     ] {
         let error = site.refusal(&five_columns(), settings);
         assert_eq!(error.key.as_deref(), Some(key), "{settings}: {error}");
         assert!(error.message.contains(says), "{settings}: {error}");
     }
+}
+
+#[tokio::test]
+async fn what_a_request_takes_is_bounded_and_given_back_before_the_next_one() {
+    let site = Site::new();
+    let graph = onnx::graph(
+        &[
+            onnx::node("Shape", &["a"], &["x"], &[]),
+            onnx::node("Shape", &["b"], &["y"], &[]),
+        ],
+        &[
+            onnx::value("a", onnx::FLOAT, &[-1, 4]),
+            onnx::value("b", onnx::FLOAT, &[-1, 4]),
+        ],
+        &[
+            onnx::value("x", onnx::INT64, &[2]),
+            onnx::value("y", onnx::INT64, &[2]),
+        ],
+        &[],
+    );
+    let model = onnx::model(&graph).into_bytes();
+    let error = site.refusal(
+        &model,
+        "[[warmup.samples]]\ninputs = {}\n[[warmup.samples]]\ninputs.a = { shape = [9000000, 4] }\n\
+         inputs.b = { shape = [9000000, 4] }",
+    );
+    assert_eq!(error.key.as_deref(), Some("warmup.samples[1]"), "{error}");
+    assert!(error.message.contains("268435456"), "{error}");
+
+    // Together they would take 512 MB.
+    let sample = "[[warmup.samples]]\ninputs.a = { shape = [4000000, 4], data = \"random\" }\n\
+                  inputs.b = { shape = [4000000, 4], data = \"random\" }\n";
+    let settings = "[instances]\ncount = 1\n[warmup]\ntimeout_ms = 600000\n";
+    let _alone = memory::alone().await;
+    memory::forget_peak();
+    let before = memory::resident();
+    site.serve(&model, &format!("{settings}{}", sample.repeat(4)));
+    let more = memory::peak().saturating_sub(before);
+    assert!(more < 320 << 20, "{more} bytes more at the most");
 }
 
 #[test]

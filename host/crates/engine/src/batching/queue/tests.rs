@@ -10,7 +10,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A queue with an idle instance.
 fn queue(levels: usize) -> (Queue<()>, Arc<Backlog>) {
     let backlog = Arc::new(Backlog::new(levels, 1));
-    (Queue::new(levels, vec![()], Arc::clone(&backlog)), backlog)
+    (Queue::new(vec![()], Arc::clone(&backlog)), backlog)
 }
 
 fn forming(max_rows: u64, preferred: &[u64], delay: Duration) -> Forming {
@@ -22,7 +22,7 @@ fn forming(max_rows: u64, preferred: &[u64], delay: Duration) -> Forming {
 }
 
 /// A request of so many rows that came at a time and waits until then.
-fn push(queue: &mut Queue<()>, job: (usize, u64), came: Instant, until: Instant) -> Spot {
+fn push(queue: &mut Queue<()>, job: (usize, u64), came: Instant, until: Instant) -> u64 {
     push_of(queue, None, job, (came, until))
 }
 
@@ -32,11 +32,12 @@ fn push_of(
     tenant: Option<&str>,
     (level, rows): (usize, u64),
     (came, until): (Instant, Instant),
-) -> Spot {
-    let spot = queue.next_spot();
+) -> u64 {
+    let id = queue.next_id();
     let values = vec![0_u8; rows as usize];
     queue.push(Job {
-        spot,
+        id,
+        end: 0,
         level,
         tenant: tenant.map(Arc::from),
         inputs: vec![Tensor::from_vec("x", [rows, 1], values).unwrap()],
@@ -50,7 +51,8 @@ fn push_of(
         },
         reply: oneshot::channel().0,
         run: Arc::default(),
-    })
+    });
+    id
 }
 
 /// The levels and rows of the next batch, and why it is closed.
@@ -170,28 +172,28 @@ fn what_waited_too_long_is_in_no_batch() {
     let Turn::Ready(picked) = queue.next(&forming, now + MS, &mut expired) else {
         panic!("one is left");
     };
-    assert_eq!((picked.places, picked.rows), (vec![(0, 0)], 2));
+    assert_eq!((picked.places, picked.rows), (vec![0], 2));
     assert_eq!(
-        expired.iter().map(|job| job.spot).collect::<Vec<_>>(),
+        expired.iter().map(|job| job.id).collect::<Vec<_>>(),
         [first]
     );
     assert_eq!(backlog.depths().0, 2);
     // Its own timer takes it out.
-    assert!(queue.remove(0, first).is_none());
-    assert!(queue.remove(0, last).is_some());
+    assert!(queue.remove(first).is_none());
+    assert!(queue.remove(last).is_some());
 }
 
 #[test]
 fn an_overload_sheds_the_oldest_of_the_lowest_level() {
     let (mut queue, backlog) = queue(2);
     let now = Instant::now();
-    let spots: Vec<Spot> = [(1, 2), (0, 1), (1, 2), (1, 2)]
+    let ids: Vec<u64> = [(1, 2), (0, 1), (1, 2), (1, 2)]
         .map(|job| push(&mut queue, job, now, now + MS))
         .into();
     let shed = queue.shed(3);
     assert_eq!(
-        shed.iter().map(|job| job.spot).collect::<Vec<_>>(),
-        [spots[0], spots[2]]
+        shed.iter().map(|job| job.id).collect::<Vec<_>>(),
+        [ids[0], ids[2]]
     );
     assert_eq!(backlog.depths().0, 2);
     assert!(queue.shed(3).is_empty());

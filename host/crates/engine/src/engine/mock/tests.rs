@@ -39,7 +39,7 @@ fn load(site: &tempfile::TempDir) -> Result<Arc<dyn Model>, LoadError> {
         name: Name::new("m").unwrap(),
     };
     let versions = engine.versions(&folder)?;
-    engine.load(&versions.serve[0])
+    engine.load(&versions.serve[0], &Cancel::default())
 }
 
 async fn ask(model: &dyn Model, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {

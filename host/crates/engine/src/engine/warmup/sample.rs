@@ -7,41 +7,91 @@ use fastrand::Rng;
 use half::{bf16, f16};
 use wharf_core::{AlignedBytes, Datatype, Shape, Tensor, TensorSpec};
 
-/// A tensor takes no more than this.
-const MAX_INPUT: usize = 1 << 30;
+/// A tensor that is made up takes no more than this, and neither do the inputs of one request of the warm-up together.
+pub(super) const MAX_BYTES: usize = 256 << 20;
+/// What a text that is made up takes: its length, and up to `word99`.
+const TEXT: usize = 10;
 /// Random inputs are the same at every load: what was served once is served again.
 const SEED: u64 = 0x5eed;
 
-/// A tensor of zeros, or of empty texts.
-pub(super) fn zeros(spec: &TensorSpec, given: Option<&[u64]>) -> Result<Tensor, String> {
-    let (shape, len) = room(spec, given)?;
-    // Four zero bytes are also the length of an empty text.
-    tensor(spec, shape, AlignedBytes::zeroed(len).into())
+/// An input of a request of the warm-up: checked, and made when it is run.
+pub(super) struct Input<'a> {
+    spec: &'a TensorSpec,
+    shape: Shape,
+    elements: usize,
+    content: Content,
 }
 
-/// An input as `model.toml` says: `zeros`, `random`, or a file, which is among those that were read.
-pub(super) fn input(
-    spec: &TensorSpec,
-    given: Option<&[u64]>,
-    data: &str,
-    files: &BTreeMap<String, Bytes>,
-) -> Result<Tensor, String> {
-    let (shape, len) = match data {
-        "zeros" => return zeros(spec, given),
-        "random" => return random(spec, given, SEED),
-        _ => room(spec, given)?,
-    };
-    let bytes = files
-        .get(data)
-        .ok_or_else(|| format!("{data:?} was not read"))?;
-    if spec.datatype != Datatype::Bytes && bytes.len() != len {
-        return Err(format!(
-            "{data:?} has {} bytes, but {} of shape {shape} takes {len}; give the shape of what is in the file",
-            bytes.len(),
-            spec.datatype
-        ));
+enum Content {
+    Zeros,
+    Random,
+    File(Bytes),
+}
+
+impl<'a> Input<'a> {
+    /// Zeros, or empty texts.
+    pub(super) fn zeros(spec: &'a TensorSpec, given: Option<&[u64]>) -> Result<Self, String> {
+        Self::new(spec, given, Content::Zeros)
     }
-    tensor(spec, shape, bytes.clone())
+
+    /// An input as `model.toml` says: `zeros`, `random`, or a file, which is among those that were read.
+    pub(super) fn of(
+        spec: &'a TensorSpec,
+        given: Option<&[u64]>,
+        data: &str,
+        files: &BTreeMap<String, Bytes>,
+    ) -> Result<Self, String> {
+        let bytes = match data {
+            "zeros" => return Self::zeros(spec, given),
+            "random" => return Self::new(spec, given, Content::Random),
+            _ => files
+                .get(data)
+                .ok_or_else(|| format!("{data:?} was not read"))?,
+        };
+        let input = Self::new(spec, given, Content::File(bytes.clone()))?;
+        let wanted = spec.datatype.size().map(|size| input.elements * size);
+        match wanted.filter(|wanted| *wanted != bytes.len()) {
+            Some(wanted) => Err(format!(
+                "{data:?} has {} bytes, but {} of shape {} takes {wanted}; give the shape of what is in the file",
+                bytes.len(),
+                spec.datatype,
+                input.shape
+            )),
+            None => Ok(input),
+        }
+    }
+
+    fn new(spec: &'a TensorSpec, given: Option<&[u64]>, content: Content) -> Result<Self, String> {
+        let (shape, elements) = room(spec, given)?;
+        Ok(Self {
+            spec,
+            shape,
+            elements,
+            content,
+        })
+    }
+
+    /// The most bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.content {
+            Content::File(bytes) => bytes.len(),
+            Content::Zeros | Content::Random => self.elements * size(self.spec),
+        }
+    }
+
+    /// Makes the tensor.
+    pub(super) fn make(&self) -> Result<Tensor, String> {
+        match &self.content {
+            Content::Zeros => {
+                // Four zero bytes are also the length of an empty text.
+                let size = self.spec.datatype.size().unwrap_or(4);
+                let data = AlignedBytes::zeroed(self.elements * size);
+                tensor(self.spec, self.shape.clone(), data.into())
+            }
+            Content::Random => numbers(self.spec, (self.shape.clone(), self.elements), SEED),
+            Content::File(bytes) => tensor(self.spec, self.shape.clone(), bytes.clone()),
+        }
+    }
 }
 
 /// A tensor of numbers that look like data: of one seed always the same.
@@ -50,17 +100,25 @@ pub(in crate::engine) fn random(
     given: Option<&[u64]>,
     seed: u64,
 ) -> Result<Tensor, String> {
-    let (shape, len) = room(spec, given)?;
+    numbers(spec, room(spec, given)?, seed)
+}
+
+fn numbers(
+    spec: &TensorSpec,
+    (shape, elements): (Shape, usize),
+    seed: u64,
+) -> Result<Tensor, String> {
     let mut numbers = Rng::with_seed(seed);
-    if spec.datatype == Datatype::Bytes {
-        let words: Vec<String> = (0..len / 4)
-            .map(|_| format!("word{}", numbers.u8(..100)))
-            .collect();
-        return Tensor::from_elements(spec.name.clone(), shape, &words)
-            .map_err(|error| error.to_string());
-    }
-    let mut data = AlignedBytes::zeroed(len);
-    let size = spec.datatype.size().unwrap_or(1);
+    let Some(size) = spec.datatype.size() else {
+        let mut data = Vec::with_capacity(elements * TEXT);
+        for _ in 0..elements {
+            let word = format!("word{}", numbers.u8(..100));
+            data.extend((word.len() as u32).to_le_bytes());
+            data.extend(word.as_bytes());
+        }
+        return tensor(spec, shape, data.into());
+    };
+    let mut data = AlignedBytes::zeroed(elements * size);
     for element in data.as_mut().chunks_exact_mut(size) {
         write(&mut numbers, spec.datatype, element);
     }
@@ -71,8 +129,12 @@ fn tensor(spec: &TensorSpec, shape: Shape, data: Bytes) -> Result<Tensor, String
     Tensor::new(spec.name.clone(), spec.datatype, shape, data).map_err(|error| error.to_string())
 }
 
-/// The shape of an input, whose free dimensions are 1 where none is given, and the bytes that it takes: four an element for
-/// texts, which is the length of each.
+/// The most bytes of an element that is made up.
+fn size(spec: &TensorSpec) -> usize {
+    spec.datatype.size().unwrap_or(TEXT)
+}
+
+/// The shape of an input, whose free dimensions are 1 where none is given, and the number of its elements.
 fn room(spec: &TensorSpec, given: Option<&[u64]>) -> Result<(Shape, usize), String> {
     let shape: Shape = match given {
         Some(given) => Shape::from(given),
@@ -93,16 +155,17 @@ fn room(spec: &TensorSpec, given: Option<&[u64]>) -> Result<(Shape, usize), Stri
             crate::validate::shape(spec)
         ));
     }
-    let size = spec.datatype.size().unwrap_or(4) as u64;
-    let len = shape
+    let elements = shape
         .elements()
-        .and_then(|elements| elements.checked_mul(size))
-        .and_then(|len| usize::try_from(len).ok())
-        .filter(|len| *len <= MAX_INPUT)
+        .and_then(|elements| usize::try_from(elements).ok())
+        .filter(|elements| {
+            let bytes = elements.checked_mul(size(spec));
+            bytes.is_some_and(|bytes| bytes <= MAX_BYTES)
+        })
         .ok_or_else(|| {
             format!("a tensor of shape {shape} is too large to be made up; give a smaller shape")
         })?;
-    Ok((shape, len))
+    Ok((shape, elements))
 }
 
 /// Writes an element: fractions from 0 to 1, small whole numbers that are an index in most tables, any byte.
@@ -141,6 +204,18 @@ mod tests {
         TensorSpec::new("x", datatype, vec![None, Some(3)])
     }
 
+    fn input(
+        spec: &TensorSpec,
+        given: Option<&[u64]>,
+        data: &str,
+        files: &BTreeMap<String, Bytes>,
+    ) -> Result<Tensor, String> {
+        let input = Input::of(spec, given, data, files)?;
+        let made = input.make()?;
+        assert!(made.data().len() <= input.bytes());
+        Ok(made)
+    }
+
     #[test]
     fn every_datatype_is_made_in_a_sane_range() {
         for datatype in [
@@ -159,7 +234,7 @@ mod tests {
             assert_eq!((made.datatype(), made.shape()[..].len()), (datatype, 2));
             let again = input(&spec(datatype), Some(&[4, 3]), "random", &BTreeMap::new()).unwrap();
             assert_eq!(made.data(), again.data(), "{datatype} is the same again");
-            let zeros = zeros(&spec(datatype), Some(&[4, 3])).unwrap();
+            let zeros = input(&spec(datatype), Some(&[4, 3]), "zeros", &BTreeMap::new()).unwrap();
             assert_ne!(made.data(), zeros.data(), "{datatype} is no zeros");
         }
         let floats = random(&spec(Datatype::Fp32), Some(&[100, 3]), SEED).unwrap();
