@@ -1,6 +1,5 @@
 //! The contents of a store, each under its digest: `blobs/ab/ab...`.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::ops::Range;
@@ -67,25 +66,34 @@ impl Blobs {
         Ok(Box::new(Streamed(got.map_err(of_store)?.into_stream())))
     }
 
-    /// Removes the contents that nobody has and that are older than this.
-    pub(crate) async fn sweep(
+    /// The contents that are older than this, and their times.
+    pub(crate) async fn older(
         &self,
-        used: &HashSet<Digest>,
-        older: Duration,
-    ) -> Result<(), ArtifactError> {
+        than: Duration,
+    ) -> Result<Vec<(Digest, SystemTime)>, ArtifactError> {
+        let mut found = Vec::new();
         let mut blobs = self.objects.list(Some(&Path::from(ROOT)));
         while let Some(blob) = blobs.try_next().await.map_err(of_store)? {
             let digest = blob.location.filename().and_then(|name| name.parse().ok());
-            let age = SystemTime::from(blob.last_modified).elapsed();
+            let stored_at = SystemTime::from(blob.last_modified);
             // One from the future is of a clock that differs.
-            let old = age.is_ok_and(|age| age >= older);
-            if old && digest.is_some_and(|digest| !used.contains(&digest)) {
-                self.objects
-                    .delete(&blob.location)
-                    .await
-                    .map_err(of_store)?;
-                tracing::info!(content = %blob.location, "a content that no artifact has any more is removed");
-            }
+            let is_old = stored_at.elapsed().is_ok_and(|age| age >= than);
+            found.extend(digest.filter(|_| is_old).map(|digest| (digest, stored_at)));
+        }
+        Ok(found)
+    }
+
+    /// Removes a content, unless it came again since it had this time.
+    pub(crate) async fn remove(
+        &self,
+        digest: Digest,
+        stored_at: SystemTime,
+    ) -> Result<(), ArtifactError> {
+        let path = path_of(digest);
+        let there = self.objects.head(&path).await.map_err(of_store)?;
+        if SystemTime::from(there.last_modified) == stored_at {
+            self.objects.delete(&path).await.map_err(of_store)?;
+            tracing::info!(content = %path, "a content that no artifact has any more is removed");
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub struct Config {
     pub min_free_bytes: u64,
     /// Uploads that may be under way at one time.
     pub max_uploads: usize,
+    /// Those of them that may be of one tenant.
+    pub max_uploads_per_tenant: usize,
     /// An upload that rests longer is given up.
     pub upload_idle_s: u64,
 }
@@ -43,6 +45,7 @@ impl Default for Config {
             max_total_bytes: 256 << 30,
             min_free_bytes: 256 << 20,
             max_uploads: 64,
+            max_uploads_per_tenant: 16,
             upload_idle_s: 86_400,
         }
     }
@@ -95,8 +98,13 @@ impl Config {
                 "is less than artifacts.max_bytes; raise it",
             );
         }
-        if !(1..=10_000).contains(&self.max_uploads) {
-            return wrong("max_uploads", "is out of range: use 1 to 10000");
+        for (key, uploads) in [
+            ("max_uploads", self.max_uploads),
+            ("max_uploads_per_tenant", self.max_uploads_per_tenant),
+        ] {
+            if !(1..=10_000).contains(&uploads) {
+                return wrong(key, "is out of range: use 1 to 10000");
+            }
         }
         if !(60..=31_536_000).contains(&self.upload_idle_s) {
             return wrong(

@@ -60,7 +60,7 @@ pub(crate) fn parse(entry: &ObjectMeta) -> Option<Artifact> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wharf_core::{ArtifactKind, Digest};
+    use wharf_core::{ArtifactKind, Digest, Precondition};
 
     use super::*;
 
@@ -79,6 +79,8 @@ mod tests {
                 kind: ArtifactKind::ALL[kind],
                 size,
                 digest: Digest::new(digest),
+                only_if: Precondition::None,
+                tenant: None,
             };
             let now = std::time::SystemTime::now();
             let entry = ObjectMeta {

@@ -9,15 +9,24 @@ pub(crate) fn of_disk(error: io::Error) -> ArtifactError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             tracing::warn!(%error, "an upload does not fit on the disk");
-            no_room_on_disk()
+            no_room_on_disk().with_source(error).into()
         }
         _ => unavailable(error).into(),
     }
 }
 
-pub(crate) fn no_room_on_disk() -> ArtifactError {
+pub(crate) fn no_room_on_disk() -> Error {
     let message = "the server's disk is full; delete artifacts that nobody needs, or ask its operator for room";
-    ArtifactError::NoRoom(message.to_owned())
+    Error::new(ErrorKind::NoRoom, message)
+}
+
+/// An upload that is not there, or is not any more.
+pub(crate) fn no_upload() -> ArtifactError {
+    let message =
+        "there is no such upload of this model: it is finished, was given up, or never was";
+    Error::new(ErrorKind::NotFound, message)
+        .with_field("upload")
+        .into()
 }
 
 /// A fault of the store.

@@ -13,6 +13,7 @@ mod entries;
 mod spool;
 
 mod fault;
+mod locks;
 mod room;
 
 pub use config::{Config, OpenError};

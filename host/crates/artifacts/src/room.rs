@@ -35,7 +35,7 @@ impl Room {
         let free = (self.free)(folder).map_err(of_disk)?;
         match free.saturating_sub(self.keep) >= bytes {
             true => Ok(()),
-            false => Err(no_room_on_disk()),
+            false => Err(no_room_on_disk().into()),
         }
     }
 }

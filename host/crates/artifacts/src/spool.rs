@@ -5,16 +5,20 @@ use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use wharf_core::{ArtifactPlace, Digest, Name, NewUpload, Upload};
+use wharf_core::{ArtifactPlace, Digest, Name, NewUpload, Precondition, Upload};
 
 /// What is read at once where a content is digested.
 const CHUNK: usize = 1 << 20;
 const RECORD: &str = "json";
 const CONTENT: &str = "part";
+/// The words for preconditions.
+const ABSENT: &str = "absent";
+const PRESENT: &str = "present";
 
 /// The folder of uploads.
 #[derive(Clone)]
@@ -33,6 +37,9 @@ struct Record {
     kind: String,
     size: u64,
     sha256: String,
+    /// [`ABSENT`], [`PRESENT`], or the digest of what is to be replaced.
+    only_if: Option<String>,
+    tenant: Option<String>,
 }
 
 impl Spool {
@@ -97,6 +104,11 @@ impl Spool {
         }))
     }
 
+    /// Whether an upload is there still.
+    pub(crate) fn has(&self, id: &Name) -> io::Result<bool> {
+        self.record(id).try_exists()
+    }
+
     /// The uploads that are there.
     pub(crate) fn all(&self) -> io::Result<Vec<Upload>> {
         let mut found = Vec::new();
@@ -115,6 +127,13 @@ impl Spool {
             }
         }
         Ok(())
+    }
+
+    /// Removes the uploads of a model.
+    pub(crate) fn clear(&self, model: &Name) -> io::Result<()> {
+        let uploads = self.all()?.into_iter();
+        let mut of_model = uploads.filter(|upload| upload.of.place.model == *model);
+        of_model.try_for_each(|upload| self.remove(&upload.id))
     }
 
     /// Removes what has expired, but for what is being written.
@@ -160,6 +179,13 @@ impl Record {
             kind: upload.kind.name().to_owned(),
             size: upload.size,
             sha256: upload.digest.to_string(),
+            only_if: match upload.only_if {
+                Precondition::None => None,
+                Precondition::Absent => Some(ABSENT.to_owned()),
+                Precondition::Present => Some(PRESENT.to_owned()),
+                Precondition::Is(digest) => Some(digest.to_string()),
+            },
+            tenant: upload.tenant.as_deref().map(str::to_owned),
         }
     }
 
@@ -173,6 +199,13 @@ impl Record {
             kind: self.kind.parse().ok()?,
             size: self.size,
             digest: self.sha256.parse().ok()?,
+            only_if: match self.only_if.as_deref() {
+                None => Precondition::None,
+                Some(ABSENT) => Precondition::Absent,
+                Some(PRESENT) => Precondition::Present,
+                Some(digest) => Precondition::Is(digest.parse().ok()?),
+            },
+            tenant: self.tenant.as_deref().map(Arc::from),
         })
     }
 }

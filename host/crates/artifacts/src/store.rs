@@ -1,29 +1,31 @@
 //! The store: what its parts do together.
 
 mod append;
+mod begin;
+mod enter;
 mod fetch;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::TryStreamExt as _;
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStoreExt as _, PutPayload};
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use wharf_core::{
     Appended, Artifact, ArtifactError, ArtifactPlace, ArtifactStore, BoxFuture, ByteSource, Digest,
-    Error, ErrorKind, Name, NewUpload, Upload,
+    Name, NewUpload, Precondition, Upload,
 };
 
 use crate::blobs::Blobs;
 use crate::config::{Config, OpenError, Place};
 use crate::entries;
-use crate::fault::{of_disk, of_store, of_task};
+use crate::fault::{no_upload, of_disk, of_store, of_task};
+use crate::locks::Locks;
 use crate::room::Room;
 use crate::spool::Spool;
 
@@ -43,8 +45,14 @@ struct Inner {
     spool: Spool,
     room: Room,
     config: Config,
+    /// Held while it is found out whether one more upload has room.
+    beginning: Mutex<()>,
     /// The uploads that a part is being stored of.
-    busy: Mutex<HashSet<Name>>,
+    busy: Locks<Name>,
+    /// The models whose artifacts and uploads are being changed.
+    models: Locks<Name>,
+    /// The contents that an upload stores, until an artifact has them.
+    contents: Locks<Digest>,
 }
 
 impl Artifacts {
@@ -67,7 +75,10 @@ impl Artifacts {
             spool: Spool::new(place.spool, config.upload_idle()),
             room,
             config,
-            busy: Mutex::default(),
+            beginning: Mutex::default(),
+            busy: Locks::default(),
+            models: Locks::default(),
+            contents: Locks::default(),
         }))
     }
 
@@ -91,13 +102,28 @@ impl Artifacts {
     async fn sweep(&self, grace: Duration) -> Answer<()> {
         let store = self.clone();
         let spool = spawn_blocking(move || {
-            let is_busy = |id: &Name| store.0.busy.lock().contains(id);
+            let is_busy = |id: &Name| store.0.busy.try_lock(id.clone()).is_none();
             store.0.spool.sweep(is_busy)
         });
         spool.await.map_err(of_task)?.map_err(of_disk)?;
+        let old = self.0.blobs.older(grace).await?;
+        self.remove_unused(old).await
+    }
+
+    /// Removes those of these contents that no artifact has. They were listed before the entries are: what was entered between has an
+    /// entry, and what is stored meanwhile is held or has a new time.
+    async fn remove_unused(&self, contents: Vec<(Digest, SystemTime)>) -> Answer<()> {
         let used = self.entries(&ObjectPath::from(entries::ROOT)).await?;
-        let used = used.into_iter().map(|artifact| artifact.digest).collect();
-        self.0.blobs.sweep(&used, grace).await
+        let used: HashSet<Digest> = used.into_iter().map(|artifact| artifact.digest).collect();
+        for (digest, stored_at) in contents {
+            if used.contains(&digest) {
+                continue;
+            }
+            if let Some(_held) = self.0.contents.try_lock(digest) {
+                self.0.blobs.remove(digest, stored_at).await?;
+            }
+        }
+        Ok(())
     }
 
     fn objects(&self) -> &dyn ObjectStore {
@@ -124,93 +150,32 @@ impl Artifacts {
         Ok(found)
     }
 
-    /// Says that an artifact has a content, in the place of what it had.
-    async fn enter(&self, of: &NewUpload) -> Answer<Artifact> {
-        let entry = entries::of(of);
-        let put = self.objects().put(&entry, PutPayload::default()).await;
-        put.map_err(of_store)?;
-        self.clear(&of.place, Some(&entry)).await?;
-        let stored = self.objects().head(&entry).await.map_err(of_store)?;
-        entries::parse(&stored)
-            .ok_or_else(|| Error::internal("an entry does not read as it was written").into())
-    }
-
-    /// Removes the entries of a file, but for one.
-    async fn clear(&self, place: &ArtifactPlace, but: Option<&ObjectPath>) -> Answer<()> {
-        let mut listed = self.objects().list(Some(&entries::of_place(place)));
-        while let Some(entry) = listed.try_next().await.map_err(of_store)? {
-            if Some(&entry.location) != but {
-                self.objects()
-                    .delete(&entry.location)
-                    .await
-                    .map_err(of_store)?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn start(&self, upload: NewUpload) -> Answer<Upload> {
-        let config = &self.0.config;
-        if upload.size > config.max_bytes {
-            let message = format!(
-                "the artifact is larger than the {} bytes that artifacts.max_bytes allows",
-                config.max_bytes
-            );
-            return Err(Error::new(ErrorKind::TooLarge, message)
-                .with_field("size")
-                .into());
-        }
-        let spool = self.0.spool.clone();
-        let under_way = spawn_blocking(move || spool.all()).await;
-        let under_way = under_way.map_err(of_task)?.map_err(of_disk)?;
-        if under_way.len() >= config.max_uploads {
-            let message =
-                "too many uploads are under way; finish or delete some, or try again later";
-            return Err(Error::new(ErrorKind::Unavailable, message).into());
-        }
-        // A content that several artifacts have counts once, also while it comes again.
-        let stored = self.entries(&ObjectPath::from(entries::ROOT)).await?;
-        let mut contents: HashMap<Digest, u64> =
-            stored.iter().map(|one| (one.digest, one.size)).collect();
-        let coming = under_way.iter().map(|upload| &upload.of);
-        contents.extend(coming.chain([&upload]).map(|one| (one.digest, one.size)));
-        let taken = contents.values().copied().fold(0, u64::saturating_add);
-        if taken > config.max_total_bytes {
-            let message = format!(
-                "all artifacts together would take more than the {} bytes that artifacts.max_total_bytes allows; delete some",
-                config.max_total_bytes
-            );
-            return Err(ArtifactError::NoRoom(message));
-        }
-        let store = self.clone();
-        let begun = spawn_blocking(move || {
-            let Inner { spool, room, .. } = &*store.0;
-            // What is announced and has not come yet is not on the disk, and will be.
-            let coming = under_way
-                .iter()
-                .map(|one| one.of.size.saturating_sub(one.offset));
-            std::fs::create_dir_all(spool.folder()).map_err(of_disk)?;
-            let needed = coming.fold(upload.size, u64::saturating_add);
-            room.check(spool.folder(), needed)?;
-            spool.begin(upload).map_err(of_disk)
-        });
-        begun.await.map_err(of_task)?
-    }
-
     async fn find(&self, model: &Name, id: &Name) -> Answer<Upload> {
         let (spool, wanted) = (self.0.spool.clone(), id.clone());
         let found = spawn_blocking(move || spool.find(&wanted)).await;
         let found = found.map_err(of_task)?.map_err(of_disk)?;
-        found.filter(|upload| upload.of.place.model == *model).ok_or_else(|| {
-            let message = "there is no such upload of this model: it is finished, was given up, or never was";
-            Error::new(ErrorKind::NotFound, message).with_field("upload").into()
-        })
+        found
+            .filter(|upload| upload.of.place.model == *model)
+            .ok_or_else(no_upload)
+    }
+
+    async fn under_way(&self, model: &Name) -> Answer<Vec<Upload>> {
+        let spool = self.0.spool.clone();
+        let found = spawn_blocking(move || spool.all()).await;
+        let mut found = found.map_err(of_task)?.map_err(of_disk)?;
+        found.retain(|upload| upload.of.place.model == *model);
+        found.sort_by(|a, b| (&a.of.place, &a.id).cmp(&(&b.of.place, &b.id)));
+        Ok(found)
     }
 }
 
 impl ArtifactStore for Artifacts {
     fn begin(&self, upload: NewUpload) -> BoxFuture<'_, Answer<Upload>> {
         Box::pin(self.start(upload))
+    }
+
+    fn uploads<'a>(&'a self, model: &'a Name) -> BoxFuture<'a, Answer<Vec<Upload>>> {
+        Box::pin(self.under_way(model))
     }
 
     fn upload<'a>(&'a self, model: &'a Name, id: &'a Name) -> BoxFuture<'a, Answer<Upload>> {
@@ -246,8 +211,16 @@ impl ArtifactStore for Artifacts {
         Box::pin(self.fetch_to(artifact, file))
     }
 
-    fn remove<'a>(&'a self, place: &'a ArtifactPlace) -> BoxFuture<'a, Answer<()>> {
-        Box::pin(self.clear(place, None))
+    fn remove<'a>(
+        &'a self,
+        place: &'a ArtifactPlace,
+        only_if: Precondition,
+    ) -> BoxFuture<'a, Answer<()>> {
+        Box::pin(self.take_out(place, only_if))
+    }
+
+    fn clear<'a>(&'a self, model: &'a Name) -> BoxFuture<'a, Answer<()>> {
+        Box::pin(self.take_out_all(model))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Takes parts of uploads in, and makes an artifact of an upload that is whole.
+//! Takes parts of uploads in.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_blocking;
 use wharf_core::{Appended, ArtifactError, ByteSource, Error, ErrorKind, Name, Upload};
 
-use super::{Answer, Artifacts};
-use crate::fault::{of_disk, of_task};
-use crate::spool::digest;
+use super::{Answer, Artifacts, Inner};
+use crate::fault::{no_upload, of_disk, of_task};
+use crate::locks::Held;
 
 /// What is gathered of a client's pieces before it is written.
 const CHUNK: usize = 1 << 20;
@@ -30,9 +30,15 @@ impl Artifacts {
         }
         let path = self.0.spool.content(&upload.id);
         let open = spawn_blocking(move || OpenOptions::new().append(true).open(path)).await;
+        let file = open.map_err(of_task)?.map_err(|error| match error.kind() {
+            // It was given up just now.
+            io::ErrorKind::NotFound => no_upload(),
+            _ => of_disk(error),
+        })?;
         let mut part = Part {
             store: self,
-            file: Some(open.map_err(of_task)?.map_err(of_disk)?),
+            id: &upload.id,
+            file: Some(file),
             left: upload.of.size.saturating_sub(offset),
         };
         let taken = part.take(content).await;
@@ -47,61 +53,24 @@ impl Artifacts {
         self.finish(&upload).await
     }
 
-    /// Makes an artifact of an upload that is whole.
-    async fn finish(&self, upload: &Upload) -> Answer<Appended> {
-        let path = self.0.spool.content(&upload.id);
-        let content = path.clone();
-        let found = spawn_blocking(move || digest(&content)).await;
-        let found = found.map_err(of_task)?.map_err(of_disk)?;
-        if found != upload.of.digest {
-            self.forget(&upload.id).await?;
-            let message = format!(
-                "what came has the SHA-256 {found}, and not the one that was said; the upload is given up, begin it again"
-            );
-            return Err(Error::new(ErrorKind::Unprocessable, message)
-                .with_field("digest")
-                .into());
-        }
-        self.0.blobs.put(found, path).await?;
-        let artifact = self.enter(&upload.of).await?;
-        self.forget(&upload.id).await?;
-        Ok(Appended::Whole(artifact))
-    }
-
     pub(super) async fn give_up(&self, upload: &Upload) -> Answer<()> {
         let _busy = self.occupy(&upload.id)?;
         self.forget(&upload.id).await
     }
 
-    async fn forget(&self, id: &Name) -> Answer<()> {
-        let (spool, id) = (self.0.spool.clone(), id.clone());
-        let removed = spawn_blocking(move || spool.remove(&id)).await;
-        removed.map_err(of_task)?.map_err(of_disk)
-    }
-
-    fn occupy(&self, id: &Name) -> Answer<Busy<'_>> {
-        if !self.0.busy.lock().insert(id.clone()) {
+    /// Keeps other requests from working on an upload.
+    fn occupy(&self, id: &Name) -> Answer<Held> {
+        self.0.busy.try_lock(id.clone()).ok_or_else(|| {
             let message = "another request is sending a part of this upload; ask for its offset when that ended";
-            return Err(Error::new(ErrorKind::Conflict, message)
-                .with_field("upload")
-                .into());
-        }
-        Ok(Busy(self, id.clone()))
-    }
-}
-
-/// An upload that a request works on.
-struct Busy<'a>(&'a Artifacts, Name);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.0.busy.lock().remove(&self.1);
+            Error::new(ErrorKind::Conflict, message).with_field("upload").into()
+        })
     }
 }
 
 /// A part that is being taken in.
 struct Part<'a> {
     store: &'a Artifacts,
+    id: &'a Name,
     /// Lent to a blocking thread for each write.
     file: Option<File>,
     /// What is still missing of the whole.
@@ -116,8 +85,7 @@ impl Part<'_> {
             let ended = !matches!(next, Ok(Some(_)));
             if let Ok(Some(piece)) = &next {
                 if (gathered.len() + piece.len()) as u64 > self.left {
-                    let message =
-                        "more came than the upload was said to have; what fits not is left out";
+                    let message = "more came than the upload was said to have; ask it for its offset, and send what is missing";
                     return Err(Error::invalid("body", message).into());
                 }
                 gathered.extend_from_slice(piece);
@@ -132,11 +100,14 @@ impl Part<'_> {
     }
 
     async fn write(&mut self, chunk: Bytes) -> Answer<()> {
-        let store = self.store.clone();
+        let (store, id) = (self.store.clone(), self.id.clone());
         let length = chunk.len() as u64;
         self.with_file(move |file| {
-            let folder = store.0.spool.folder();
-            store.0.room.check(folder, length)?;
+            let Inner { spool, room, .. } = &*store.0;
+            if !spool.has(&id).map_err(of_disk)? {
+                return Err(no_upload());
+            }
+            room.check(spool.folder(), length)?;
             file.write_all(&chunk).map_err(of_disk)
         })
         .await?;

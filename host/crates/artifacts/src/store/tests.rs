@@ -1,15 +1,16 @@
 use std::fs;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use wharf_core::{ArtifactKind, Result};
+use wharf_core::{ArtifactKind, Error, ErrorKind, Result};
 
 use super::*;
+
+mod conflicts;
+mod limits;
 
 /// Pieces that come, and what comes after them.
 struct Pieces(Vec<Bytes>, Option<ErrorKind>);
@@ -51,6 +52,16 @@ fn new(version: u64, content: &[u8]) -> NewUpload {
         kind: ArtifactKind::Weights,
         size: content.len() as u64,
         digest: digest_of(content),
+        only_if: Precondition::None,
+        tenant: None,
+    }
+}
+
+/// An upload that replaces what is there.
+fn replacing(version: u64, content: &[u8]) -> NewUpload {
+    NewUpload {
+        only_if: Precondition::Present,
+        ..new(version, content)
     }
 }
 
@@ -79,13 +90,13 @@ fn in_memory(site: &TempDir) -> Artifacts {
 }
 
 async fn upload(store: &Artifacts, version: u64, content: &[u8]) -> Artifact {
-    let upload = store.begin(new(version, content)).await.unwrap();
-    match store
-        .append(&upload, 0, &mut pieces(content))
-        .await
-        .unwrap()
-    {
-        Appended::Whole(artifact) => artifact,
+    whole(store, new(version, content), content).await.unwrap()
+}
+
+async fn whole(store: &Artifacts, new: NewUpload, content: &[u8]) -> Answer<Artifact> {
+    let upload = store.begin(new).await?;
+    match store.append(&upload, 0, &mut pieces(content)).await? {
+        Appended::Whole(artifact) => Ok(artifact),
         Appended::Partial(upload) => panic!("not whole: {upload:?}"),
     }
 }
@@ -124,7 +135,10 @@ async fn what_is_uploaded_is_read_in_ranges_and_fetched() {
         store.fetch(&artifact, &file).await.unwrap();
         assert!(fs::read(&file).unwrap() == content);
         fs::remove_file(file).unwrap();
-        store.remove(&artifact.place).await.unwrap();
+        store
+            .remove(&artifact.place, Precondition::None)
+            .await
+            .unwrap();
         assert!(store.list(&place(1).model).await.unwrap().is_empty());
     }
 }
@@ -198,7 +212,7 @@ async fn what_is_not_what_it_was_said_to_be_is_refused() {
     let whole = store.append(&more, 0, &mut pieces(b"12345")).await.unwrap();
     assert!(matches!(whole, Appended::Whole(_)));
 
-    let other = store.begin(new(1, b"x")).await.unwrap();
+    let other = store.begin(new(2, b"x")).await.unwrap();
     let error = store.upload(&Name::new("faces").unwrap(), &other.id).await;
     assert_eq!(refused(error.unwrap_err()).kind(), ErrorKind::NotFound);
     store.abandon(&other).await.unwrap();
@@ -210,7 +224,7 @@ async fn two_requests_do_not_write_to_one_upload() {
     let site = TempDir::new().unwrap();
     let store = on_disk(&site);
     let upload = store.begin(new(1, b"x")).await.unwrap();
-    store.0.busy.lock().insert(upload.id.clone());
+    let busy = store.0.busy.try_lock(upload.id.clone()).unwrap();
     let error = store
         .append(&upload, 0, &mut pieces(b"x"))
         .await
@@ -218,66 +232,8 @@ async fn two_requests_do_not_write_to_one_upload() {
     assert_eq!(refused(error).kind(), ErrorKind::Conflict);
     let error = store.abandon(&upload).await.unwrap_err();
     assert_eq!(refused(error).kind(), ErrorKind::Conflict);
-    store.0.busy.lock().clear();
+    drop(busy);
     store.abandon(&upload).await.unwrap();
-}
-
-#[tokio::test]
-async fn limits_are_kept() {
-    let site = TempDir::new().unwrap();
-    let config = Config {
-        max_bytes: 10,
-        max_total_bytes: 15,
-        max_uploads: 2,
-        ..Config::default()
-    };
-    let store = Artifacts::open(config, site.path()).unwrap();
-    let error = store.begin(new(1, b"12345678901")).await.unwrap_err();
-    assert_eq!(refused(error).kind(), ErrorKind::TooLarge);
-    upload(&store, 1, b"1234567890").await;
-    // The same content counts once.
-    upload(&store, 2, b"1234567890").await;
-    let error = store.begin(new(3, b"123456")).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::NoRoom(text) if text.contains("max_total_bytes")));
-    store.begin(new(3, b"1")).await.unwrap();
-    store.begin(new(3, b"2")).await.unwrap();
-    let error = store.begin(new(3, b"3")).await.unwrap_err();
-    assert_eq!(refused(error).kind(), ErrorKind::Unavailable);
-}
-
-#[tokio::test]
-async fn a_full_disk_is_said_before_and_while_an_upload_comes() {
-    let site = TempDir::new().unwrap();
-    let free = Arc::new(AtomicU64::new(1_000));
-    let mut store = on_disk(&site);
-    let there = Arc::clone(&free);
-    let asked = move |_: &Path| -> io::Result<u64> { Ok(there.load(Ordering::SeqCst)) };
-    Arc::get_mut(&mut store.0).unwrap().room = Room::with(100, Arc::new(asked));
-    let error = store.begin(new(1, &[0; 901])).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::NoRoom(_)), "{error}");
-    let begun = store.begin(new(1, &[0; 900])).await.unwrap();
-    // What was announced counts, although it is not there yet.
-    let error = store.begin(new(2, &[0; 1])).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::NoRoom(_)), "{error}");
-    free.store(150, Ordering::SeqCst);
-    let error = store
-        .append(&begun, 0, &mut pieces(&[0; 900]))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ArtifactError::NoRoom(_)), "{error}");
-    free.store(10_000, Ordering::SeqCst);
-    let whole = store
-        .append(&begun, 0, &mut pieces(&[0; 900]))
-        .await
-        .unwrap();
-    let Appended::Whole(artifact) = whole else {
-        panic!("it is whole");
-    };
-    free.store(0, Ordering::SeqCst);
-    let file = site.path().join("fetched");
-    let error = store.fetch(&artifact, &file).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::NoRoom(_)), "{error}");
-    assert!(!file.exists());
 }
 
 #[tokio::test]
@@ -295,8 +251,9 @@ async fn what_nobody_needs_goes() {
         .open(store.0.spool.content(&idle.id));
     let long_ago = SystemTime::now() - Duration::from_secs(100_000);
     content.unwrap().set_modified(long_ago).unwrap();
-    store.remove(&one.place).await.unwrap();
-    store.remove(&two.place).await.unwrap();
+    for place in [&one.place, &two.place] {
+        store.remove(place, Precondition::None).await.unwrap();
+    }
     store.sweep(GRACE).await.unwrap();
     assert_eq!(
         read(&store, &two, 0..3).await,
@@ -321,7 +278,8 @@ async fn an_artifact_is_replaced_whole() {
     let site = TempDir::new().unwrap();
     for store in [on_disk(&site), in_memory(&site)] {
         upload(&store, 1, b"old").await;
-        let new = upload(&store, 1, b"newer").await;
+        let new = replacing(1, b"newer");
+        let new = whole(&store, new, b"newer").await.unwrap();
         assert_eq!(
             store.list(&place(1).model).await.unwrap(),
             std::slice::from_ref(&new)
@@ -344,6 +302,10 @@ fn wrong_settings_are_named() {
     assert_eq!(with(|config| config.max_bytes = 0), "max_bytes");
     assert_eq!(with(|config| config.max_total_bytes = 1), "max_total_bytes");
     assert_eq!(with(|config| config.max_uploads = 0), "max_uploads");
+    assert_eq!(
+        with(|config| config.max_uploads_per_tenant = 0),
+        "max_uploads_per_tenant"
+    );
     assert_eq!(with(|config| config.upload_idle_s = 1), "upload_idle_s");
     assert_eq!(
         with(|config| config.url = Some("ftp://a/b".to_owned())),
