@@ -39,10 +39,11 @@ use self::api_keys::KeyBook;
 use self::cache::TokenCache;
 use self::gate::{Gate, Passage};
 use self::issuer::Issuer;
-use crate::config::{Access, Config, issuer_key, setting};
+use crate::config::{Access, Config, WithoutTenant, issuer_key, setting};
 use crate::metrics::{AuthMetrics, Outcome};
 
 pub use self::api_keys::{ApiKey, ApiKeyError};
+pub(crate) use self::key_file::read as read_file;
 pub use self::settings::{ApiKeysConfig, IssuerConfig, OneOrMore};
 
 /// How long a changed file goes unnoticed.
@@ -68,7 +69,7 @@ enum Way {
     /// Nobody is asked.
     Open(Arc<Principal>),
     /// A proxy says it.
-    Trusted,
+    Trusted(WithoutTenant),
     /// By credentials.
     Gate(Arc<Gate>),
 }
@@ -136,8 +137,8 @@ impl Authenticator {
         let shared = &self.shared;
         match &**shared.way.load() {
             Way::Open(anybody) => Prompt::Now(Ok(Arc::clone(anybody))),
-            Way::Trusted => {
-                let said = trusted::principal(fields);
+            Way::Trusted(without_tenant) => {
+                let said = trusted::principal(fields, *without_tenant);
                 Prompt::Now(shared.counted(said.map(|principal| (principal, Outcome::Ok))))
             }
             Way::Gate(gate) => match gate.pass(fields) {
@@ -187,7 +188,7 @@ impl Way {
     fn open(config: &Config, site: &Path, known: &[Arc<Issuer>]) -> Result<Self, LoadError> {
         match config.auth {
             Access::None => return Ok(Self::Open(principal::anonymous())),
-            Access::TrustedNetwork => return Ok(Self::Trusted),
+            Access::TrustedNetwork => return Ok(Self::Trusted(config.trusted_without_tenant)),
             Access::Required => {}
         }
         let issuers = config.issuers.iter().enumerate().map(|(index, config)| {
@@ -210,7 +211,7 @@ impl Way {
     fn issuers(&self) -> &[Arc<Issuer>] {
         match self {
             Self::Gate(gate) => &gate.issuers,
-            Self::Open(_) | Self::Trusted => &[],
+            Self::Open(_) | Self::Trusted(_) => &[],
         }
     }
 }

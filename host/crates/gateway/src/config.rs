@@ -20,6 +20,8 @@ const MAX_CACHED_TOKENS: usize = 1_000_000;
 pub struct Config {
     /// Who may send requests.
     pub auth: Access,
+    /// What becomes of requests without a tenant in a network that is trusted.
+    pub trusted_without_tenant: WithoutTenant,
     /// The verified tokens that are remembered, so that each is verified once.
     pub cached_tokens: usize,
     /// Whose tokens are believed.
@@ -41,16 +43,29 @@ pub enum Access {
     /// Everybody, where only this machine can connect. With a listener that others reach, the server does not start.
     #[default]
     None,
-    /// Everybody who can connect: something before this server finds out who they are, and lets nobody else through.
+    /// Everybody who can connect: something before this server finds out who they are, lets nobody else through, and names their
+    /// tenant.
     TrustedNetwork,
     /// Whoever proves who they are, by a token or a key.
     Required,
+}
+
+/// What becomes of requests without a tenant where [`Access::TrustedNetwork`] is who may send them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WithoutTenant {
+    /// They are refused with `Unauthenticated`, by the field `x-tenant-id`.
+    #[default]
+    Refuse,
+    /// They are an operator's: they see what all tenants have, change it where management is on, and have no quota.
+    Operator,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             auth: Access::None,
+            trusted_without_tenant: WithoutTenant::default(),
             cached_tokens: 10_000,
             issuers: Vec::new(),
             api_keys: ApiKeysConfig::default(),

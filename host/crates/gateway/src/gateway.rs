@@ -9,7 +9,7 @@ use wharf_core::{Admission, Gatekeeper, LoadError, Principal, Prompt, Result, To
 
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::quota::Quotas;
+use crate::quota::{self, Quotas};
 
 /// Who sends a request, and how much they may.
 pub struct Gateway {
@@ -27,7 +27,7 @@ impl Gateway {
         config.check()?;
         Ok(Self {
             callers: Authenticator::open(config, site, meter)?,
-            quotas: Quotas::open(config, meter)?,
+            quotas: Quotas::open(config, site, meter)?,
         })
     }
 
@@ -37,7 +37,8 @@ impl Gateway {
     /// As [`Gateway::open`].
     pub fn check(config: &Config, site: &Path) -> Result<(), LoadError> {
         config.check()?;
-        Authenticator::check(config, site)
+        Authenticator::check(config, site)?;
+        quota::check_files(config, site)
     }
 
     /// Puts other settings in force, for requests from now on. It reads files, as [`Gateway::open`] does.

@@ -8,12 +8,13 @@
 mod config;
 mod gateway;
 mod metrics;
+mod tls;
 
 mod auth;
 mod quota;
 
 pub use auth::{ApiKey, ApiKeyError, ApiKeysConfig, IssuerConfig, OneOrMore};
-pub use config::{Access, Config};
+pub use config::{Access, Config, WithoutTenant};
 pub use gateway::Gateway;
 pub use quota::{
     ModelLimitsConfig, PlanConfig, Secret, StoreConfig, StoreKind, TenantConfig, WhenDown,

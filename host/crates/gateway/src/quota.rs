@@ -18,6 +18,7 @@ mod shared;
 mod answer;
 mod metrics;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -31,7 +32,7 @@ use config::check::Tables;
 use memory::{Crowded, Memory};
 use metrics::{Metrics, Outcome};
 use plans::{Plan, Plans};
-use shared::{Down, Shared};
+use shared::{Dial, Down, Shared};
 
 pub use config::{
     ModelLimitsConfig, PlanConfig, Secret, StoreConfig, StoreKind, TenantConfig, WhenDown,
@@ -47,6 +48,22 @@ pub(crate) fn check(config: &Config) -> Result<(), LoadError> {
         tenants: &config.tenants,
         quota: &config.quota,
     })
+}
+
+/// Reads the file that the settings name.
+///
+/// # Errors
+/// Where it cannot be used.
+pub(crate) fn check_files(config: &Config, site: &Path) -> Result<(), LoadError> {
+    dial(config, site).map(drop)
+}
+
+/// What connects to Redis; none where quotas are counted in memory.
+fn dial(config: &Config, site: &Path) -> Result<Option<Dial>, LoadError> {
+    match config.quota.store {
+        StoreKind::Memory => Ok(None),
+        StoreKind::Redis => Dial::open(&config.quota, site).map(Some),
+    }
 }
 
 /// The quotas of every tenant.
@@ -83,16 +100,13 @@ impl Quotas {
     ///
     /// # Errors
     /// Names the first setting that is wrong.
-    pub(crate) fn open(config: &Config, meter: &Meter) -> Result<Self, LoadError> {
-        Self::with_clock(config, meter, Arc::new(Uptime::new()))
+    pub(crate) fn open(config: &Config, site: &Path, meter: &Meter) -> Result<Self, LoadError> {
+        check(config)?;
+        let dial = dial(config, site)?;
+        Ok(Self::with(config, dial, meter, Arc::new(Uptime::new())))
     }
 
-    fn with_clock(
-        config: &Config,
-        meter: &Meter,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, LoadError> {
-        check(config)?;
+    fn with(config: &Config, dial: Option<Dial>, meter: &Meter, clock: Arc<dyn Clock>) -> Self {
         let metrics = Metrics::new(meter);
         let most = config.quota.max_tenants as usize;
         let memory = || {
@@ -100,25 +114,26 @@ impl Quotas {
             metrics.watch(&memory);
             memory
         };
-        let store = match config::client(&config.quota)? {
+        let store = match dial {
             None => Store::Memory(memory()),
-            Some(client) => Store::Shared {
-                shared: Box::new(Shared::open(client, &config.quota, &metrics)),
+            Some(dial) => Store::Shared {
+                shared: Box::new(Shared::open(dial, &config.quota, &metrics)),
                 local: match config.quota.when_down {
                     WhenDown::Closed => None,
                     WhenDown::Local => Some(Local {
                         memory: memory(),
-                        processes: config.quota.processes,
+                        // The check asks for it.
+                        processes: config.quota.processes.unwrap_or(1),
                     }),
                 },
             },
         };
-        Ok(Self {
+        Self {
             plans: ArcSwap::from_pointee(plans(config, &metrics)),
             store,
             opened: config.quota.clone(),
             metrics,
-        })
+        }
     }
 
     /// Puts other plans and tenants in force; what has been used stays so. Where is counted does not change.

@@ -59,16 +59,20 @@ impl KeyBook {
         })
     }
 
-    /// Whom a key proves.
-    pub(super) fn find(&self, key: &str, now: u64) -> Result<Arc<Principal>, Refusal> {
+    /// Whom a key proves that came in a field.
+    pub(super) fn find(
+        &self,
+        (key, field): (&str, &'static str),
+        now: u64,
+    ) -> Result<Arc<Principal>, Refusal> {
         if key.len() > KEY_BYTES {
-            return Err(Refusal::UnknownApiKey);
+            return Err(Refusal::UnknownApiKey(field));
         }
         let digest: TokenDigest = Sha256::digest(key).into();
         let keys = self.keys.load();
-        let known = keys.0.get(&digest).ok_or(Refusal::UnknownApiKey)?;
+        let known = keys.0.get(&digest).ok_or(Refusal::UnknownApiKey(field))?;
         if known.expires.is_some_and(|expires| now >= expires) {
-            return Err(Refusal::ExpiredApiKey);
+            return Err(Refusal::ExpiredApiKey(field));
         }
         Ok(Arc::clone(&known.principal))
     }

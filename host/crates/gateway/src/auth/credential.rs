@@ -6,15 +6,18 @@ use http::{HeaderMap, HeaderValue};
 use super::api_keys::PREFIX;
 use super::refusal::Refusal;
 
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The fields by their names, for refusals.
+pub(super) const AUTHORIZATION_NAME: &str = "authorization";
+const API_KEY_NAME: &str = "x-api-key";
+const API_KEY: HeaderName = HeaderName::from_static(API_KEY_NAME);
 
 /// A token or a key, as it was sent. Not looked at any further.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credential<'a> {
     /// A token: `Authorization: Bearer TOKEN`.
     Token(&'a str),
-    /// A key: `X-API-Key`, or `Authorization: Bearer wharf_...`. No JWT begins like one.
-    Key(&'a str),
+    /// A key, and the field that it is in: `X-API-Key`, or `Authorization: Bearer wharf_...`. No JWT begins like one.
+    Key(&'a str, &'static str),
 }
 
 impl<'a> Credential<'a> {
@@ -23,15 +26,15 @@ impl<'a> Credential<'a> {
     /// # Errors
     /// Where there is none, or more than one: two parties on the way could each believe another one.
     pub(super) fn find(fields: &'a HeaderMap) -> Result<Self, Refusal> {
-        let authorization = single(fields, &AUTHORIZATION, "authorization")?;
-        let key = single(fields, &API_KEY, "x-api-key")?;
+        let authorization = single(fields, &AUTHORIZATION, AUTHORIZATION_NAME)?;
+        let key = single(fields, &API_KEY, API_KEY_NAME)?;
         match (authorization, key) {
             (Some(_), Some(_)) => Err(Refusal::Both),
             (Some(value), None) => bearer(value),
             (None, Some(value)) => match value.to_str().map(str::trim) {
                 Ok("") => Err(Refusal::Missing),
-                Ok(key) => Ok(Self::Key(key)),
-                Err(_) => Err(Refusal::UnknownApiKey),
+                Ok(key) => Ok(Self::Key(key, API_KEY_NAME)),
+                Err(_) => Err(Refusal::UnknownApiKey(API_KEY_NAME)),
             },
             (None, None) => Err(Refusal::Missing),
         }
@@ -63,7 +66,7 @@ fn bearer(value: &HeaderValue) -> Result<Credential<'_>, Refusal> {
     }
     let credential = credential.trim_start();
     Ok(if credential.starts_with(PREFIX) {
-        Credential::Key(credential)
+        Credential::Key(credential, AUTHORIZATION_NAME)
     } else {
         Credential::Token(credential)
     })
@@ -95,7 +98,7 @@ mod tests {
         ] {
             let fields = fields(&pairs);
             let found = Credential::find(&fields).ok();
-            assert_eq!(matches!(found, Some(Credential::Key(_))), key, "{pairs:?}");
+            assert_eq!(matches!(found, Some(Credential::Key(..))), key, "{pairs:?}");
             assert!(found.is_some(), "{pairs:?}");
         }
     }

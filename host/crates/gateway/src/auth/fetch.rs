@@ -3,7 +3,6 @@
 
 use std::error::Error as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +12,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 
-use super::key_file;
 use super::settings::Wrong;
+use crate::tls;
 
 /// The longest time from connecting to the last byte.
 pub(super) const TIME: Duration = Duration::from_secs(5);
@@ -67,18 +64,11 @@ impl Fetcher {
     /// Where there is no authority that the other side could be known by.
     pub(super) fn new(address: Uri, ca_file: Option<&str>, site: &Path) -> Result<Self, Wrong> {
         let is_secure = address.scheme_str() == Some("https");
-        let roots = if is_secure {
-            roots(ca_file, site)?
+        let tls = if is_secure {
+            tls::client(ca_file, site).map_err(|why| ("ca_file", why))?
         } else {
-            RootCertStore::empty()
+            tls::client_that_trusts(RootCertStore::empty())
         };
-        // Explicit: where two providers are compiled in, rustls has no default.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has the cipher suites of TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = if is_secure {
             connector.https_only()
@@ -158,32 +148,6 @@ fn max_age(fields: &HeaderMap) -> Option<Duration> {
         name.eq_ignore_ascii_case("max-age").then_some(seconds)
     };
     directives.find_map(seconds).map(Duration::from_secs)
-}
-
-/// The machine's authorities, and those of a file.
-fn roots(ca_file: Option<&str>, site: &Path) -> Result<RootCertStore, Wrong> {
-    let mut roots = RootCertStore::empty();
-    let of_machine = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(of_machine.certs);
-    if let Some(file) = ca_file {
-        let wrong = |why: String| ("ca_file", format!("{file} {why}"));
-        let pem = key_file::read(site, file).map_err(|why| ("ca_file", why))?;
-        let mut count = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| wrong(format!("is damaged: {error}")))?;
-            let added = roots.add(certificate);
-            added.map_err(|error| wrong(format!("is damaged: {error}")))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(wrong("has no certificate in PEM".to_owned()));
-        }
-    }
-    if roots.is_empty() {
-        let message = "this machine trusts no certificate authority: install the package ca-certificates, or set ca_file";
-        return Err(("jwks", message.to_owned()));
-    }
-    Ok(roots)
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ struct Presented {
 enum Trouble {
     /// And it will not be.
     Refused(Refusal),
-    /// A newer key set may have the key.
-    NoKey,
+    /// A newer key set may have the key. Where it has not, this is why.
+    NoKey(Refusal),
 }
 
 impl Gate {
@@ -50,7 +50,7 @@ impl Gate {
     pub(super) fn pass(self: &Arc<Self>, fields: &HeaderMap) -> Prompt<'static, Passage> {
         match Credential::find(fields) {
             Ok(Credential::Token(text)) => self.by_token(text),
-            Ok(Credential::Key(key)) => Prompt::Now(self.by_key(key)),
+            Ok(Credential::Key(key, field)) => Prompt::Now(self.by_key(key, field)),
             Err(refusal) => Prompt::Now(Err(refusal)),
         }
     }
@@ -61,9 +61,9 @@ impl Gate {
         self.keys.iter().for_each(|book| book.look(site));
     }
 
-    fn by_key(&self, key: &str) -> Passage {
-        let book = self.keys.as_ref().ok_or(Refusal::UnknownApiKey)?;
-        let principal = book.find(key, now())?;
+    fn by_key(&self, key: &str, field: &'static str) -> Passage {
+        let book = self.keys.as_ref().ok_or(Refusal::UnknownApiKey(field))?;
+        let principal = book.find((key, field), now())?;
         Ok((principal, Outcome::Ok))
     }
 
@@ -83,7 +83,7 @@ impl Gate {
         match presented.verify() {
             Ok(keys) => Prompt::Now(self.let_in(presented, keys)),
             Err(Trouble::Refused(refusal)) => Prompt::Now(Err(refusal)),
-            Err(Trouble::NoKey) => self.with_newer_keys(presented),
+            Err(Trouble::NoKey(_)) => self.with_newer_keys(presented),
         }
     }
 
@@ -154,8 +154,8 @@ impl Gate {
         match presented.verify() {
             Ok(keys) => self.let_in(presented, keys),
             Err(Trouble::Refused(refusal)) => Err(refusal),
-            Err(Trouble::NoKey) => Err(match fetched {
-                Some(FetchOutcome::Fetched | FetchOutcome::Unchanged) => Refusal::UnknownKey,
+            Err(Trouble::NoKey(refusal)) => Err(match fetched {
+                Some(FetchOutcome::Fetched | FetchOutcome::Unchanged) => refusal,
                 Some(FetchOutcome::Failed) | None => Refusal::Unavailable {
                     retry_after: presented.issuer.config.min_refetch(),
                 },
@@ -167,12 +167,19 @@ impl Gate {
 impl Presented {
     /// The keys one of which signed the token.
     fn verify(&self) -> Result<Arc<KeySet>, Trouble> {
-        let keys = self.issuer.keys().ok_or(Trouble::NoKey)?;
-        match keys.verify(&self.token, self.algorithm) {
-            Ok(()) => Ok(keys),
-            Err(Mismatch::NoKey) => Err(Trouble::NoKey),
-            Err(Mismatch::Signature) => Err(Trouble::Refused(Refusal::Signature)),
-            Err(Mismatch::Algorithm) => Err(Trouble::Refused(Refusal::KeyAlgorithm)),
+        let keys = self.issuer.keys();
+        let keys = keys.ok_or(Trouble::NoKey(Refusal::UnknownKey))?;
+        let refusal = match keys.verify(&self.token, self.algorithm) {
+            Ok(()) => return Ok(keys),
+            Err(Mismatch::NoKey) => Refusal::UnknownKey,
+            Err(Mismatch::Signature) => Refusal::Signature,
+            Err(Mismatch::Algorithm) => Refusal::KeyAlgorithm,
+        };
+        // Where the key or the token has no name, nothing else tells that the issuer has other keys by now.
+        if keys.has_named(&self.token) {
+            Err(Trouble::Refused(refusal))
+        } else {
+            Err(Trouble::NoKey(refusal))
         }
     }
 }

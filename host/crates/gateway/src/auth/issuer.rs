@@ -74,9 +74,6 @@ impl Issuer {
                 let (file, content) = KeyFile::open(path, site).map_err(|why| (key, why))?;
                 let keys = config.read(&content);
                 let keys = keys.map_err(|why| (key, format!("{path} {why}")))?;
-                if keys.len() == 0 {
-                    return Err((key, format!("{path} has no key that can be used")));
-                }
                 (Source::File(file), keys, Until::Always)
             }
         };
@@ -157,7 +154,7 @@ impl Issuer {
     /// Takes a set that was fetched.
     ///
     /// # Errors
-    /// Where it is none. The keys stay as they are.
+    /// Where it is none, or has no key that can be used. The keys stay as they are.
     pub(super) fn take(&self, document: &[u8], until: Instant) -> Result<(), String> {
         let keys = self.config.read(document)?;
         self.put(keys, Until::Time(until));
@@ -181,12 +178,6 @@ impl Issuer {
             keys = keys.len(),
             "the issuer's keys are in force"
         );
-        if keys.len() == 0 {
-            tracing::warn!(
-                issuer = self.config.issuer,
-                "the issuer has no key that can be used: its tokens are refused"
-            );
-        }
         self.held.store(Arc::new(Held {
             keys: Arc::new(keys),
             until,
@@ -203,6 +194,8 @@ impl IssuerConfig {
         }
     }
 
+    /// # Errors
+    /// Why there are no keys in it that can be used, in words that follow its name.
     fn read(&self, content: &[u8]) -> Result<KeySet, String> {
         if self.jwks.is_none() {
             return KeySet::from_pem(content, &self.algorithms);
@@ -213,6 +206,9 @@ impl IssuerConfig {
                 issuer = self.issuer,
                 "a key of the issuer is left out: it {reason}"
             );
+        }
+        if keys.len() == 0 {
+            return Err("has no key that can be used".to_owned());
         }
         Ok(keys)
     }

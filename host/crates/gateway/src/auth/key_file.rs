@@ -58,7 +58,7 @@ fn digest(content: &[u8]) -> [u8; 32] {
 ///
 /// # Errors
 /// Why it cannot be read, in words that follow the name of a setting.
-pub(super) fn read(site: &Path, path: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn read(site: &Path, path: &str) -> Result<Vec<u8>, String> {
     // Opening a named pipe would wait for a writer.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK);

@@ -98,6 +98,12 @@ impl KeySet {
         self.0.len()
     }
 
+    /// Whether a key has the name that the token has: then it is this one that the token means, and a newer set has no other of that
+    /// name.
+    pub(super) fn has_named(&self, token: &Token) -> bool {
+        self.0.iter().any(|key| key.is_named(token))
+    }
+
     /// Whether one of the keys signed the token.
     ///
     /// # Errors

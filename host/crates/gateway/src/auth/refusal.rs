@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use wharf_core::{Error, ErrorKind};
 
+use super::credential::AUTHORIZATION_NAME;
 use super::token::{KEY_ID_BYTES, TOKEN_BYTES};
+use super::trusted::TENANT;
 use crate::metrics::Outcome;
 
 /// What a client is told. Nothing of what it sent is repeated, but names from closed sets: the text may end up in logs.
@@ -55,13 +57,19 @@ pub(super) enum Refusal {
     Early,
     #[error("the token is for a tenant that its issuer does not speak for")]
     Tenant,
+    /// By the field that it came in.
     #[error("the API key is unknown")]
-    UnknownApiKey,
+    UnknownApiKey(&'static str),
     #[error("the API key has expired: get a new one")]
-    ExpiredApiKey,
+    ExpiredApiKey(&'static str),
     #[error("the keys of the token's issuer cannot be fetched now")]
     Unavailable { retry_after: Duration },
-    /// A field of the proxy that authenticates, in a network that is trusted.
+    /// The proxy that authenticates, in a network that is trusted, names no tenant.
+    #[error(
+        "there is no tenant: whoever finds out who sends a request names the tenant in x-tenant-id"
+    )]
+    NoTenant,
+    /// A field of that proxy.
     #[error("{problem}")]
     Proxy {
         field: &'static str,
@@ -73,7 +81,7 @@ impl Refusal {
     /// What it counts as.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Missing => Outcome::Missing,
+            Self::Missing | Self::NoTenant => Outcome::Missing,
             Self::Repeated(_)
             | Self::Both
             | Self::Scheme
@@ -86,11 +94,11 @@ impl Refusal {
                 Outcome::Algorithm
             }
             Self::Issuer | Self::Tenant => Outcome::Issuer,
-            Self::UnknownKey | Self::UnknownApiKey => Outcome::UnknownKey,
+            Self::UnknownKey | Self::UnknownApiKey(_) => Outcome::UnknownKey,
             Self::Signature => Outcome::Signature,
             Self::NoClaim(_) | Self::Claim { .. } => Outcome::Claims,
             Self::Audience => Outcome::Audience,
-            Self::Expired | Self::ExpiredApiKey => Outcome::Expired,
+            Self::Expired | Self::ExpiredApiKey(_) => Outcome::Expired,
             Self::Early => Outcome::Early,
             Self::Unavailable { .. } => Outcome::Unavailable,
         }
@@ -98,8 +106,12 @@ impl Refusal {
 
     fn field(&self) -> &'static str {
         match self {
-            Self::Repeated(field) | Self::Proxy { field, .. } => field,
-            _ => "authorization",
+            Self::Repeated(field)
+            | Self::UnknownApiKey(field)
+            | Self::ExpiredApiKey(field)
+            | Self::Proxy { field, .. } => field,
+            Self::NoTenant => TENANT,
+            _ => AUTHORIZATION_NAME,
         }
     }
 }

@@ -9,8 +9,9 @@ use wharf_core::{Name, Principal};
 use super::credential::single;
 use super::principal::{CONTEXT_BYTES, anonymous};
 use super::refusal::Refusal;
+use crate::config::WithoutTenant;
 
-const TENANT: &str = "x-tenant-id";
+pub(super) const TENANT: &str = "x-tenant-id";
 const CONTEXT: &str = "x-request-context";
 const TENANT_FIELD: HeaderName = HeaderName::from_static(TENANT);
 const CONTEXT_FIELD: HeaderName = HeaderName::from_static(CONTEXT);
@@ -26,21 +27,20 @@ struct Context {
 /// Whom the proxy says to have sent a request.
 ///
 /// # Errors
-/// Where a field is there more than once, or is not what it must be.
-pub(super) fn principal(fields: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
+/// Where a field is there more than once, or is not what it must be; where no tenant is named, and that is not an operator.
+pub(super) fn principal(
+    fields: &HeaderMap,
+    without_tenant: WithoutTenant,
+) -> Result<Arc<Principal>, Refusal> {
     let tenant = single(fields, &TENANT_FIELD, TENANT)?;
     let context = single(fields, &CONTEXT_FIELD, CONTEXT)?;
     let mut principal = Arc::unwrap_or_clone(anonymous());
-    if let Some(tenant) = tenant {
-        let name = tenant.to_str().ok().and_then(|name| Name::new(name).ok());
-        let name = name.ok_or_else(|| {
-            wrong(
-                TENANT,
-                "the tenant is no name of letters, digits, '-', '_' and '.'",
-            )
-        })?;
-        principal.tenant = Some(name.shared());
-    }
+    principal.tenant = match (tenant, without_tenant) {
+        (Some(tenant), _) => Some(name(tenant)?.shared()),
+        (None, WithoutTenant::Operator) => None,
+        // A proxy that forgets the field lets nobody past all quotas.
+        (None, WithoutTenant::Refuse) => return Err(Refusal::NoTenant),
+    };
     if let Some(value) = context {
         let context = read(value)?;
         principal.subject = context.user.unwrap_or(principal.subject);
@@ -48,6 +48,16 @@ pub(super) fn principal(fields: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
         principal.context = value.clone();
     }
     Ok(Arc::new(principal))
+}
+
+fn name(value: &HeaderValue) -> Result<Name, Refusal> {
+    let name = value.to_str().ok().and_then(|name| Name::new(name).ok());
+    name.ok_or_else(|| {
+        wrong(
+            TENANT,
+            "the tenant is no name of letters, digits, '-', '_' and '.'",
+        )
+    })
 }
 
 fn read(value: &HeaderValue) -> Result<Context, Refusal> {
@@ -80,7 +90,7 @@ mod tests {
         for (name, value) in pairs {
             fields.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        principal(&fields)
+        principal(&fields, WithoutTenant::Refuse)
     }
 
     #[test]
@@ -92,7 +102,16 @@ mod tests {
         assert_eq!(principal.roles, [Arc::from("dev")]);
         assert_eq!(principal.context, context);
         assert_eq!(principal.scopes, [Scope::All]);
-        assert_eq!(said(&[]).unwrap(), anonymous());
+    }
+
+    #[test]
+    fn who_has_no_tenant_is_an_operator_only_where_the_settings_say_so() {
+        let context = [(CONTEXT, r#"{"user":"ada"}"#)];
+        for pairs in [&[][..], &context] {
+            assert_eq!(said(pairs).unwrap_err(), Refusal::NoTenant);
+        }
+        let operator = principal(&HeaderMap::new(), WithoutTenant::Operator);
+        assert_eq!(operator.unwrap(), anonymous());
     }
 
     #[test]
@@ -101,10 +120,13 @@ mod tests {
         for (pairs, field) in [
             (vec![(TENANT, "../acme")], TENANT),
             (vec![(TENANT, "")], TENANT),
-            (vec![(CONTEXT, "{\"user\":\"\u{e9}\"}")], CONTEXT),
-            (vec![(CONTEXT, "ada")], CONTEXT),
-            (vec![(CONTEXT, r#"["ada",[]]"#)], CONTEXT),
-            (vec![(CONTEXT, long.as_str())], CONTEXT),
+            (
+                vec![(TENANT, "acme"), (CONTEXT, "{\"user\":\"\u{e9}\"}")],
+                CONTEXT,
+            ),
+            (vec![(TENANT, "acme"), (CONTEXT, "ada")], CONTEXT),
+            (vec![(TENANT, "acme"), (CONTEXT, r#"["ada",[]]"#)], CONTEXT),
+            (vec![(TENANT, "acme"), (CONTEXT, long.as_str())], CONTEXT),
         ] {
             let refusal = said(&pairs).unwrap_err();
             assert!(

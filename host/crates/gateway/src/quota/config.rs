@@ -5,13 +5,12 @@ mod secret;
 
 use std::collections::BTreeMap;
 
-use redis::Client;
 use serde::Deserialize;
-use wharf_core::LoadError;
 
+pub(crate) use check::{address, wrong};
 pub use secret::Secret;
 
-/// How much each tenant of a plan may use: the table `[gateway.plans.NAME]`. At least one limit is there; what is not said is not
+/// How much each tenant of a plan may use: the table `[gateway.plans.NAME]`. At least one limit of requests is there; what is not said is not
 /// limited. Of the plans that are there anyway, `free` and `enterprise`, it says what is other.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,7 +23,7 @@ pub struct PlanConfig {
     pub window_s: Option<u32>,
     /// The requests that may be worked on at one time.
     pub max_concurrent: Option<u32>,
-    /// The tokens that a tenant may use in a minute, over time.
+    /// The tokens that a tenant may use in a minute, over time. Only generation uses tokens: they are no limit by themselves.
     pub tokens_per_min: Option<u64>,
     /// The tokens that it may use at once. By default those of a minute.
     pub token_burst: Option<u64>,
@@ -69,14 +68,16 @@ pub struct StoreConfig {
     pub store: StoreKind,
     /// Where Redis is, with its password where it has one.
     pub redis_url: Option<Secret>,
+    /// Authorities in PEM that are trusted beside the machine's where Redis is reached by TLS: a file of the site.
+    pub ca_file: Option<String>,
     /// What the keys in Redis begin with. Processes that share quotas have the same.
     pub prefix: String,
     /// The longest that a request waits for Redis.
     pub timeout_ms: u32,
     /// What becomes of requests while Redis does not answer.
     pub when_down: WhenDown,
-    /// The processes that share the quotas.
-    pub processes: u32,
+    /// The processes that share the quotas. It is there where `when_down` is `local`.
+    pub processes: Option<u32>,
     /// How long a place of `max_concurrent` stays taken when a process ends without giving it back.
     pub lease_s: u32,
     /// The tenants whose counts are kept in memory. Those that have all of their quota again need none.
@@ -89,10 +90,11 @@ impl Default for StoreConfig {
             default_plan: "free".to_owned(),
             store: StoreKind::default(),
             redis_url: None,
+            ca_file: None,
             prefix: "wharf".to_owned(),
             timeout_ms: 250,
             when_down: WhenDown::default(),
-            processes: 1,
+            processes: None,
             lease_s: 30,
             max_tenants: 100_000,
         }
@@ -177,17 +179,6 @@ pub(crate) fn all_plans(written: &BTreeMap<String, PlanConfig>) -> BTreeMap<Stri
         plans.insert(name.clone(), plan);
     }
     plans
-}
-
-/// The client of Redis, which connects to nothing yet; none where quotas are counted in memory.
-///
-/// # Errors
-/// Where the address is missing, or is none.
-pub(crate) fn client(quota: &StoreConfig) -> Result<Option<Client>, LoadError> {
-    match quota.store {
-        StoreKind::Memory => Ok(None),
-        StoreKind::Redis => check::client(quota).map(Some),
-    }
 }
 
 #[cfg(test)]

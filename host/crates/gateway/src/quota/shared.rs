@@ -4,6 +4,7 @@
 //! back goes to Redis by a task that nobody waits for. Where Redis does not answer, this says so at once, and the caller decides by
 //! `when_down`.
 
+mod dial;
 mod errand;
 mod keeper;
 mod lease;
@@ -11,12 +12,11 @@ mod link;
 mod script;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::Client;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::{Claim, Standing, Taken};
@@ -26,9 +26,10 @@ use super::metrics::Metrics;
 use errand::{Errand, Errands};
 use keeper::{Keeper, Times};
 use lease::Leases;
-use link::Link;
+use link::{Fault, Link, in_time};
 use script::{Keys, Take, Term};
 
+pub(crate) use dial::Dial;
 pub(crate) use lease::Lease;
 
 /// The quotas in Redis.
@@ -44,13 +45,13 @@ pub(crate) struct Shared {
     metrics: Metrics,
 }
 
-/// Redis does not answer.
+/// Redis does not answer, or refuses to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Down;
 
 impl Shared {
     /// Begins to connect; whether that succeeds is found out by the first requests. Runs on a runtime.
-    pub(crate) fn open(client: Client, config: &StoreConfig, metrics: &Metrics) -> Self {
+    pub(crate) fn open(dial: Dial, config: &StoreConfig, metrics: &Metrics) -> Self {
         let times = Times {
             timeout: Duration::from_millis(config.timeout_ms.into()),
             lease: Duration::from_secs(config.lease_s.into()),
@@ -64,7 +65,7 @@ impl Shared {
         let leases = Arc::new(Leases::new(errands.clone()));
         let stop = CancellationToken::new();
         let keeper = Keeper {
-            client,
+            dial,
             times,
             link: Arc::clone(&link),
             leases: Arc::clone(&leases),
@@ -143,39 +144,52 @@ impl Shared {
         }
     }
 
+    /// Asks Redis, and once more where the connection breaks meanwhile. A claim whose answer is lost may count twice then; a place does
+    /// not, for it has the same name.
     async fn ask(
         &self,
         keys: &Keys,
         claim: &Claim<'_>,
         lease: &str,
     ) -> Result<(bool, Standing), Down> {
-        let patience = self.times.timeout;
-        let Some(mut connection) = self.link.connection(patience).await else {
-            return Err(Down);
-        };
+        let until = Instant::now() + self.times.timeout;
         let term = Term {
             name: lease,
             length: self.times.lease,
         };
+        let answer = match self.ask_once(keys, claim, term, until).await {
+            Err(Fault::Broken) => self.ask_once(keys, claim, term, until).await,
+            answer => answer,
+        };
+        answer.map_err(|_| Down)
+    }
+
+    async fn ask_once(
+        &self,
+        keys: &Keys,
+        claim: &Claim<'_>,
+        term: Term<'_>,
+        until: Instant,
+    ) -> Result<(bool, Standing), Fault> {
+        let connection = self.link.connection(until).await;
+        let mut connection = connection.ok_or(Fault::Down)?;
         let call = self.take.of(keys, claim, term, script::OWN_TIME);
         let begun = Instant::now();
-        let answer = timeout(patience, call.invoke_async(&mut connection.redis)).await;
-        let answer: Vec<u64> = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                self.link.failed(&connection, &error);
-                return Err(Down);
+        let time = until - begun;
+        let answer = in_time(time, call.invoke_async(&mut connection.redis)).await;
+        let answer: Vec<u64> = answer.map_err(|error| {
+            // Where most of the time went before, it says nothing of the connection that there is no answer.
+            let is_late = error.is_timeout() && time < self.times.timeout / 2;
+            if is_late {
+                Fault::Down
+            } else {
+                self.link.failed(&connection, &error)
             }
-            Err(elapsed) => {
-                self.link.failed(&connection, &elapsed);
-                return Err(Down);
-            }
-        };
+        })?;
         self.metrics.answered(begun.elapsed());
         script::answer(claim, &answer).ok_or_else(|| {
-            self.link
-                .failed(&connection, &"its answer is no answer of the script");
-            Down
+            tracing::error!("redis gives what is no answer of the script");
+            Fault::Refused
         })
     }
 }

@@ -32,12 +32,14 @@ fn meter() -> Meter {
 
 fn in_memory(text: &str) -> (Quotas, Arc<Said>) {
     let clock = Arc::new(Said::default());
-    let quotas = Quotas::with_clock(
-        &config(text),
-        &meter(),
-        Arc::clone(&clock) as Arc<dyn Clock>,
-    );
-    (quotas.unwrap(), clock)
+    let config = config(text);
+    check(&config).unwrap();
+    let said = Arc::clone(&clock) as Arc<dyn Clock>;
+    (Quotas::with(&config, None, &meter(), said), clock)
+}
+
+fn open(config: &Config) -> Result<Quotas, LoadError> {
+    Quotas::open(config, Path::new("."), &meter())
 }
 
 /// What is answered at once.
@@ -181,7 +183,7 @@ fn other_plans_take_effect_at_once_and_forgive_nothing() {
 
 #[test]
 fn wrong_settings_open_nothing() {
-    let error = Quotas::open(&config("[quota]\nstore = \"redis\"\n"), &meter()).err();
+    let error = open(&config("[quota]\nstore = \"redis\"\n")).err();
     let key = error.and_then(|error| error.key);
     assert_eq!(key.as_deref(), Some("gateway.quota.redis_url"));
     let error = config("[plans.free]\nburst = 0\n").check().unwrap_err();
@@ -226,7 +228,7 @@ async fn redis_decides(quotas: &Quotas, limit: u64) {
 #[tokio::test]
 async fn closed_refuses_while_redis_is_down_and_goes_on_after() {
     let mut redis = RedisServer::start().await;
-    let quotas = Quotas::open(&counted_in(&redis, ""), &meter()).unwrap();
+    let quotas = open(&counted_in(&redis, "")).unwrap();
     assert_eq!(
         burst_in_redis(&quotas, "acme").await,
         (12, ErrorKind::QuotaExceeded)
@@ -251,7 +253,7 @@ async fn closed_refuses_while_redis_is_down_and_goes_on_after() {
 async fn local_gives_a_part_while_redis_is_down_and_the_whole_after() {
     let mut redis = RedisServer::start().await;
     let settings = counted_in(&redis, "when_down = \"local\"\nprocesses = 3\n");
-    let quotas = Quotas::open(&settings, &meter()).unwrap();
+    let quotas = open(&settings).unwrap();
     assert_eq!(
         burst_in_redis(&quotas, "acme").await,
         (12, ErrorKind::QuotaExceeded)
@@ -287,7 +289,7 @@ async fn local_gives_a_part_while_redis_is_down_and_the_whole_after() {
 async fn a_redis_that_is_not_there_at_the_start_is_waited_for() {
     let mut redis = RedisServer::start().await;
     redis.kill();
-    let quotas = Quotas::open(&counted_in(&redis, ""), &meter()).unwrap();
+    let quotas = open(&counted_in(&redis, "")).unwrap();
     assert_eq!(
         burst_in_redis(&quotas, "acme").await,
         (0, ErrorKind::Unavailable)

@@ -31,7 +31,10 @@ async fn a_key_lets_in_by_either_field() {
         let error = place.identify(&[("x-api-key", wrong)]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
         assert_eq!(error.message(), "the API key is unknown");
+        assert_eq!(error.field(), Some("x-api-key"));
     }
+    let refusal = place.refusal(&stranger).await;
+    assert_eq!(refusal, "the API key is unknown");
     // There is no issuer, so every token is from one that is not accepted.
     let refusal = place.refusal(&rsa().sign(&claims())).await;
     assert_eq!(refusal, "the token is from an issuer that is not accepted");
@@ -76,6 +79,7 @@ async fn a_key_that_has_expired_is_refused() {
     let place = Place::new(SETTINGS, &[("api-keys.toml", &entry.to_toml().unwrap())]);
     let error = place.identify(&[("x-api-key", &key)]).await.unwrap_err();
     assert_eq!(error.message(), "the API key has expired: get a new one");
+    assert_eq!(error.field(), Some("x-api-key"));
 }
 
 #[tokio::test]

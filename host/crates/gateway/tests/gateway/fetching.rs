@@ -9,7 +9,7 @@ use wharf_core::ErrorKind;
 use wharf_testkit::eventually;
 
 use crate::support::{
-    Answer, KeyServer, Place, Signer, acceptor_and_authority, claims, claims_with, ec, issuer,
+    Answer, KeyServer, Place, Signer, acceptor_and_authority, claims, claims_with, ec, ed, issuer,
     key_set, untouched,
 };
 
@@ -31,6 +31,27 @@ fn made_up(signer: &Signer, at: usize) -> String {
     let mut header = signer.header();
     header["kid"] = json!(format!("made-up-{at}"));
     signer.sign_as(&header, &claims())
+}
+
+/// A token that names no key.
+fn nameless(signer: &Signer, at: usize) -> String {
+    let mut header = signer.header();
+    header.as_object_mut().unwrap().remove("kid");
+    signer.sign_as(&header, &claims_with("jti", json!(at)))
+}
+
+/// How a key is published, and a token made of it.
+type Case = (fn(&Signer) -> Answer, fn(&Signer, usize) -> String);
+
+fn named_set(signer: &Signer) -> Answer {
+    Answer::Set(key_set(&[signer]).to_string(), Vec::new())
+}
+
+/// The set of a key that has no name.
+fn nameless_set(signer: &Signer) -> Answer {
+    let mut set = key_set(&[signer]);
+    set["keys"][0].as_object_mut().unwrap().remove("kid");
+    Answer::Set(set.to_string(), Vec::new())
 }
 
 /// Shows all of them at once, and says how many were let in.
@@ -149,6 +170,59 @@ async fn a_rotated_key_is_found_and_a_removed_one_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_key_is_found_also_where_no_name_tells_it() {
+    let (old, new) = (ec("same"), ec("same"));
+    let another_kind = ed("same");
+    let cases: [Case; 2] = [(nameless_set, token), (named_set, nameless)];
+    for (set, token) in cases {
+        for new in [&new, &another_kind] {
+            let server = KeyServer::start(&[]).await;
+            server.answers(set(&old));
+            let place = place(&server, "min_refetch_s = 1\nrefresh_s = 3600");
+            place.show(&token(&old, 0)).await.unwrap();
+            server.answers(set(new));
+            let is_known = || {
+                let shown = place.show_now(&token(new, 0));
+                shown.is_none_or(|answer| answer.is_ok())
+            };
+            eventually("a newer set may be asked for", is_known).await;
+            place.show(&token(new, 1)).await.unwrap();
+            assert_eq!(server.asked(), 2);
+            place.gateway.shutdown().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_signatures_that_fit_no_nameless_key_costs_the_issuer_one_request() {
+    let (signer, stranger) = (ec("a"), ec("a"));
+    let server = KeyServer::start(&[]).await;
+    server.answers(nameless_set(&signer));
+    let place = Arc::new(place(&server, "min_refetch_s = 3600\nrefresh_s = 3600"));
+    place.show(&token(&signer, 0)).await.unwrap();
+    let flood = (0..200).map(|at| token(&stranger, at)).collect();
+    assert_eq!(show_all(&place, flood).await, 0);
+    assert_eq!(server.asked(), 1);
+    let refused = place.show_now(&token(&stranger, 0)).expect("at once");
+    let said = refused.unwrap_err().message().to_owned();
+    assert_eq!(said, "the token's signature does not fit: get a new token");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_without_keys_takes_none_away() {
+    let signer = ec("a");
+    let server = KeyServer::start(&[&signer]).await;
+    let place = place(&server, QUICK);
+    let known = token(&signer, 0);
+    place.show(&known).await.unwrap();
+    server.has(&[]);
+    let asked = server.asked();
+    eventually("it is told twice", || server.asked() >= asked + 3).await;
+    place.show_now(&known).expect("it is known").unwrap();
+    place.show(&token(&signer, 1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_set_is_fetched_again_by_itself_and_known_by_its_tag() {
     let (one, two) = (ec("one"), ec("two"));
     let server = KeyServer::start(&[]).await;
@@ -219,6 +293,7 @@ async fn an_issuer_that_answers_nonsense_has_no_keys() {
         Answer::Set(large, Vec::new()),
         Answer::Set("<html>".to_owned(), Vec::new()),
         Answer::Set("{}".to_owned(), Vec::new()),
+        Answer::Set("{\"keys\":[]}".to_owned(), Vec::new()),
     ] {
         let server = KeyServer::start(&[&signer]).await;
         server.answers(answer);

@@ -8,5 +8,6 @@ mod api_keys;
 mod fetching;
 mod hostile;
 mod metrics;
+mod redis;
 mod reloading;
 mod tokens;

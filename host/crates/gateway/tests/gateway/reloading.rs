@@ -60,14 +60,16 @@ async fn a_broken_key_file_leaves_the_keys_in_force() {
         &files.each_ref().map(|(path, text)| (*path, text.as_str())),
     );
     let token = of_first.sign(&claims());
-    place.write("first.json", "{\"keys\": [");
-    place.write("second.json", &set(&of_second));
-    // Files are looked at in the order of the issuers: once the second is seen, so is the first.
     let mut claims = claims();
     claims["iss"] = "https://second.example".into();
-    let seen = of_second.sign(&claims);
-    eventually("the second file is seen", || lets_in(&place, &seen)).await;
-    assert!(lets_in(&place, &token));
+    for (broken, of_other) in [("{\"keys\": [", &of_second), ("{\"keys\": []}", &of_first)] {
+        place.write("first.json", broken);
+        place.write("second.json", &set(of_other));
+        // Files are looked at in the order of the issuers: once the second is seen, so is the first.
+        let seen = of_other.sign(&claims);
+        eventually("the second file is seen", || lets_in(&place, &seen)).await;
+        assert!(lets_in(&place, &token), "{broken}");
+    }
 }
 
 fn refusal(settings: &str, files: &[(&str, &str)]) -> LoadError {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use wharf_core::{Action, Gatekeeper as _};
+use wharf_core::{Action, ErrorKind, Gatekeeper as _};
 
 use crate::support::{
     ISSUER, Place, claims, claims_with, claims_without, ec, ed, issuer, key_set, now, rsa,
@@ -193,6 +193,16 @@ async fn a_network_may_be_trusted_and_nobody_asked() {
     assert_eq!(principal.tenant.as_deref(), Some("acme"));
     assert_eq!(&*principal.subject, "ada");
     assert!(principal.may(Action::WriteServer, None));
+    fields.remove("x-tenant-id");
+    let error = trusting.identify(&fields).get().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert_eq!(error.field(), Some("x-tenant-id"));
+    let operator = "auth = 'trusted-network'\ntrusted_without_tenant = 'operator'";
+    trusting
+        .reconfigure(&toml::from_str(operator).unwrap())
+        .unwrap();
+    let principal = trusting.identify(&fields).get().await.unwrap();
+    assert_eq!((&principal.tenant, &*principal.subject), (&None, "ada"));
 
     let asking_nobody = open("none");
     let principal = asking_nobody.identify(&fields).get().await.unwrap();

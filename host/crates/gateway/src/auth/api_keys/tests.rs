@@ -3,6 +3,8 @@ use wharf_core::Action;
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
+/// The field that keys come in.
+const FIELD: &str = "x-api-key";
 
 fn entry(more: &str) -> String {
     let digest = "ab".repeat(32);
@@ -37,7 +39,7 @@ fn a_new_key_is_let_in_and_its_neighbours_are_not() {
     std::fs::write(site.path().join("api-keys.toml"), toml).unwrap();
 
     let book = KeyBook::open("api-keys.toml", site.path()).unwrap();
-    let principal = book.find(&key, NOW).unwrap();
+    let principal = book.find((&key, FIELD), NOW).unwrap();
     assert_eq!(principal.tenant.as_deref(), Some("acme"));
     assert_eq!(&*principal.subject, "ci");
     assert_eq!(principal.context, r#"{"user":"ci","roles":["robot"]}"#);
@@ -52,7 +54,10 @@ fn a_new_key_is_let_in_and_its_neighbours_are_not() {
         &key.to_uppercase(),
         &long,
     ] {
-        assert_eq!(book.find(other, NOW).unwrap_err(), Refusal::UnknownApiKey);
+        assert_eq!(
+            book.find((other, FIELD), NOW).unwrap_err(),
+            Refusal::UnknownApiKey(FIELD)
+        );
     }
 }
 
@@ -90,13 +95,16 @@ fn the_file_is_followed_and_a_broken_one_changes_nothing() {
 
     std::fs::write(&path, "[[keys").unwrap();
     book.look(site.path());
-    assert!(book.find(&key, NOW).is_ok());
+    assert!(book.find((&key, FIELD), NOW).is_ok());
     std::fs::remove_file(&path).unwrap();
     book.look(site.path());
-    assert!(book.find(&key, NOW).is_ok());
+    assert!(book.find((&key, FIELD), NOW).is_ok());
     std::fs::write(&path, "").unwrap();
     book.look(site.path());
-    assert_eq!(book.find(&key, NOW).unwrap_err(), Refusal::UnknownApiKey);
+    assert_eq!(
+        book.find((&key, FIELD), NOW).unwrap_err(),
+        Refusal::UnknownApiKey(FIELD)
+    );
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl Key {
         }
     }
 
+    /// Whether the token names this key.
+    pub(super) fn is_named(&self, token: &Token) -> bool {
+        self.id.is_some() && self.id == token.key_id
+    }
+
     pub(super) fn signed(&self, token: &Token, algorithm: Algorithm) -> bool {
         // Explicit: another crate may choose what is used by default.
         let verifier = (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &self.key);

@@ -8,7 +8,9 @@ use redis::Client;
 use url::Url;
 use wharf_core::{LoadError, Name};
 
-use super::{ModelLimitsConfig, PlanConfig, StoreConfig, StoreKind, TenantConfig, all_plans};
+use super::{
+    ModelLimitsConfig, PlanConfig, StoreConfig, StoreKind, TenantConfig, WhenDown, all_plans,
+};
 
 /// The slowest rate: one request in a day.
 const SLOWEST: f64 = 1.0 / 86_400.0;
@@ -62,23 +64,23 @@ pub(crate) fn check(tables: Tables<'_>) -> Result<(), LoadError> {
 fn check_plan(at: &Place, plan: &PlanConfig) -> Result<(), LoadError> {
     let whole = plan.whole();
     check_limits(at, &whole)?;
-    let has_limits = |limits: &ModelLimitsConfig| {
-        limits.requests_per_s.is_some()
-            || limits.max_concurrent.is_some()
-            || limits.tokens_per_min.is_some()
-    };
     for (model, limits) in &plan.models {
         let at = at.child("models", model)?;
         check_limits(&at, limits)?;
         if !has_limits(limits) {
-            return Err(at.no_limit());
+            return Err(at.no_limit(limits));
         }
         check_reach(&at, limits, &whole)?;
     }
     if !has_limits(&whole) && plan.models.is_empty() {
-        return Err(at.no_limit());
+        return Err(at.no_limit(&whole));
     }
     Ok(())
+}
+
+/// Tokens alone are no limit: no request uses any, and whoever wrote them believes that the tenants are held to them.
+fn has_limits(limits: &ModelLimitsConfig) -> bool {
+    limits.requests_per_s.is_some() || limits.max_concurrent.is_some()
 }
 
 fn check_limits(at: &Place, limits: &ModelLimitsConfig) -> Result<(), LoadError> {
@@ -166,7 +168,7 @@ fn check_reach(
 }
 
 fn check_store(at: &Place, quota: &StoreConfig) -> Result<(), LoadError> {
-    at.more_than_zero("processes", Some(quota.processes))?;
+    at.more_than_zero("processes", quota.processes)?;
     at.more_than_zero("max_tenants", Some(quota.max_tenants))?;
     for (key, value, most) in [
         ("timeout_ms", quota.timeout_ms, 10_000),
@@ -181,42 +183,62 @@ fn check_store(at: &Place, quota: &StoreConfig) -> Result<(), LoadError> {
         return Err(at.wrong("prefix", message));
     }
     if quota.store == StoreKind::Redis || quota.redis_url.is_some() {
-        client(quota)?;
+        address(quota)?;
+    }
+    let gives_parts = quota.store == StoreKind::Redis && quota.when_down == WhenDown::Local;
+    if gives_parts && quota.processes.is_none() {
+        let message = "is missing: with when_down = \"local\" each process gives one part of every quota while Redis does not answer. \
+            Say how many share the quotas";
+        return Err(at.wrong("processes", message));
     }
     Ok(())
 }
 
-/// The client of Redis. The messages name nothing of the address: it may have a password in it.
+/// Where Redis is.
+pub(crate) struct Address {
+    /// Of a connection without TLS.
+    pub(crate) client: Client,
+    pub(crate) is_secure: bool,
+}
+
+/// Reads the address of Redis. The messages name nothing of it: it may have a password in it.
 ///
 /// # Errors
 /// Where the address is missing, or is none.
-pub(super) fn client(quota: &StoreConfig) -> Result<Client, LoadError> {
-    let wrong = |message: &str| Place("gateway.quota".to_owned()).wrong("redis_url", message);
+pub(crate) fn address(quota: &StoreConfig) -> Result<Address, LoadError> {
+    let wrong = |message: &str| wrong("redis_url", message);
     let Some(url) = &quota.redis_url else {
         return Err(wrong(
             "is missing: the store \"redis\" needs it. It may come from the environment as WHARF_GATEWAY__QUOTA__REDIS_URL",
         ));
     };
-    let url = url.reveal();
-    match Url::parse(url).as_ref().map(Url::scheme) {
-        Ok("redis" | "redis+unix") => {}
-        Ok("rediss") => {
+    let no_url = || {
+        wrong("is no URL: use redis://HOST:PORT, rediss://HOST:PORT for TLS, or redis+unix:///PATH")
+    };
+    let mut url = Url::parse(url.reveal()).map_err(|_| no_url())?;
+    let is_secure = match url.scheme() {
+        "redis" | "redis+unix" => false,
+        "rediss" => {
+            // The library knows this scheme only where it has a TLS of its own.
+            url.set_scheme("redis").map_err(|()| no_url())?;
+            true
+        }
+        _ => {
             return Err(wrong(
-                "asks for TLS, which this server does not speak with Redis: connect over a local socket or a tunnel, with redis:// \
-                 or redis+unix://",
+                "has another scheme: use redis://, rediss:// or redis+unix://",
             ));
         }
-        Ok(_) => return Err(wrong("has another scheme: use redis:// or redis+unix://")),
-        Err(_) => {
-            return Err(wrong(
-                "is no URL: use redis://HOST:PORT or redis+unix:///PATH",
-            ));
-        }
-    }
+    };
     // The error of the library is not passed on, so that it cannot say anything either.
-    Client::open(url).map_err(|_| {
+    let client = Client::open(url).map_err(|_| {
         wrong("is no address of Redis: use redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]")
-    })
+    })?;
+    Ok(Address { client, is_secure })
+}
+
+/// A setting of where is counted that is wrong.
+pub(crate) fn wrong(key: &str, message: impl Into<String>) -> LoadError {
+    Place("gateway.quota".to_owned()).wrong(key, message)
 }
 
 /// A table of the file, by its dotted name.
@@ -239,8 +261,14 @@ impl Place {
         LoadError::new(FILE, message).with_key(format!("{}.{key}", self.0))
     }
 
-    fn no_limit(&self) -> LoadError {
-        let message = "has no limit: give requests_per_s, max_concurrent or tokens_per_min";
+    fn no_limit(&self, limits: &ModelLimitsConfig) -> LoadError {
+        let message = match limits.tokens_per_min {
+            Some(_) => {
+                "limits tokens alone, which only generation uses, and this version does not generate: give requests_per_s or \
+                 max_concurrent as well"
+            }
+            None => "has no limit: give requests_per_s or max_concurrent",
+        };
         LoadError::new(FILE, message).with_key(self.0.clone())
     }
 

@@ -24,7 +24,7 @@ fn tables(gateway: &Gateway) -> Tables<'_> {
 #[test]
 fn what_is_not_said_stays_as_it_was() {
     let gateway = read(
-        "[plans.free]\nmax_concurrent = 3\n[plans.enterprise]\nrequests_per_s = 50\n[plans.own]\ntokens_per_min = 9\n",
+        "[plans.free]\nmax_concurrent = 3\n[plans.enterprise]\nrequests_per_s = 50\n[plans.own]\nmax_concurrent = 9\ntokens_per_min = 9\n",
     );
     let plans = all_plans(&gateway.plans);
     assert_eq!(plans["free"].requests_per_s, Some(5.0));
@@ -42,6 +42,11 @@ fn what_is_wrong_is_named() {
     for (text, key) in [
         ("[plans.p]", "gateway.plans.p"),
         ("[plans.p.models.m]", "gateway.plans.p.models.m"),
+        ("[plans.p]\ntokens_per_min = 9", "gateway.plans.p"),
+        (
+            "[plans.p.models.m]\ntokens_per_min = 9",
+            "gateway.plans.p.models.m",
+        ),
         ("[plans.\"a b\"]", "gateway.plans.\"a b\""),
         ("[plans.p]\nburst = 3", "gateway.plans.p.burst"),
         (
@@ -112,11 +117,39 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn tokens_alone_are_no_limit() {
+    let error = check(tables(&read("[plans.p]\ntokens_per_min = 9"))).unwrap_err();
+    assert!(
+        error.message.contains("only generation uses"),
+        "{}",
+        error.message
+    );
+    check(tables(&read(
+        "[plans.p]\ntokens_per_min = 9\nmax_concurrent = 1",
+    )))
+    .unwrap();
+}
+
+#[test]
+fn parts_are_given_of_a_number_of_processes() {
+    let quota = |more: &str| {
+        let redis = "[quota]\nstore = \"redis\"\nredis_url = \"redis://127.0.0.1\"";
+        check(tables(&read(&format!("{redis}\n{more}"))))
+    };
+    let error = quota("when_down = \"local\"").unwrap_err();
+    assert_eq!(error.key.as_deref(), Some("gateway.quota.processes"));
+    quota("when_down = \"local\"\nprocesses = 1").unwrap();
+    quota("when_down = \"closed\"").unwrap();
+    // Of what is counted in memory each process gives the whole, and nothing is shared.
+    check(tables(&read("[quota]\nwhen_down = \"local\""))).unwrap();
+}
+
+#[test]
 fn the_address_of_redis_is_never_shown() {
     let secret = "hunter2";
     for url in [
         "redis://:hunter2@127.0.0.1:6379/notanumber",
-        "rediss://:hunter2@127.0.0.1",
+        "rediss://:hunter2@127.0.0.1/notanumber",
         "hunter2",
         "http://hunter2",
     ] {
@@ -129,6 +162,7 @@ fn the_address_of_redis_is_never_shown() {
     }
     for url in [
         "redis://:hunter2@127.0.0.1:6379/1",
+        "rediss://:hunter2@127.0.0.1",
         "redis+unix:///run/redis.sock",
     ] {
         let text = format!("[quota]\nstore = \"redis\"\nredis_url = \"{url}\"");

@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Pipeline, RedisResult};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::super::metrics::Metrics;
+use super::dial::Dial;
 use super::errand::Errand;
 use super::lease::Leases;
-use super::link::{Connection, Link};
+use super::link::{Connection, Fault, Link, in_time};
 use super::script;
 
 /// Redis is asked this often whether it is there: so it is known before a request has to find it out.
 const PING: Duration = Duration::from_secs(1);
-/// The pause before a connection is tried again, and the longest that it grows to.
+/// The pause before a connection is tried again for the second time, and the longest that it grows to. The first time there is none.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// A connection that lasted this long was a good one: the next pause is short again.
+/// A connection that lasted this long was a good one: the next is tried without a pause again.
 const GOOD: Duration = Duration::from_secs(10);
 /// The errands that go in one pipeline.
 const BATCH: usize = 256;
@@ -36,7 +37,7 @@ pub(super) struct Times {
 }
 
 pub(super) struct Keeper {
-    pub(super) client: Client,
+    pub(super) dial: Dial,
     pub(super) times: Times,
     pub(super) link: Arc<Link>,
     pub(super) leases: Arc<Leases>,
@@ -49,7 +50,7 @@ impl Keeper {
     /// Works until it is told to stop, and then gives back what is left.
     pub(super) async fn work(mut self) {
         let stop = self.stop.clone();
-        let mut pause = PAUSES.0;
+        let mut pause = Duration::ZERO;
         for number in 0.. {
             let connected = tokio::select! {
                 connected = self.connect() => connected,
@@ -60,17 +61,24 @@ impl Keeper {
                     let since = Instant::now();
                     let connection = self.link.is_up(redis, number);
                     self.serve(&connection).await;
+                    if stop.is_cancelled() {
+                        return;
+                    }
                     if since.elapsed() >= GOOD {
-                        pause = PAUSES.0;
+                        pause = Duration::ZERO;
                     }
                 }
                 Err(error) => self.link.is_missing(&error),
+            }
+            if !pause.is_zero() {
+                // No request waits for that.
+                self.link.is_missing(&"its connections do not last");
             }
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
-            pause = (2 * pause).min(PAUSES.1);
+            pause = (2 * pause).clamp(PAUSES.0, PAUSES.1);
         }
     }
 
@@ -80,17 +88,11 @@ impl Keeper {
             // Whoever asks has a timeout.
             .set_response_timeout(None);
         let connecting = async {
-            let mut redis = self
-                .client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
+            let mut redis = self.dial.connect(&config).await?;
             redis::cmd("PING").exec_async(&mut redis).await?;
             Ok(redis)
         };
-        match timeout(2 * self.times.timeout, connecting).await {
-            Ok(connected) => connected,
-            Err(elapsed) => Err(out_of_time(&elapsed)),
-        }
+        in_time(2 * self.times.timeout, connecting).await
     }
 
     /// Serves a connection until it fails, or until there is nothing to be done any more.
@@ -141,8 +143,12 @@ impl Keeper {
             errand.add_to(&mut pipeline);
         }
         if let Err(error) = self.send(connection, &pipeline).await {
-            self.link.failed(connection, &error);
-            for _ in &*errands {
+            let dropped = match self.link.failed(connection, &error) {
+                // The others were run.
+                Fault::Refused => error.into_server_errors().map_or(1, |errors| errors.len()),
+                Fault::Broken | Fault::Down => errands.len(),
+            };
+            for _ in 0..dropped {
                 self.metrics.errand_dropped();
             }
         }
@@ -151,16 +157,6 @@ impl Keeper {
 
     async fn send(&self, connection: &Connection, pipeline: &Pipeline) -> RedisResult<()> {
         let mut redis = connection.redis.clone();
-        match timeout(self.times.timeout, pipeline.exec_async(&mut redis)).await {
-            Ok(done) => done,
-            Err(elapsed) => Err(out_of_time(&elapsed)),
-        }
+        in_time(self.times.timeout, pipeline.exec_async(&mut redis)).await
     }
-}
-
-fn out_of_time(_elapsed: &tokio::time::error::Elapsed) -> RedisError {
-    RedisError::from(std::io::Error::new(
-        std::io::ErrorKind::TimedOut,
-        "there is no answer in time",
-    ))
 }

@@ -1,5 +1,9 @@
+use std::path::Path;
+
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use redis::Client;
+use redis::aio::MultiplexedConnection;
 use wharf_testkit::{RedisServer, eventually};
 
 use super::super::claim::{Good, PARTS, Part, Refusal};
@@ -20,8 +24,11 @@ fn store(redis: &RedisServer, lease_s: u32) -> Shared {
         ..StoreConfig::default()
     };
     let metrics = Metrics::new(&SdkMeterProvider::default().meter("test"));
-    let client = Client::open(redis.url()).unwrap();
-    Shared::open(client, &config, &metrics)
+    Shared::open(dial(&config), &config, &metrics)
+}
+
+fn dial(config: &StoreConfig) -> Dial {
+    Dial::open(config, Path::new(".")).unwrap()
 }
 
 /// A claim on a quota that gets nothing back while a test lasts.
@@ -201,8 +208,7 @@ async fn a_script_that_redis_has_forgotten_is_sent_again() {
     let redis = RedisServer::start().await;
     let store = store(&redis, 30);
     take(&store, &requests(10)).await.unwrap();
-    let client = Client::open(redis.url()).unwrap();
-    let mut other = client.get_multiplexed_async_connection().await.unwrap();
+    let mut other = connection(&redis).await;
     let mut flush = redis::cmd("SCRIPT");
     let () = flush.arg("FLUSH").query_async(&mut other).await.unwrap();
     take(&store, &requests(10)).await.unwrap();
@@ -221,15 +227,88 @@ async fn a_script_that_redis_has_forgotten_is_sent_again() {
     store.shutdown().await;
 }
 
+/// A connection of the test's own.
+async fn connection(redis: &RedisServer) -> MultiplexedConnection {
+    let client = Client::open(redis.url()).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// How many connections a server has been asked for.
+async fn connections(other: &mut MultiplexedConnection) -> String {
+    let mut stats = redis::cmd("INFO");
+    let stats: String = stats.arg("stats").query_async(other).await.unwrap();
+    let line = stats
+        .lines()
+        .find(|line| line.starts_with("total_connections_received:"));
+    line.unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_key_that_is_of_no_use_fails_its_own_tenant_alone() {
+    let redis = RedisServer::start().await;
+    let store = store(&redis, 1);
+    let mut other = connection(&redis).await;
+    let of = |tenant| Claim {
+        tenant,
+        ..requests(1000)
+    };
+    let rival = Claim {
+        tenant: "rival",
+        ..places(1000)
+    };
+    let lease = take(&store, &rival).await.unwrap();
+    let mut spoil = redis::pipe();
+    spoil.del("wharf:{rival}:places");
+    spoil.lpush("wharf:{rival}:places", "x");
+    spoil.lpush("wharf:{acme}:requests", "x");
+    // A debt that no number of the answer can hold.
+    spoil.set(
+        "wharf:{odd}:requests",
+        format!("{0}{0} {0}", "9".repeat(15)),
+    );
+    spoil.exec_async(&mut other).await.unwrap();
+    let before = connections(&mut other).await;
+    let begun = Instant::now();
+    // As long as the lease is to be prolonged a few times, which cannot be.
+    while begun.elapsed() < SECOND {
+        assert_eq!(store.take(&of("acme")).await.err(), Some(Down));
+        assert_eq!(store.take(&rival).await.err(), Some(Down));
+        drop(store.take(&of("odd")).await);
+        take(&store, &of("healthy")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Nor can it be given back.
+    drop(lease);
+    store.shutdown().await;
+    assert_eq!(connections(&mut other).await, before, "it is the same");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_costs_no_request_its_answer() {
+    let redis = RedisServer::start().await;
+    let store = store(&redis, 30);
+    take(&store, &requests(1000)).await.unwrap();
+    let mut other = connection(&redis).await;
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("normal");
+    let killed: u32 = kill.query_async(&mut other).await.unwrap();
+    assert!(killed >= 1);
+    for _ in 0..10 {
+        take(&store, &requests(1000)).await.unwrap();
+    }
+    store.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_hangs_is_noticed_once_and_not_waited_for_again() {
     let redis = RedisServer::start().await;
     let config = StoreConfig {
+        redis_url: Some(Secret::new(redis.url())),
         timeout_ms: 200,
         ..StoreConfig::default()
     };
     let metrics = Metrics::new(&SdkMeterProvider::default().meter("test"));
-    let store = Shared::open(Client::open(redis.url()).unwrap(), &config, &metrics);
+    let store = Shared::open(dial(&config), &config, &metrics);
     given_up_to(&store).await;
     redis.pause();
     assert_eq!(store.take(&requests(1000)).await.err(), Some(Down));
@@ -263,8 +342,7 @@ async fn a_redis_that_lost_all_hears_of_the_leases_again() {
     let (one, other) = (store(&redis, 30), store(&redis, 30));
     let lease = take(&one, &places(1)).await.unwrap();
     redis.restart().await;
-    let client = Client::open(redis.url()).unwrap();
-    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let connection = connection(&redis).await;
     let mut found = 0_u64;
     for _ in 0..1000 {
         let mut connection = connection.clone();
