@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -34,8 +35,19 @@ pub(crate) struct Pieces {
 
 /// A client's body. While no connection was made nothing of it is read, so that another endpoint can still have it.
 pub(crate) struct Source {
-    body: Mutex<BodyStream>,
+    reading: Mutex<Reading>,
     size: SizeHint,
+}
+
+/// How far a client's body was read.
+struct Reading {
+    body: BodyStream,
+    /// Whether it is the client's turn to send.
+    is_due: bool,
+    /// When something came that had been due.
+    came: Option<Instant>,
+    /// What it broke off with.
+    error: Option<Error>,
 }
 
 impl Outgoing {
@@ -53,8 +65,39 @@ impl Source {
     pub(crate) fn new(body: BodyStream) -> Self {
         Self {
             size: body.size_hint(),
-            body: Mutex::new(body),
+            reading: Mutex::new(Reading {
+                body,
+                is_due: false,
+                came: None,
+                error: None,
+            }),
         }
+    }
+
+    /// Since when the peer alone is waited for, in a wait that began then; none while it is the client's turn.
+    pub(crate) fn waits_since(&self, began: Instant) -> Option<Instant> {
+        let reading = self.reading.lock();
+        let since = reading.came.map_or(began, |came| came.max(began));
+        (!reading.is_due).then_some(since)
+    }
+
+    /// Takes the error that the body broke off with, where it did.
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.reading.lock().error.take()
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let mut reading = self.reading.lock();
+        let frame = reading.body.as_mut().poll_frame(cx);
+        let was_due = std::mem::replace(&mut reading.is_due, frame.is_pending());
+        if was_due && frame.is_ready() {
+            reading.came = Some(Instant::now());
+        }
+        // It is kept: hyper would not give it back.
+        frame.map_err(|error| {
+            reading.error = Some(error);
+            Error::invalid("body", "the client's body broke off")
+        })
     }
 }
 
@@ -71,14 +114,14 @@ impl Body for Outgoing {
                 pieces.left -= piece.len() as u64;
                 Ok(Frame::data(piece))
             })),
-            Self::Stream(source) => source.body.lock().as_mut().poll_frame(cx),
+            Self::Stream(source) => source.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Pieces(pieces) => pieces.pieces.is_empty(),
-            Self::Stream(source) => source.body.lock().is_end_stream(),
+            Self::Stream(source) => source.reading.lock().body.is_end_stream(),
         }
     }
 

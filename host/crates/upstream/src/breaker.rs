@@ -1,5 +1,6 @@
 //! The circuit breaker of an upstream: while all requests fail, none is sent but one now and then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,9 +29,11 @@ struct State {
 
 /// The leave to send a request. Whoever has it says how the request ended; dropped, it ended without saying anything.
 #[derive(Debug)]
-pub(crate) struct Leave<'a> {
-    breaker: &'a Breaker,
+pub(crate) struct Leave {
+    breaker: Arc<Breaker>,
     is_trial: bool,
+    /// Whether the next trial waits for this one.
+    holds_place: bool,
 }
 
 /// What became of the breaker.
@@ -53,12 +56,13 @@ impl Breaker {
     ///
     /// # Errors
     /// The time until one may.
-    pub(crate) fn enter(&self) -> Result<Leave<'_>, Duration> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Leave, Duration> {
         let mut state = self.state.lock();
         let Some(until) = state.open_until else {
             return Ok(Leave {
-                breaker: self,
+                breaker: Arc::clone(self),
                 is_trial: false,
+                holds_place: false,
             });
         };
         let left = until.saturating_duration_since(Instant::now());
@@ -69,8 +73,9 @@ impl Breaker {
             return Err(self.policy.first);
         }
         Ok(Leave {
-            breaker: self,
+            breaker: Arc::clone(self),
             is_trial: true,
+            holds_place: true,
         })
     }
 
@@ -90,7 +95,14 @@ impl Breaker {
     }
 }
 
-impl Leave<'_> {
+impl Leave {
+    /// The answer began. How it ends may take as long as a client reads, and no other trial waits for that.
+    pub(crate) fn answered(&mut self) {
+        if std::mem::take(&mut self.holds_place) {
+            self.breaker.state.lock().on_trial = false;
+        }
+    }
+
     /// The upstream answered, whatever it answered.
     pub(crate) fn succeeded(self) -> Turn {
         let mut state = self.breaker.state.lock();
@@ -122,11 +134,9 @@ impl Leave<'_> {
     }
 }
 
-impl Drop for Leave<'_> {
+impl Drop for Leave {
     fn drop(&mut self) {
-        if self.is_trial {
-            self.breaker.state.lock().on_trial = false;
-        }
+        self.answered();
     }
 }
 
@@ -142,7 +152,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_and_closes_by_one_request_that_ends_well() {
-        let breaker = Breaker::new(POLICY);
+        let breaker = Arc::new(Breaker::new(POLICY));
         assert_eq!(breaker.enter().unwrap().failed(), Turn::None);
         assert_eq!(breaker.enter().unwrap().failed(), Turn::Opened);
         assert_eq!(breaker.enter().unwrap_err(), Duration::from_secs(1));
@@ -150,9 +160,15 @@ mod tests {
 
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(breaker.wait(), None);
-        let trial = breaker.enter().unwrap();
+        let mut trial = breaker.enter().unwrap();
         assert!(breaker.enter().is_err(), "one at a time");
+        trial.answered();
+        // While its answer is read, another may be tried, and what that leaves is its own.
+        let other = breaker.enter().unwrap();
         assert_eq!(trial.failed(), Turn::Opened);
+        assert!(breaker.state.lock().on_trial);
+        drop(other);
+        assert!(!breaker.state.lock().on_trial);
         assert_eq!(breaker.enter().unwrap_err(), Duration::from_secs(2));
 
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -167,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_failure_of_before_prolongs_nothing() {
-        let breaker = Breaker::new(POLICY);
+        let breaker = Arc::new(Breaker::new(POLICY));
         let late = breaker.enter().unwrap();
         breaker.enter().unwrap().failed();
         breaker.enter().unwrap().failed();

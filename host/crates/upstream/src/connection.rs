@@ -1,6 +1,7 @@
 //! Connections to the endpoints of an upstream: made within a time, counted, kept while they are idle.
 
 mod counted;
+mod lanes;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,11 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
+use http::{Request, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
@@ -23,6 +25,9 @@ use crate::body::Outgoing;
 use crate::settings::{Protocol, Settings};
 use counted::Counted;
 
+pub(crate) use counted::Used;
+pub(crate) use lanes::{Lane, Lanes};
+
 /// The most that the header of an answer may have.
 const HEADER_BYTES: u32 = 64 << 10;
 
@@ -31,8 +36,12 @@ const HEADER_FIELDS: usize = 256;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A client with a pool of connections of its own. It clones as a handle.
-pub(crate) type HttpClient = Client<Connector, Outgoing>;
+/// The connections of an upstream: a pool for each lane.
+pub(crate) struct Connections {
+    pools: Mutex<Vec<Client<Connector, Outgoing>>>,
+    builder: Builder,
+    connector: Connector,
+}
 
 /// As many connections to an endpoint are open as may be.
 #[derive(Debug, thiserror::Error)]
@@ -45,41 +54,60 @@ pub(crate) struct Secured {
     pub(crate) name: Option<ServerName<'static>>,
 }
 
-/// Makes a client for the endpoints of these settings.
-pub(crate) fn client(settings: &Settings, tls: Option<Secured>) -> HttpClient {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(Duration::from_secs(30)));
-    let is_grpc = settings.protocol == Protocol::OipGrpc;
-    let transport = match tls {
-        Some(tls) => Transport::Tls(https(tcp, tls, settings.protocol)),
-        None => Transport::Plain(tcp),
-    };
-    let places = settings.addresses.iter().map(|address| {
-        let places = Semaphore::new(settings.max_connections);
-        (address.authority().to_string(), Arc::new(places))
-    });
-    let connector = Connector {
-        transport,
-        places: Arc::new(places.collect()),
-        most: settings.max_connections,
-        time: settings.connect_timeout,
-    };
-    Client::builder(TokioExecutor::new())
+impl Connections {
+    /// Makes those to the endpoints of these settings. None is open yet.
+    pub(crate) fn new(settings: &Settings, tls: Option<Secured>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let transport = match tls {
+            Some(tls) => Transport::Tls(https(tcp, tls, settings.protocol)),
+            None => Transport::Plain(tcp),
+        };
+        let places = settings.addresses.iter().map(|address| {
+            let places = Semaphore::new(settings.max_connections);
+            (address.authority().to_string(), Arc::new(places))
+        });
+        let connector = Connector {
+            transport,
+            places: Arc::new(places.collect()),
+            most: settings.max_connections,
+            time: settings.connect_timeout,
+        };
+        Self {
+            pools: Mutex::default(),
+            builder: builder(settings),
+            connector,
+        }
+    }
+
+    /// Sends a request over a connection of a lane.
+    pub(crate) fn request(&self, lane: &Lane, message: Request<Outgoing>) -> ResponseFuture {
+        let mut pools = self.pools.lock();
+        while pools.len() <= lane.index() {
+            pools.push(self.builder.build(self.connector.clone()));
+        }
+        pools[lane.index()].request(message)
+    }
+}
+
+fn builder(settings: &Settings) -> Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(settings.idle)
         .pool_max_idle_per_host(settings.max_connections)
         .http1_max_buf_size(HEADER_BYTES as usize)
         .http1_max_headers(HEADER_FIELDS)
-        .http2_only(is_grpc)
+        .http2_only(settings.protocol == Protocol::OipGrpc)
         .http2_max_header_list_size(HEADER_BYTES)
         // As HTTP/1.1 leaves it to TCP: a tensor must not wait for a window's update every 64 KiB.
         .http2_adaptive_window(true)
         .http2_keep_alive_interval(Duration::from_secs(20))
-        .http2_keep_alive_timeout(Duration::from_secs(10))
-        .build(connector)
+        .http2_keep_alive_timeout(Duration::from_secs(10));
+    builder
 }
 
 fn https(tcp: HttpConnector, tls: Secured, protocol: Protocol) -> HttpsConnector<HttpConnector> {

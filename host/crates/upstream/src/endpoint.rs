@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::connection::{Lane, Lanes};
 use crate::health::{Health, Verdict};
 use crate::metrics::EndpointMetrics;
 use crate::settings::{Address, Ejection};
@@ -15,6 +16,7 @@ use crate::settings::{Address, Ejection};
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     pub(crate) metrics: EndpointMetrics,
+    lanes: Arc<Lanes>,
     in_flight: AtomicU32,
     health: Mutex<Health>,
 }
@@ -28,13 +30,17 @@ pub(crate) struct Endpoints {
 
 /// A request to an endpoint, while it is under way.
 #[derive(Debug)]
-pub(crate) struct Visit(Arc<Endpoint>);
+pub(crate) struct Visit {
+    endpoint: Arc<Endpoint>,
+    lane: Option<Lane>,
+}
 
 impl Endpoint {
-    pub(crate) fn new(address: Address, metrics: EndpointMetrics) -> Self {
+    pub(crate) fn new(address: Address, metrics: EndpointMetrics, lanes: Arc<Lanes>) -> Self {
         Self {
             address,
             metrics,
+            lanes,
             in_flight: AtomicU32::new(0),
             health: Mutex::default(),
         }
@@ -85,7 +91,10 @@ impl Endpoints {
             (None, _) => return Err(back.unwrap_or(now)),
         };
         chosen.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Visit(Arc::clone(chosen)))
+        Ok(Visit {
+            endpoint: Arc::clone(chosen),
+            lane: chosen.lanes.enter(),
+        })
     }
 
     /// Notes that an endpoint failed, and takes it out where that is due. Says whether it did.
@@ -118,13 +127,18 @@ impl Endpoint {
 
 impl Visit {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
+    }
+
+    /// Where the request goes; none where all connections have as many as they may.
+    pub(crate) fn lane(&self) -> Option<&Lane> {
+        self.lane.as_ref()
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -138,7 +152,12 @@ mod tests {
     fn endpoints(count: usize, max_fraction: f64) -> Endpoints {
         let endpoint = |index| {
             let address = Address::parse(&format!("http://peer{index}"), Protocol::OipHttp);
-            Arc::new(Endpoint::new(address.unwrap(), EndpointMetrics::default()))
+            let lanes = Lanes::of(u32::MAX, 1);
+            Arc::new(Endpoint::new(
+                address.unwrap(),
+                EndpointMetrics::default(),
+                lanes,
+            ))
         };
         let policy = Ejection {
             after: 1,

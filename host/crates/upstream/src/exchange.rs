@@ -6,19 +6,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as ClientError;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
-use wharf_core::{Error, ErrorKind, stage_span};
+use wharf_core::{Error, RequestContext, stage_span};
 
+use crate::attempt::{Attempt, Held};
 use crate::body::Outgoing;
-use crate::connection::TooMany;
+use crate::connection::{Lane, TooMany, Used};
 use crate::endpoint::{Endpoint, Visit};
-use crate::fault::{Fault, Outcome};
-use crate::peer::{Peer, UnderWay, rests};
-use crate::settings::Address;
+use crate::fault::Fault;
+use crate::peer::{Peer, rests};
+use crate::settings::{Address, Settings};
 
 /// The most of a request's time that is kept back, so that it is this end that ends the attempt, and knows whose it was.
 const SPARE: Duration = Duration::from_millis(20);
@@ -44,6 +45,16 @@ pub(crate) trait Call: Sync {
     fn can_be_repeated(&self) -> bool {
         true
     }
+
+    /// Since when an attempt that began then waits for the peer alone; none while it is the client's turn to send.
+    fn waits_since(&self, began: Instant) -> Option<Instant> {
+        Some(began)
+    }
+
+    /// Takes the error that the client's own body broke off with, where it did.
+    fn take_error(&self) -> Option<Error> {
+        None
+    }
 }
 
 /// An answer, with what the request holds at its endpoint as long as it is read.
@@ -52,10 +63,12 @@ pub(crate) struct Answered<A> {
     pub(crate) held: Held,
 }
 
-/// The places of a request.
-pub(crate) struct Held {
-    pub(crate) visit: Visit,
-    _under_way: UnderWay,
+impl<A> Answered<A> {
+    /// An answer that was read to its end.
+    pub(crate) fn whole(mut self) -> A {
+        self.held.end(None);
+        self.answer
+    }
 }
 
 /// How a request that has a context is sent.
@@ -64,9 +77,29 @@ pub(crate) struct Terms {
     pub(crate) fields: HeaderMap,
     /// When the answer is of no use any more.
     pub(crate) deadline: Instant,
+    /// How long a peer may take, by the operator's word alone.
+    pub(crate) patience: Duration,
 }
 
 impl Terms {
+    /// The terms of a request.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the request goes in a circle.
+    pub(crate) fn of(request: &RequestContext, settings: &Settings) -> Result<Self, Error> {
+        Ok(Self {
+            fields: crate::headers::fields(request, &settings.request_headers)?,
+            deadline: request.deadline,
+            patience: settings.timeout.min(request.timeout),
+        })
+    }
+
+    /// Whether so long without an answer speaks against the peer. Where a client gave it less than half of what the operator
+    /// does, it speaks of the client. Half: what came before has its time as well.
+    pub(crate) fn is_the_peers(&self, time: Duration) -> bool {
+        time * 2 >= self.patience
+    }
+
     fn left(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
         left - (left / 10).min(SPARE)
@@ -97,6 +130,8 @@ impl Peer {
             otel.status_code = Empty,
         );
         let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+        let mut was_stale = false;
+        let mut before = None;
         let fault = loop {
             let visit = match self.endpoints.choose(&tried) {
                 Ok(visit) => visit,
@@ -110,23 +145,30 @@ impl Peer {
             span.record("attempts", tried.len() + 1);
             let attempt = self.attempt(visit, call, terms);
             let fault = match attempt.instrument(span.clone()).await? {
-                Ok((answer, visit)) => {
-                    self.ended(leave, None);
-                    let held = Held {
-                        visit,
-                        _under_way: under_way,
-                    };
+                Ok((answer, attempt)) => {
+                    let held = Held::new(attempt, leave, under_way);
                     return Ok(Answered { answer, held });
+                }
+                // The first time it is nobody's fault, and no attempt.
+                Err((Fault::Stale(_), _)) if call.can_be_repeated() && !was_stale => {
+                    was_stale = true;
+                    continue;
                 }
                 Err((fault, endpoint)) => {
                     tried.push(endpoint);
                     fault
                 }
             };
+            // One more had no time: it says less than the one before.
+            let fault = match (fault, before) {
+                (Fault::Late, Some(before)) => break before,
+                (fault, _) => fault,
+            };
             if !self.repeats(call, &fault, tried.len(), terms) {
                 break fault;
             }
             tracing::debug!(upstream = %self.settings.name, error = %fault, "asked again");
+            before = Some(fault);
         };
         span.record("otel.status_code", "ERROR");
         if fault.is_a_change() {
@@ -142,7 +184,7 @@ impl Peer {
     /// # Errors
     /// What came of the last attempt; `Unavailable` where all endpoints are out.
     pub(crate) async fn inquire<C: Call>(
-        &self,
+        self: &Arc<Self>,
         call: &C,
         terms: &Terms,
     ) -> Result<C::Answer, Error> {
@@ -156,9 +198,13 @@ impl Peer {
             let share = Terms {
                 fields: terms.fields.clone(),
                 deadline: Instant::now() + terms.left() / others,
+                patience: terms.patience,
             };
             match self.attempt(visit, call, &share).await? {
-                Ok((answer, _visit)) => return Ok(answer),
+                Ok((answer, mut attempt)) => {
+                    attempt.end(None);
+                    return Ok(answer);
+                }
                 Err((fault, endpoint)) => {
                     tried.push(endpoint);
                     if tried.len() >= self.settings.addresses.len() {
@@ -174,7 +220,8 @@ impl Peer {
         let may = made <= self.settings.retries as usize
             && fault.is_worth_another_try()
             && (fault.is_before_anything() || call.can_be_repeated())
-            && !terms.left().is_zero();
+            // What is kept back is no time for an attempt.
+            && terms.left() > SPARE;
         if !may {
             return false;
         }
@@ -189,11 +236,11 @@ impl Peer {
 
     /// Asks one endpoint. The outer error is one of the program.
     async fn attempt<C: Call>(
-        &self,
+        self: &Arc<Self>,
         visit: Visit,
         call: &C,
         terms: &Terms,
-    ) -> Result<Result<(C::Answer, Visit), (Fault, Arc<Endpoint>)>, Error> {
+    ) -> Result<Result<(C::Answer, Attempt), (Fault, Arc<Endpoint>)>, Error> {
         let endpoint = Arc::clone(visit.endpoint());
         let left = terms.left();
         if left.is_zero() {
@@ -201,114 +248,80 @@ impl Peer {
         }
         let time = left.min(self.settings.timeout);
         let mut message = call.message(&endpoint.address, time)?;
-        for (name, value) in &terms.fields {
-            message.headers_mut().insert(name.clone(), value.clone());
-        }
-        let mut record = Record {
-            peer: self,
-            endpoint: &endpoint,
-            began: Instant::now(),
-            outcome: None,
-        };
+        message.headers_mut().extend(terms.fields.clone());
+        let mut attempt = Attempt::new(self, visit);
         let work = async {
-            let sent = self.client.request(message).await;
-            let answer = sent.map_err(fault_of)?;
-            Span::current().record("http.response.status_code", answer.status().as_u16());
-            // Followed, it would lead to whom nobody named.
-            if answer.status().is_redirection() {
-                return Err(Fault::Failed(format!("{}: a redirect", answer.status())));
-            }
-            call.read(answer).await
+            let lane = attempt.visit().lane();
+            let lane = lane.ok_or(Fault::Full(self.settings.max_connections))?;
+            self.send(call, lane, message).await
         };
         let ended = tokio::time::timeout(time, work).await;
-        let result = ended.unwrap_or_else(|_| Err(self.too_late(time)));
-        record.end(result.as_ref().err());
-        drop(record);
+        let ends = attempt.began() + time;
+        let since = call.waits_since(attempt.began());
+        let alone = since.map(|since| ends.saturating_duration_since(since));
+        let is_the_peers = alone.is_some_and(|alone| terms.is_the_peers(alone));
+        let result = match ended {
+            Ok(Err(Fault::GaveUp)) if !is_the_peers => Err(Fault::Late),
+            Ok(result) => result,
+            Err(_) if is_the_peers => Err(Fault::TimedOut(time)),
+            Err(_) => Err(Fault::Late),
+        };
         match result {
-            Ok(answer) => Ok(Ok((answer, visit))),
-            Err(fault) => Ok(Err((fault, endpoint))),
-        }
-    }
-
-    /// The fault of an attempt that took this whole time. A client that has little patience says nothing of the endpoint.
-    fn too_late(&self, time: Duration) -> Fault {
-        match self.is_the_endpoints(time) {
-            true => Fault::TimedOut(time),
-            false => Fault::Late,
-        }
-    }
-
-    /// Whether so long without an answer speaks against an endpoint.
-    fn is_the_endpoints(&self, time: Duration) -> bool {
-        time * 2 >= self.settings.timeout
-    }
-}
-
-/// Counts an attempt when it ends, also where it ends by being dropped.
-struct Record<'a> {
-    peer: &'a Peer,
-    endpoint: &'a Endpoint,
-    began: Instant,
-    outcome: Option<Outcome>,
-}
-
-impl Record<'_> {
-    fn end(&mut self, fault: Option<&Fault>) {
-        let counts_unavailable = self.peer.settings.ejection.counts_unavailable;
-        self.outcome = Some(fault.map_or(Outcome::Ok, Fault::outcome));
-        match fault {
-            None => {
-                self.endpoint.succeeded();
-                self.peer.took(self.began.elapsed());
+            Ok(answer) => {
+                attempt.answered();
+                Ok(Ok((answer, attempt)))
             }
-            Some(Fault::Refused { .. }) => self.endpoint.succeeded(),
-            Some(fault) if fault.is_the_endpoints(counts_unavailable) => {
-                self.peer.endpoint_failed(self.endpoint);
+            Err(fault) => {
+                attempt.end(Some(&fault));
+                Ok(Err((fault, endpoint)))
             }
-            Some(_) => {}
         }
+    }
+
+    async fn send<C: Call>(
+        &self,
+        call: &C,
+        lane: &Lane,
+        message: Request<Outgoing>,
+    ) -> Result<C::Answer, Fault> {
+        let sent = self.connections.request(lane, message).await;
+        let answer = sent.map_err(|error| match call.take_error() {
+            Some(error) => Fault::Client(error),
+            None => fault_of(error),
+        })?;
+        if let Some(used) = answer.extensions().get::<Used>() {
+            used.set();
+        }
+        Span::current().record("http.response.status_code", answer.status().as_u16());
+        // Followed, it would lead to whom nobody named.
+        if answer.status().is_redirection() {
+            return Err(Fault::Failed(format!("{}: a redirect", answer.status())));
+        }
+        call.read(answer).await
     }
 }
 
-impl Drop for Record<'_> {
-    fn drop(&mut self) {
-        let time = self.began.elapsed();
-        if self.outcome.is_none() && self.peer.is_the_endpoints(time) {
-            self.peer.endpoint_failed(self.endpoint);
-        }
-        let outcome = self.outcome.unwrap_or(Outcome::Cancelled);
-        self.endpoint.metrics.ended(outcome, time);
-    }
-}
-
-/// What an error of the client says.
+/// What an error of the connections says.
 fn fault_of(error: ClientError) -> Fault {
+    let mut is_closed = false;
     let mut cause: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(at) = cause {
         if let Some(TooMany(most)) = at.downcast_ref() {
             return Fault::Full(*most);
         }
-        // The client's own body: whoever reads that knows what is wrong with it.
-        if let Some(sent) = at.downcast_ref::<Error>() {
-            return Fault::Client(repeated(sent));
-        }
+        let of_hyper = at.downcast_ref::<hyper::Error>();
+        is_closed |= of_hyper.is_some_and(|it| it.is_incomplete_message() || it.is_closed());
+        is_closed |= at.is::<std::io::Error>();
         cause = at.source();
     }
+    let mut of_connection = Extensions::new();
+    if let Some(connection) = error.connect_info() {
+        connection.get_extras(&mut of_connection);
+    }
+    let used = of_connection.get::<Used>();
     match error.is_connect() {
         true => Fault::Unreachable(error.into()),
+        false if is_closed && used.is_some_and(Used::is_set) => Fault::Stale(error.into()),
         false => Fault::Broken(error.into()),
-    }
-}
-
-/// The same error once more: hyper keeps the one that it was given.
-fn repeated(error: &Error) -> Error {
-    let kind = match error.kind() {
-        ErrorKind::Internal => return Error::internal(error.to_string()),
-        kind => kind,
-    };
-    let again = Error::new(kind, error.message().to_owned());
-    match error.field() {
-        Some(field) => again.with_field(field.to_owned()),
-        None => again,
     }
 }

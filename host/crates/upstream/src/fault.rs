@@ -24,6 +24,9 @@ pub(crate) enum Fault {
     /// As many connections are open as may be: nothing was sent.
     #[error("max_connections = {0} are open")]
     Full(usize),
+    /// A connection that had been kept was closed before a byte of the answer: the peer may not have seen the request.
+    #[error("the kept connection was closed")]
+    Stale(#[source] Source),
     /// The connection broke, or what came over it was no message.
     #[error("the exchange broke off")]
     Broken(#[source] Source),
@@ -35,6 +38,9 @@ pub(crate) enum Fault {
     Busy(Option<Duration>),
     /// The peer says that its own time for the request is over.
     #[error("the peer ran out of time")]
+    GaveUp,
+    /// The time is over that the client gave, or that it took itself.
+    #[error("the time of the request is over")]
     Late,
     /// The peer refuses what the client sent.
     #[error("the peer refuses the request: {text}")]
@@ -66,10 +72,12 @@ impl Fault {
         match self {
             Self::Unreachable(_)
             | Self::Full(_)
+            | Self::Stale(_)
             | Self::Broken(_)
             | Self::TimedOut(_)
-            | Self::Busy(_) => true,
-            Self::Gateway(_) => true,
+            | Self::GaveUp
+            | Self::Busy(_)
+            | Self::Gateway(_) => true,
             Self::Failed(_)
             | Self::Late
             | Self::Refused { .. }
@@ -90,12 +98,17 @@ impl Fault {
             Self::Unreachable(_)
             | Self::Broken(_)
             | Self::TimedOut(_)
+            | Self::GaveUp
             | Self::Gone(_)
             | Self::Gateway(_)
             | Self::Failed(_)
             | Self::Lying(_) => true,
             Self::Busy(_) => counts_unavailable,
-            Self::Full(_) | Self::Late | Self::Refused { .. } | Self::Client(_) => false,
+            Self::Full(_)
+            | Self::Stale(_)
+            | Self::Late
+            | Self::Refused { .. }
+            | Self::Client(_) => false,
         }
     }
 
@@ -109,8 +122,8 @@ impl Fault {
         match self {
             Self::Unreachable(_) => Outcome::Unreachable,
             Self::Full(_) => Outcome::Full,
-            Self::Broken(_) => Outcome::Broken,
-            Self::TimedOut(_) | Self::Late => Outcome::Timeout,
+            Self::Stale(_) | Self::Broken(_) => Outcome::Broken,
+            Self::TimedOut(_) | Self::GaveUp | Self::Late => Outcome::Timeout,
             Self::Busy(_) => Outcome::Busy,
             Self::Refused { .. } | Self::Client(_) => Outcome::Refused,
             Self::Gone(_) | Self::Gateway(_) | Self::Failed(_) => Outcome::Failed,
@@ -151,11 +164,11 @@ impl From<Fault> for Error {
                 RETRY_AFTER,
             )
             .with_source(fault),
-            Fault::TimedOut(_) | Fault::Late => {
+            Fault::TimedOut(_) | Fault::GaveUp | Fault::Late => {
                 let message = "the upstream took too long";
                 Error::new(ErrorKind::Deadline, message).with_source(fault)
             }
-            Fault::Broken(_) => {
+            Fault::Stale(_) | Fault::Broken(_) => {
                 let message = "the upstream broke off before it had answered";
                 Error::new(ErrorKind::UpstreamFault, message).with_source(fault)
             }

@@ -16,6 +16,7 @@ mod model;
 mod opened;
 mod service;
 
+mod attempt;
 mod exchange;
 mod peer;
 

@@ -39,10 +39,7 @@ pub(crate) async fn infer(
     question: Question,
     changed: impl Fn(),
 ) -> Result<Vec<Tensor>, Error> {
-    let terms = Terms {
-        fields: crate::headers::fields(request, &peer.settings.request_headers),
-        deadline: request.deadline,
-    };
+    let terms = Terms::of(request, &peer.settings)?;
     let answered = match peer.settings.protocol {
         Protocol::OipGrpc => {
             let call = grpc::Infer::new(&peer.settings, request, &question);
@@ -53,7 +50,7 @@ pub(crate) async fn infer(
             peer.ask(&call, &terms, changed).await?
         }
     };
-    Ok(answered.answer)
+    Ok(answered.whole())
 }
 
 /// Asks what a model has.
@@ -64,7 +61,11 @@ pub(crate) async fn describe(peer: &Arc<Peer>, deadline: Instant) -> Result<Meta
     let mut fields = HeaderMap::new();
     let agent = HeaderValue::from_static("wharf");
     fields.insert(http::header::USER_AGENT, agent);
-    let terms = Terms { fields, deadline };
+    let terms = Terms {
+        fields,
+        deadline,
+        patience: peer.settings.timeout,
+    };
     match peer.settings.protocol {
         Protocol::OipGrpc => {
             let call = grpc::Describe(&peer.settings);

@@ -8,7 +8,7 @@ use wharf_core::{Error, ErrorKind, ModelLoad, Name};
 
 use crate::breaker::{Breaker, Leave, Turn};
 use crate::budget::RetryBudget;
-use crate::connection::{HttpClient, Secured, client};
+use crate::connection::{Connections, Lanes, Secured};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::fault::Fault;
 use crate::metrics::{Gauges, Instruments, UpstreamMetrics};
@@ -20,11 +20,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What requests to an upstream share.
 pub(crate) struct Peer {
     pub(crate) settings: Settings,
-    pub(crate) client: HttpClient,
+    pub(crate) connections: Connections,
     pub(crate) endpoints: Endpoints,
     pub(crate) budget: RetryBudget,
     pub(crate) metrics: UpstreamMetrics,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     in_flight: AtomicU32,
     /// The moving average of the time of an attempt that ended well, in nanoseconds.
     latency: AtomicU64,
@@ -41,15 +41,16 @@ impl Peer {
     ) -> Arc<Self> {
         let endpoint = |address| {
             let metrics = instruments.of_endpoint(&settings.name, address);
-            Arc::new(Endpoint::new(address.clone(), metrics))
+            let lanes = Lanes::new(&settings);
+            Arc::new(Endpoint::new(address.clone(), metrics, lanes))
         };
         let endpoints = settings.addresses.iter().map(endpoint).collect();
         let peer = Arc::new(Self {
-            client: client(&settings, tls),
+            connections: Connections::new(&settings, tls),
             endpoints: Endpoints::new(endpoints, settings.ejection),
             budget: RetryBudget::new(settings.retry_budget),
             metrics: instruments.of_upstream(&settings.name),
-            breaker: Breaker::new(settings.breaker),
+            breaker: Arc::new(Breaker::new(settings.breaker)),
             in_flight: AtomicU32::new(0),
             latency: AtomicU64::new(0),
             settings,
@@ -70,7 +71,7 @@ impl Peer {
     }
 
     /// Asks the breaker.
-    pub(crate) fn leave(&self) -> Result<Leave<'_>, Error> {
+    pub(crate) fn leave(&self) -> Result<Leave, Error> {
         self.breaker.enter().map_err(|wait| {
             self.metrics.refused.add(1);
             rests(wait)
@@ -89,7 +90,7 @@ impl Peer {
     }
 
     /// Notes how a request ended.
-    pub(crate) fn ended(&self, leave: Leave<'_>, fault: Option<&Fault>) {
+    pub(crate) fn ended(&self, leave: Leave, fault: Option<&Fault>) {
         let counts_unavailable = self.settings.ejection.counts_unavailable;
         let turn = match fault {
             None | Some(Fault::Refused { .. }) => leave.succeeded(),

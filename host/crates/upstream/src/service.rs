@@ -1,29 +1,30 @@
 //! A plain HTTP service: a body goes in, a body comes out, both as they come.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+mod answer;
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 use wharf_core::{
-    BoxFuture, Digest, Error, ErrorKind, Inference, Model, ModelInfo, ModelLoad, RequestContext,
-    Result, Service, Streamed, Tensor,
+    BoxFuture, Digest, Error, Inference, Model, ModelInfo, ModelLoad, RequestContext, Result,
+    Service, Streamed, Tensor,
 };
 
-use crate::body::{Outgoing, Source, too_large};
-use crate::exchange::{Call, Held, Terms};
+use crate::body::{Outgoing, Source};
+use crate::exchange::{Call, Terms};
 use crate::fault::Fault;
 use crate::model;
 use crate::oip::expect_plain;
 use crate::peer::Peer;
-use crate::settings::Address;
+use crate::settings::{Address, Protocol};
 use crate::status::refusal;
+use answer::{Answer, Reading};
+
+/// The milliseconds that a service has for its answer, as Envoy tells them: there is no standard for it.
+const TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// What a body without a media type is.
 const BINARY: &str = "application/octet-stream";
@@ -80,36 +81,26 @@ impl Service for RemoteService {
             let media_type = HeaderValue::from_str(&sent.media_type)
                 .map_err(|_| Error::invalid("content-type", "is no media type that can be sent"))?;
             let settings = &self.peer.settings;
+            let source = Arc::new(Source::new(sent.body));
             let call = Forward {
-                source: Arc::new(Source::new(sent.body)),
+                source: Arc::clone(&source),
                 media_type,
             };
-            let terms = Terms {
-                fields: crate::headers::fields(request, &settings.request_headers),
-                deadline: request.deadline,
-            };
+            let terms = Terms::of(request, settings)?;
             let answered = self.peer.ask(&call, &terms, || {}).await?;
             let (parts, body) = answered.answer.into_parts();
             let media_type = parts.headers.get(CONTENT_TYPE);
             let media_type = media_type.and_then(|value| value.to_str().ok());
-            let most = settings.max_body_bytes;
-            if body.size_hint().lower() > most as u64 {
-                return Err(too_large(most).into());
-            }
+            let reading = Reading {
+                source,
+                terms,
+                held: answered.held,
+            };
             Ok(Streamed {
+                status: parts.status,
                 media_type: media_type.unwrap_or(BINARY).into(),
                 headers: chosen(&parts.headers, &settings.answer_headers),
-                body: Box::pin(Answer {
-                    body,
-                    peer: Arc::clone(&self.peer),
-                    held: answered.held,
-                    most,
-                    left: most,
-                    deadline: Box::pin(tokio::time::sleep_until(Instant::from_std(
-                        request.deadline,
-                    ))),
-                    ended: false,
-                }),
+                body: Box::pin(Answer::new(body, reading, settings)?),
             })
         })
     }
@@ -134,7 +125,7 @@ struct Forward {
 impl Call for Forward {
     type Answer = Response<Incoming>;
 
-    fn message(&self, to: &Address, _time: Duration) -> Result<Request<Outgoing>> {
+    fn message(&self, to: &Address, time: Duration) -> Result<Request<Outgoing>> {
         let uri = to
             .uri(&[])
             .ok_or_else(|| Error::internal("an endpoint has no address"))?;
@@ -143,13 +134,14 @@ impl Call for Forward {
             .uri(uri)
             .header(CONTENT_TYPE, self.media_type.clone())
             .header(ACCEPT_ENCODING, "identity")
+            .header(TIME, time.as_millis().max(1).to_string())
             .body(Outgoing::Stream(Arc::clone(&self.source)))
             .map_err(Error::internal)
     }
 
     async fn read(&self, answer: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
         if !answer.status().is_success() {
-            return Err(refusal(answer).await);
+            return Err(refusal(answer, Protocol::Http).await);
         }
         expect_plain(answer.headers())?;
         Ok(answer)
@@ -159,74 +151,12 @@ impl Call for Forward {
     fn can_be_repeated(&self) -> bool {
         false
     }
-}
 
-/// The body of an answer as it comes: within its size and its request's time. It keeps the request's places to its end.
-struct Answer {
-    body: Incoming,
-    peer: Arc<Peer>,
-    held: Held,
-    most: usize,
-    left: usize,
-    deadline: Pin<Box<Sleep>>,
-    ended: bool,
-}
-
-impl Answer {
-    fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>>>> {
-        self.ended = true;
-        if !matches!(fault, Fault::Late) {
-            self.peer.endpoint_failed(self.held.visit.endpoint());
-        }
-        Poll::Ready(Some(Err(match fault {
-            Fault::Late => Error::new(ErrorKind::Deadline, "the deadline passed within the answer"),
-            fault => fault.into(),
-        })))
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>>>> {
-        let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if data.len() > this.left => this.fail(too_large(this.most)),
-                Ok(data) => {
-                    this.left -= data.len();
-                    Poll::Ready(Some(Ok(Frame::data(data))))
-                }
-                // Trailers are between this server and the peer.
-                Err(_trailers) => {
-                    this.ended = true;
-                    Poll::Ready(None)
-                }
-            },
-            Poll::Ready(Some(Err(error))) => this.fail(Fault::Broken(error.into())),
-            Poll::Ready(None) => {
-                this.ended = true;
-                Poll::Ready(None)
-            }
-            Poll::Pending => match this.deadline.as_mut().poll(cx) {
-                Poll::Ready(()) => this.fail(Fault::Late),
-                Poll::Pending => Poll::Pending,
-            },
-        }
+    fn waits_since(&self, began: Instant) -> Option<Instant> {
+        self.source.waits_since(began)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn take_error(&self) -> Option<Error> {
+        self.source.take_error()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -16,13 +18,29 @@ type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 /// A connection, and its place among those of its endpoint.
 pub(crate) struct Counted {
     stream: Stream,
+    used: Used,
     _place: OwnedSemaphorePermit,
+}
+
+/// Whether an answer came over a connection. One that was kept since may be closed by the peer just when it is used again.
+#[derive(Clone, Default)]
+pub(crate) struct Used(Arc<AtomicBool>);
+
+impl Used {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Counted {
     pub(super) fn new(stream: Stream, place: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
+            used: Used::default(),
             _place: place,
         }
     }
@@ -30,7 +48,7 @@ impl Counted {
 
 impl Connection for Counted {
     fn connected(&self) -> Connected {
-        self.stream.connected()
+        self.stream.connected().extra(self.used.clone())
     }
 }
 

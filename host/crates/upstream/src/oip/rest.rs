@@ -17,7 +17,7 @@ use super::{Metadata, Question, metadata};
 use crate::body::{Outgoing, collect};
 use crate::exchange::Call;
 use crate::fault::Fault;
-use crate::settings::{Address, Settings};
+use crate::settings::{Address, Protocol, Settings};
 use crate::status::refusal;
 use document::read_outputs;
 
@@ -201,7 +201,7 @@ pub(crate) async fn received(
     most: usize,
 ) -> Result<(HeaderMap, Bytes), Fault> {
     if !answer.status().is_success() {
-        return Err(refusal(answer).await);
+        return Err(refusal(answer, Protocol::OipHttp).await);
     }
     let (parts, body) = answer.into_parts();
     expect_plain(&parts.headers)?;

@@ -13,7 +13,7 @@ const MAX_MS: u64 = 86_400_000;
 
 /// The fields that are never sent on: credentials, what belongs to one connection or one message, and what this server says
 /// itself.
-const OWN_FIELDS: [&str; 25] = [
+const OWN_FIELDS: [&str; 27] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -36,6 +36,8 @@ const OWN_FIELDS: [&str; 25] = [
     "traceparent",
     "tracestate",
     "baggage",
+    "via",
+    "x-envoy-expected-rq-timeout-ms",
     "x-request-id",
     "x-tenant-id",
     "x-request-context",
@@ -139,7 +141,7 @@ mod defaults {
         256
     }
     pub(super) const fn idle_timeout_ms() -> u64 {
-        30_000
+        4_000
     }
     pub(super) const fn retries() -> u64 {
         2
@@ -222,7 +224,7 @@ pub(super) fn parse(name: &Name, text: &str) -> Result<Settings, LoadError> {
         ejection: at.ejection(&file.ejection)?,
         breaker: at.breaker(&file.breaker)?,
         request_headers: at.fields("request_headers", &file.request_headers)?,
-        answer_headers: at.fields("answer_headers", &file.answer_headers)?,
+        answer_headers: at.answer_fields(&file.answer_headers)?,
         tls: file.tls,
     })
 }
@@ -317,6 +319,20 @@ impl At {
             Ok(name)
         };
         names.iter().enumerate().map(field).collect()
+    }
+
+    /// Fields of answers. Which pages may read an answer is `[server.cors]`'s to say.
+    fn answer_fields(&self, names: &[String]) -> Result<Vec<HeaderName>, LoadError> {
+        const KEY: &str = "answer_headers";
+        let fields = self.fields(KEY, names)?;
+        let of_cors = |name: &HeaderName| name.as_str().starts_with("access-control-");
+        match fields.iter().position(of_cors) {
+            Some(index) => {
+                let message = "[server.cors] says which pages may read an answer; take it out";
+                Err(self.error(format!("{KEY}[{index}]"), message))
+            }
+            None => Ok(fields),
+        }
     }
 
     fn time(&self, key: &str, value: u64) -> Result<Duration, LoadError> {

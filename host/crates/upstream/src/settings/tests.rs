@@ -73,6 +73,7 @@ fn what_cannot_be_is_refused_by_its_key() {
             "request_headers[1]",
         ),
         ("request_headers = ['x-tenant-id']", "request_headers[0]"),
+        ("request_headers = ['via']", "request_headers[0]"),
         ("request_headers = ['a b']", "request_headers[0]"),
         ("answer_headers = ['x-a']", "answer_headers"),
         ("[tls]\nserver_name = 'a'", "tls"),
@@ -94,4 +95,9 @@ fn what_cannot_be_is_refused_by_its_key() {
         "tls.cert_file"
     );
     assert!(parse(&format!("{service}answer_headers = ['x-a']")).is_ok());
+    let crossing = "answer_headers = ['x-a', 'Access-Control-Allow-Origin']";
+    assert_eq!(
+        refused(&format!("{service}{crossing}")),
+        "answer_headers[1]"
+    );
 }

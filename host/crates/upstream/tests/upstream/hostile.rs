@@ -10,13 +10,14 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::json;
-use wharf_core::ErrorKind;
-use wharf_testkit::eventually;
+use wharf_core::{ErrorKind, RequestContext};
+use wharf_testkit::{eventually, request, request_with};
 
 use crate::peer::{
-    Body, Peer, Speaks, answering, described, echo, full, good, handler, json as document, status,
+    Body, Handler, Peer, Speaks, answering, described, echo, full, good, handler, json as document,
+    status,
 };
-use crate::site::{Site, ask, ask_within, idle, settings};
+use crate::site::{Site, ask, ask_within, idle, infer, settings};
 
 fn output(shape: &serde_json::Value, data: &serde_json::Value) -> Response<Body> {
     document(&json!({"outputs": [{"name": "y", "datatype": "FP32", "shape": shape, "data": data}]}))
@@ -220,13 +221,7 @@ async fn a_client_that_leaves_ends_the_call() {
 
 #[tokio::test]
 async fn what_is_too_much_at_once_is_refused_at_once() {
-    let hanging = handler(|request| async move {
-        match described(&request) {
-            Some(answer) => answer,
-            None => std::future::pending().await,
-        }
-    });
-    let peer = Peer::start(Speaks::Http1, hanging).await;
+    let peer = Peer::start(Speaks::Http1, hanging()).await;
     let site = Site::new();
     let endpoints = [format!("http://{}", peer.address)];
     let model = site
@@ -258,4 +253,80 @@ async fn a_good_peer_stays_good() {
         let value = round as f32;
         assert_eq!(ask(&model, &[value]).await.unwrap(), [value]);
     }
+}
+
+/// Describes itself, and says nothing more.
+fn hanging() -> Handler {
+    handler(|request| async move {
+        match described(&request) {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_is_accused_by_the_routes_deadline_and_not_by_a_clients() {
+    let peer = Peer::start(Speaks::Http1, hanging()).await;
+    let site = Site::new();
+    let endpoints = [format!("http://{}", peer.address)];
+    let more = "timeout_ms = 60000\n[breaker]\nconsecutive_failures = 2\nopen_ms = 60000";
+    let model = site.model(&settings("oip-http", &endpoints, more)).await;
+    let time = Duration::from_millis(200);
+    for _ in 0..3 {
+        let hasty = RequestContext {
+            deadline: Instant::now() + time,
+            ..(*request("echo")).clone()
+        };
+        let error = infer(&model, &hasty, &[1.0]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadline);
+    }
+    for expected in [
+        ErrorKind::Deadline,
+        ErrorKind::Deadline,
+        ErrorKind::Unavailable,
+    ] {
+        let error = infer(&model, &request_with("echo", time, &[]), &[1.0]).await;
+        assert_eq!(error.unwrap_err().kind(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_runs_out_of_time_is_accused_and_another_one_asked() {
+    let late = Peer::start(Speaks::Http1, answering(|| status(504, ""))).await;
+    let good = Peer::start(Speaks::Http1, good()).await;
+    let site = Site::new();
+    let endpoints = [late.address, good.address].map(|it| format!("http://{it}"));
+    let more = "retry_budget = 1.0\n[ejection]\nconsecutive_failures = 2\ninterval_ms = 60000";
+    let model = site.model(&settings("oip-http", &endpoints, more)).await;
+    for _ in 0..40 {
+        assert_eq!(ask(&model, &[1.0]).await.unwrap(), [1.0]);
+    }
+    assert_eq!(late.seen("/infer").len(), 2, "it is out");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_closes_costs_no_request() {
+    let asked = Arc::<AtomicUsize>::default();
+    let counts = Arc::clone(&asked);
+    let closing = handler(move |request| {
+        let asked = Arc::clone(&counts);
+        async move {
+            if let Some(answer) = described(&request) {
+                return answer;
+            }
+            // The connection ends with whoever works on it.
+            assert_ne!(asked.fetch_add(1, Ordering::SeqCst), 1, "it closes now");
+            echo(request).await
+        }
+    });
+    let peer = Peer::start(Speaks::Http1, closing).await;
+    let site = Site::new();
+    let endpoints = [format!("http://{}", peer.address)];
+    let more = "retries = 0\n[breaker]\nconsecutive_failures = 1\nopen_ms = 60000";
+    let model = site.model(&settings("oip-http", &endpoints, more)).await;
+    for value in [1.0, 2.0, 3.0] {
+        assert_eq!(ask(&model, &[value]).await.unwrap(), [value]);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 4, "one of them twice");
 }

@@ -134,6 +134,7 @@ async fn tensors_travel_as_raw_contents_over_grpc() {
     assert_eq!(ask(&model, &large).await.unwrap(), large);
     assert_eq!(ask(&model, &[1.5]).await.unwrap(), [1.5]);
     let seen = peer.seen("/ModelInfer");
+    assert_eq!(seen[0].headers["via"], "1.1 wharf");
     let timeout = seen[0].headers["grpc-timeout"].to_str().unwrap();
     let millis: u64 = timeout.strip_suffix('m').unwrap().parse().unwrap();
     assert!((1..=10_000).contains(&millis), "{timeout}");
@@ -142,6 +143,37 @@ async fn tensors_travel_as_raw_contents_over_grpc() {
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
     assert!(error.message().ends_with("too much"), "{error}");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(9)));
+    idle(&model).await;
+}
+
+#[tokio::test]
+async fn what_is_more_than_a_connection_takes_goes_over_another_one() {
+    let hanging = handler(|request| async move {
+        match request.uri().path().ends_with("ModelMetadata") {
+            true => grpc_echo(request).await,
+            false => std::future::pending().await,
+        }
+    });
+    let peer = Peer::start(Speaks::Http2, hanging).await;
+    let site = Site::new();
+    let endpoints = [format!("http://{}", peer.address)];
+    let model = site
+        .model(&settings("oip-grpc", &endpoints, "max_connections = 3"))
+        .await;
+    // A connection of the peer takes two hundred.
+    let asking: Vec<_> = (0..300)
+        .map(|_| {
+            let model = std::sync::Arc::clone(&model);
+            tokio::spawn(async move { ask(&model, &[1.0]).await })
+        })
+        .collect();
+    eventually("all are asked", || peer.seen("/ModelInfer").len() == 300).await;
+    let error = ask(&model, &[1.0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("connections"), "{error}");
+    for task in asking {
+        task.abort();
+    }
     idle(&model).await;
 }
 

@@ -17,6 +17,7 @@ use crate::site::{Site, idle, settings};
 
 fn sent(body: BodyStream) -> Streamed {
     Streamed {
+        status: http::StatusCode::OK,
         media_type: "text/plain".into(),
         headers: http::HeaderMap::new(),
         body,
@@ -202,4 +203,157 @@ async fn a_client_that_leaves_within_the_answer_ends_it_there() {
         sender.is_closed()
     })
     .await;
+}
+
+/// What a client begins to send, and does not go on with while it is kept.
+fn begun() -> (mpsc::Sender<Bytes>, Streamed) {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
+    sender.try_send(Bytes::from_static(b"first")).unwrap();
+    let pieces = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    let body = StreamBody::new(pieces.map(|piece| Ok::<_, Error>(Frame::data(piece))));
+    (sender, sent(Box::pin(body)))
+}
+
+/// Answers when it has the whole body.
+fn patient() -> Handler {
+    handler(|request| async move {
+        match request.into_body().collect().await {
+            Ok(body) => Response::new(full(body.to_bytes())),
+            Err(_) => Response::new(empty()),
+        }
+    })
+}
+
+/// A breaker that opens at the first failure.
+const STRICT: &str = "timeout_ms = 300\n[breaker]\nconsecutive_failures = 1\nopen_ms = 60000";
+
+#[tokio::test]
+async fn a_slow_client_is_no_fault_of_the_service() {
+    let peer = Peer::start(Speaks::Http1, patient()).await;
+    let site = Site::new();
+    let model = open(&site, &peer, STRICT).await;
+    let (sender, body) = begun();
+    let error = exchange(&model, LONG, body).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    drop(sender);
+    // One that sends the rest just before the time is over has taken it from the service.
+    let (sender, body) = begun();
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        drop(sender);
+    });
+    // It answers in time, or it does not.
+    let _either = exchange(&model, LONG, body).await;
+    late.await.unwrap();
+    // And one that leaves has seen no fault.
+    let (_sender, body) = begun();
+    let left = tokio::time::timeout(Duration::from_millis(200), exchange(&model, LONG, body));
+    assert!(left.await.is_err());
+    let answer = exchange(&model, LONG, whole("x")).await.unwrap();
+    assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "x");
+}
+
+#[tokio::test]
+async fn what_a_client_asks_wrongly_is_its_own_and_never_opens_the_breaker() {
+    for (code, kind) in [
+        (404, ErrorKind::NotFound),
+        (403, ErrorKind::PermissionDenied),
+        (415, ErrorKind::InvalidArgument),
+        (405, ErrorKind::UpstreamFault),
+    ] {
+        let peer = Peer::start(
+            Speaks::Http1,
+            handler(move |_request| async move { status(code, r#"{"detail": "no such thing"}"#) }),
+        )
+        .await;
+        let site = Site::new();
+        let model = open(&site, &peer, STRICT).await;
+        for _ in 0..3 {
+            let error = exchange(&model, LONG, whole("x")).await.err().unwrap();
+            assert_eq!(error.kind(), kind, "{code}");
+            assert!(error.message().ends_with("no such thing"), "{error}");
+        }
+    }
+}
+
+/// An answer that begins and then goes on so.
+fn beginning(
+    rest: impl futures_util::Stream<Item = std::io::Result<Frame<Bytes>>> + Send + 'static,
+) -> Response<crate::peer::Body> {
+    let begun = futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b"a"))) });
+    Response::new(StreamBody::new(begun.chain(rest)).boxed_unsync())
+}
+
+#[tokio::test]
+async fn answers_that_do_not_come_to_their_end_open_the_breaker() {
+    let hanging = handler(|_request| async { beginning(futures_util::stream::pending()) });
+    let broken = handler(|_request| async {
+        beginning(futures_util::stream::once(async {
+            tokio::task::yield_now().await;
+            Err(std::io::Error::other("broken"))
+        }))
+    });
+    for (handler, kind) in [
+        (hanging, ErrorKind::Deadline),
+        (broken, ErrorKind::UpstreamFault),
+    ] {
+        let peer = Peer::start(Speaks::Http1, handler).await;
+        let site = Site::new();
+        let more = "timeout_ms = 300\n[breaker]\nconsecutive_failures = 2\nopen_ms = 60000";
+        let model = open(&site, &peer, more).await;
+        // One whose client leaves within it says nothing.
+        drop(exchange(&model, LONG, whole("x")).await.unwrap());
+        for _ in 0..2 {
+            let answer = exchange(&model, LONG, whole("x")).await.unwrap();
+            let error = answer.body.collect().await.expect_err("it does not end");
+            assert_eq!(error.kind(), kind);
+        }
+        let error = exchange(&model, LONG, whole("x")).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_within_the_answer_accuses_nobody() {
+    let peer = Peer::start(Speaks::Http1, echoing()).await;
+    let site = Site::new();
+    let model = open(&site, &peer, STRICT).await;
+    let (sender, mut receiver) = mpsc::channel::<Result<Bytes>>(1);
+    sender.send(Ok(Bytes::from_static(b"first"))).await.unwrap();
+    let pieces = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+    let body = StreamBody::new(pieces.map(|piece| piece.map(Frame::data)));
+    let mut answer = exchange(&model, LONG, sent(Box::pin(body))).await.unwrap();
+    answer.body.frame().await.unwrap().unwrap();
+    // While it says nothing, the service has nothing to answer.
+    let waits = tokio::time::timeout(Duration::from_millis(700), answer.body.frame());
+    assert!(waits.await.is_err());
+    sender
+        .send(Err(Error::invalid("body", "is cut off")))
+        .await
+        .unwrap();
+    let error = answer.body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.field(), Some("body"));
+    let answer = exchange(&model, LONG, whole("x")).await.unwrap();
+    assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "x");
+}
+
+#[tokio::test]
+async fn a_service_is_told_its_time_and_the_client_its_status() {
+    for code in [200, 201, 204] {
+        let peer = Peer::start(
+            Speaks::Http1,
+            handler(move |_request| async move { status(code, "") }),
+        )
+        .await;
+        let site = Site::new();
+        let model = open(&site, &peer, "").await;
+        let time = Duration::from_secs(5);
+        let answer = exchange(&model, time, whole("x")).await.unwrap();
+        assert_eq!(answer.status, code);
+        let seen = &peer.seen("/score")[0].headers;
+        assert_eq!(seen["via"], "1.1 wharf");
+        let time = seen["x-envoy-expected-rq-timeout-ms"].to_str().unwrap();
+        let millis: u64 = time.parse().unwrap();
+        assert!((1..=5_000).contains(&millis), "{millis}");
+    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use wharf_core::{
-    Error, LoadError, Model, Name, Tensor, Upstream, UpstreamFile, UpstreamRelease, Upstreams,
+    Error, LoadError, Model, Name, RequestContext, Tensor, Upstream, UpstreamFile, UpstreamRelease,
+    Upstreams,
 };
 use wharf_testkit::{eventually, request_with};
 use wharf_upstream::Peers;
@@ -73,8 +74,21 @@ pub(crate) async fn ask_within(
     time: Duration,
     values: &[f32],
 ) -> Result<Vec<f32>, Error> {
-    let request = request_with("echo", time, &[("x-user", "7")]);
-    let inference = model.infer(&request, vec![x(values)]).await?;
+    infer(
+        model,
+        &request_with("echo", time, &[("x-user", "7")]),
+        values,
+    )
+    .await
+}
+
+/// Asks a model of `y = x` in a request.
+pub(crate) async fn infer(
+    model: &Arc<dyn Model>,
+    request: &RequestContext,
+    values: &[f32],
+) -> Result<Vec<f32>, Error> {
+    let inference = model.infer(request, vec![x(values)]).await?;
     assert_eq!(inference.outputs[0].name(), "y");
     Ok(inference.outputs[0].as_slice().unwrap().to_vec())
 }

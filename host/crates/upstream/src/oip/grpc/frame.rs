@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use crate::body::too_large;
 use crate::fault::Fault;
 use crate::oip::check::lying;
+use crate::settings::Protocol;
 use crate::status;
 
 /// The flag and the length.
@@ -42,7 +43,7 @@ pub(super) fn key_and_length(field: u32, length: usize) -> Bytes {
 /// What its status says; where it is no such answer.
 pub(super) async fn message(answer: Response<Incoming>, most: usize) -> Result<Bytes, Fault> {
     if answer.status() != StatusCode::OK {
-        return Err(status::refusal(answer).await);
+        return Err(status::refusal(answer, Protocol::OipGrpc).await);
     }
     let (parts, mut body) = answer.into_parts();
     let media_type = parts.headers.get(CONTENT_TYPE);
