@@ -77,6 +77,7 @@ impl Route {
             return Err(self.no_body());
         };
         let sent = Streamed {
+            status: http::StatusCode::OK,
             media_type: body.media_type,
             headers: http::HeaderMap::new(),
             body: whole(body.data),

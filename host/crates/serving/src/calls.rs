@@ -172,6 +172,7 @@ fn nested(request: &RequestContext, route: &Route) -> Result<RequestContext> {
         tenant: request.tenant.clone(),
         headers: request.headers.clone(),
         deadline: Instant::now() + route.timeout(),
+        timeout: route.timeout(),
         // What the client says of its place means the model that it named: another has other levels and sequences.
         scheduling: Scheduling::default(),
         depth,

@@ -39,6 +39,9 @@ pub struct Config {
     pub breaker_pause_ms: u64,
     /// How long it is not called at most, in milliseconds.
     pub breaker_longest_pause_ms: u64,
+    /// How long a change that a client or an operator asks for waits for those before it, in milliseconds. Then it is refused as
+    /// `Unavailable`, and is not made.
+    pub change_wait_ms: u64,
     /// How long `shutdown` waits for a load that runs, and unloading a model for requests that use it, in milliseconds.
     pub drain_timeout_ms: u64,
     /// Which models are loaded, and when. Takes effect at the next start.
@@ -73,6 +76,7 @@ impl Default for Config {
             breaker_faults: 24,
             breaker_pause_ms: 1000,
             breaker_longest_pause_ms: 60_000,
+            change_wait_ms: 30_000,
             drain_timeout_ms: 10_000,
             model_control: ModelControl::Watched,
             load_models: Vec::new(),
@@ -112,6 +116,7 @@ impl Config {
                 self.breaker_longest_pause_ms,
                 self.breaker_pause_ms..=MAX_MS,
             ),
+            ("change_wait_ms", self.change_wait_ms, 1..=MAX_MS),
             ("drain_timeout_ms", self.drain_timeout_ms, 0..=MAX_MS),
         ];
         for (key, value, range) in ranges {
@@ -169,6 +174,10 @@ impl Config {
             pause: Duration::from_millis(self.breaker_pause_ms),
             longest: Duration::from_millis(self.breaker_longest_pause_ms),
         }
+    }
+
+    pub(crate) fn change_wait(&self) -> Duration {
+        Duration::from_millis(self.change_wait_ms)
     }
 
     pub(crate) fn drain_timeout(&self) -> Duration {

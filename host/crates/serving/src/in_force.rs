@@ -1,25 +1,28 @@
 //! The snapshot in force and what belongs to it: the one place where it is swapped.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use wharf_core::{Changed, Engine, LoadError, Name, PluginHost, Upstreams};
+use wharf_core::{
+    ArtifactStore, Cancel, Changed, Engine, LoadError, ModelVersion, Name, PluginHost, Upstreams,
+};
 
 use crate::bundle::Reading;
 use crate::config::Config;
 use crate::events::Journal;
 use crate::guarded::Guards;
-use crate::lifecycle::{self, IndexEntry};
+use crate::lifecycle::{self, Author, IndexEntry};
 use crate::metrics::{Gauges, Metrics};
 use crate::mirrors::Mirrors;
 use crate::reaper::{Reaper, Retired};
 use crate::route::RouteSpec;
 use crate::serving::Runtimes;
 use crate::site::{Ports, UpstreamPort};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Asked, Snapshot};
 use crate::state::{Effects, State, Surroundings, UnderWay, Versions, write_record};
 use crate::status::{ReloadReport, SiteStatus};
 
@@ -29,6 +32,8 @@ pub(crate) struct InForce {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) plugins: Arc<dyn PluginHost>,
     upstreams: Option<Arc<dyn Upstreams>>,
+    /// Where the artifacts of models are kept, if anywhere.
+    pub(crate) artifacts: OnceLock<Arc<dyn ArtifactStore>>,
     /// What upstreams call when they learnt something; it wakes whoever waits for `upstreams_changed`.
     tell_changed: Changed,
     pub(crate) upstreams_changed: Arc<Notify>,
@@ -47,8 +52,10 @@ pub(crate) struct InForce {
     metrics: Arc<Metrics>,
     current: ArcSwap<Snapshot>,
     state: Mutex<State>,
-    /// The versions that are being loaded.
-    loading: Mutex<Versions>,
+    /// The versions that are being loaded, each with what ends its load.
+    loading: Mutex<BTreeMap<(Name, u64), Cancel>>,
+    /// Ends every load: the server ends.
+    pub(crate) ending: Cancel,
     /// Held while what became of releases is written.
     saving: Mutex<()>,
 }
@@ -74,6 +81,7 @@ impl InForce {
             engine: runtimes.engine,
             plugins: runtimes.plugins,
             upstreams: runtimes.upstreams,
+            artifacts: OnceLock::new(),
             tell_changed: Arc::new(move || changed.notify_one()),
             upstreams_changed,
             config,
@@ -89,6 +97,7 @@ impl InForce {
             current: ArcSwap::default(),
             state,
             loading: Mutex::default(),
+            ending: Cancel::default(),
             saving: Mutex::default(),
         })
     }
@@ -98,6 +107,11 @@ impl InForce {
     }
 
     pub(crate) fn ports(&self) -> Ports<'_> {
+        self.ports_until(&self.ending)
+    }
+
+    /// The same, with what ends a load of a model.
+    pub(crate) fn ports_until<'a>(&'a self, cancel: &'a Cancel) -> Ports<'a> {
         Ports {
             engine: &*self.engine,
             plugins: &*self.plugins,
@@ -105,6 +119,7 @@ impl InForce {
                 port,
                 changed: &self.tell_changed,
             }),
+            cancel,
         }
     }
 
@@ -186,8 +201,35 @@ impl InForce {
 
     /// Says that versions are being loaded, until what is given back is dropped.
     pub(crate) fn loading(&self, versions: Versions) -> Loading<'_> {
-        *self.loading.lock() = versions;
+        let cancels = versions.into_iter();
+        *self.loading.lock() = cancels
+            .map(|version| (version, self.ending.child()))
+            .collect();
         Loading(self)
+    }
+
+    /// What ends the load of a version that is being loaded.
+    pub(crate) fn cancel_of(&self, version: &ModelVersion) -> Cancel {
+        let loading = self.loading.lock();
+        let cancel = loading.get(&(version.name.clone(), version.version));
+        cancel.unwrap_or(&self.ending).clone()
+    }
+
+    /// Ends the loads of a model of the site, which is to be loaded no more, where it is the author's to say so.
+    pub(crate) fn cancel_loads(&self, model: &Name, by: &Author) {
+        // A model that the site does not have yet is not whoever's that wants it gone.
+        let tenants = self.read(|state| state.models.tenants_of(model));
+        if tenants.is_none_or(|tenants| by.check(model, Some(&tenants)).is_err()) {
+            return;
+        }
+        let loading = self.loading.lock();
+        let loads = loading.iter().filter(|((name, _), _)| name == model);
+        loads.for_each(|(_, cancel)| cancel.cancel());
+    }
+
+    /// Whether a model is being loaded.
+    pub(crate) fn is_loading(&self) -> bool {
+        !self.loading.lock().is_empty()
     }
 
     pub(crate) fn index(&self) -> Vec<IndexEntry> {
@@ -201,9 +243,24 @@ impl InForce {
         self.read(|state| state.models.index(&under_way))
     }
 
+    /// Why what the site has under a name does not serve, although it is to, where it is there for whoever asks.
+    pub(crate) fn absence(&self, asked: Asked<'_>) -> Option<String> {
+        let name = Name::new(asked.name).ok()?;
+        let versions = (name.clone(), 0)..=(name.clone(), u64::MAX);
+        let is_loading = self.loading.lock().range(versions).next().is_some();
+        let absence = self.read(|state| {
+            let loading = || is_loading.then(|| state.models.loading(&name));
+            state.absence(&name).or_else(loading)
+        })?;
+        absence
+            .tenants
+            .include(asked.tenant)
+            .then_some(absence.reason)
+    }
+
     fn under_way(&self) -> UnderWay {
         UnderWay {
-            loading: self.loading.lock().clone(),
+            loading: self.loading.lock().keys().cloned().collect(),
             unloading: self.reaper.models(),
         }
     }

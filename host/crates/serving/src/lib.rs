@@ -46,12 +46,12 @@ pub use config::{Config, ModelControl};
 pub use events::{Event, EventKind, FileError};
 pub use filters::FilterChain;
 pub use lifecycle::{
-    BatchStatistics, FileContent, IF_MATCH, IF_NONE_MATCH, IndexEntry, ModelChange, ModelCheck,
-    ModelFile, ModelState, ModelStatistics, PartContent, Precondition, Progress, Promotion,
-    SettingEdit, SettingValue, SiteChange, SitePart, Tally, no_such_model,
+    Author, BatchStatistics, FileContent, IF_MATCH, IF_NONE_MATCH, IndexEntry, ModelChange,
+    ModelCheck, ModelFile, ModelState, ModelStatistics, PartContent, Precondition, Progress,
+    Promotion, SettingEdit, SettingValue, SiteChange, SitePart, Tally, no_such_model,
 };
 pub use pipeline::Outcome;
-pub use registry::{ModelDocument, ModelRecord, Registration, read_entries};
+pub use registry::{ModelDocument, ModelRecord, Registration, read_entries, tenants_of};
 pub use route::{CandidateSpec, OnFailure, Route, RouteInput, RouteOutput, RouteSpec, StageSpec};
 pub use serving::{Runtimes, Serving};
 pub use snapshot::{Asked, Missing, Snapshot};

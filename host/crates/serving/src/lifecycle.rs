@@ -1,5 +1,6 @@
 //! What clients may do with models while they serve: load, unload, and look at them.
 
+mod author;
 mod change;
 mod edit;
 mod precondition;
@@ -18,6 +19,7 @@ use wharf_core::{Error, ErrorKind, Name, Result};
 use crate::serving::Serving;
 use crate::watcher::Ask;
 
+pub use author::Author;
 pub use change::{FileContent, ModelChange, ModelCheck, ModelFile, SettingEdit, SettingValue};
 pub use index::{IndexEntry, ModelState};
 pub use landing::{Progress, Promotion};
@@ -27,7 +29,7 @@ pub use statistics::{BatchStatistics, ModelStatistics, Tally};
 
 pub(crate) use commit::{Busy, STAGING, lock, recover};
 pub(crate) use edit::value_of;
-pub(crate) use landing::LANDING;
+pub(crate) use landing::{LANDING, clear_artifacts};
 pub(crate) use parts::StagedPart;
 pub(crate) use precondition::digest_of;
 pub(crate) use staging::Staged;
@@ -47,9 +49,9 @@ impl Serving {
     /// has changed.
     ///
     /// # Errors
-    /// `NotFound` where the site has no such model, and no files are given; `InvalidArgument` with the parameter as the
+    /// `NotFound` where the site has no such model, and no files are given, or it is another tenant's; `InvalidArgument` with the parameter as the
     /// field where files or settings are wrong, a setting as `config.KEY`, or of a whole document as `settings.KEY`;
-    /// `Conflict` where what must be so is not; what the check says; `Unprocessable` where the model cannot be loaded; `Unavailable` where the
+    /// `Conflict` where what must be so is not; `PermissionDenied` where the model is not the author's to change; what the check says; `Unprocessable` where the model cannot be loaded; `Unavailable` where the
     /// server is still loading or ends, or the site cannot be written.
     pub async fn load_model(&self, name: &Name, change: ModelChange) -> Result<()> {
         change.validate()?;
@@ -57,13 +59,16 @@ impl Serving {
             .await
     }
 
-    /// Takes a model out of force until it is loaded again or the process starts anew. Requests that began before end as
+    /// Takes a model out of force until it is loaded again or the process starts anew. A load of it that is under way is ended. Requests that began before end as
     /// they would have; this waits until they have, and the model's memory is given back, up to the drain timeout.
     ///
     /// # Errors
-    /// `NotFound` where the site has no such model; `Unavailable` as with a load.
-    pub async fn unload_model(&self, name: &Name) -> Result<()> {
-        self.ask(|answer| Ask::Unload(name.clone(), answer)).await?;
+    /// `NotFound` where the site has no such model, or it is another tenant's; `PermissionDenied` where it is not the author's to take out;
+    /// `Unavailable` as with a load.
+    pub async fn unload_model(&self, name: &Name, by: Author) -> Result<()> {
+        self.in_force().cancel_loads(name, &by);
+        self.ask(|answer| Ask::Unload(name.clone(), by, answer))
+            .await?;
         let in_force = self.in_force();
         let patience = in_force.config.load().drain_timeout();
         if timeout(patience, in_force.reaper.freed(name))

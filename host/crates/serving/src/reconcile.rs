@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::task::{JoinError, spawn_blocking};
 use wharf_core::{
-    Digest, Engine, LoadError, ModelFolder, ModelVersion, Name, PluginFile, PluginHost,
-    PluginRelease, UpstreamRelease,
+    Digest, LoadError, ModelFolder, ModelVersion, Name, PluginFile, PluginHost, PluginRelease,
+    UpstreamRelease,
 };
 
 use crate::bundle::{self, ReleaseName};
@@ -55,13 +55,15 @@ pub(crate) async fn reconcile(
         Purpose::Load(_) => Vec::new(),
         _ => in_force.read(|state| {
             let fallen = state.fallen(&scan, &loaded, purpose);
-            fallen.into_iter().cloned().collect()
+            let wanted = |version: &&ModelVersion| !in_force.cancel_of(version).is_cancelled();
+            fallen.into_iter().filter(wanted).cloned().collect()
         }),
     };
     for version in fallen {
         let (in_force, purpose) = (Arc::clone(in_force), purpose.clone());
         let fallback = spawn_blocking(move || {
-            fall_back(in_force.ports().engine, &version, |version| {
+            let cancel = in_force.cancel_of(&version);
+            fall_back(in_force.ports_until(&cancel), &version, |version| {
                 in_force.read(|state| state.models.stand_in(version, &purpose))
             })
         });
@@ -74,6 +76,11 @@ pub(crate) async fn reconcile(
             // The runtime ends.
             Err(_cancelled) => {}
         }
+    }
+    if in_force.ending.is_cancelled() {
+        // That something was not loaded says nothing about it any more.
+        retire(in_force, loaded);
+        return in_force.change(|_, _| {});
     }
     let report = in_force.change(|state, effects| state.apply(scan, loaded, purpose, effects));
     bundle::save(in_force).await;
@@ -89,7 +96,13 @@ pub(crate) async fn load_all(in_force: &Arc<InForce>, loads: Vec<Load>) -> Vec<L
             let in_force = Arc::clone(in_force);
             async move {
                 let subject = load.subject();
-                match spawn_blocking(move || load.run(in_force.ports())).await {
+                let cancel = match &load {
+                    Load::Model(version) => in_force.cancel_of(version),
+                    Load::Plugin(_) | Load::Release(_) | Load::Upstream(_) => {
+                        in_force.ending.clone()
+                    }
+                };
+                match spawn_blocking(move || load.run(in_force.ports_until(&cancel))).await {
                     Ok(loaded) => Some(loaded),
                     Err(error) if error.is_panic() => Some(subject.panicked(error)),
                     // The runtime ends, and with it whatever would be loaded for.
@@ -124,7 +137,7 @@ pub(crate) fn versions(loads: &[Load]) -> Versions {
 /// Loads an earlier version of a model none of whose wanted ones can be loaded: after a restart, what served before serves
 /// again, and while it serves, it follows its files. `stand_in` says what is to be done about one. Blocks.
 pub(crate) fn fall_back(
-    engine: &dyn Engine,
+    ports: Ports<'_>,
     failed: &ModelVersion,
     stand_in: impl Fn(&ModelVersion) -> StandIn,
 ) -> Vec<Loaded> {
@@ -136,7 +149,7 @@ pub(crate) fn fall_back(
     let mut below = failed.version;
     for _ in 0..MOST_FALLBACKS {
         // What is wrong with the folder was said when its versions were listed.
-        let Ok(Some(version)) = engine.version_below(&folder, below) else {
+        let Ok(Some(version)) = ports.engine.version_below(&folder, below) else {
             break;
         };
         below = version.version;
@@ -145,7 +158,7 @@ pub(crate) fn fall_back(
             StandIn::Fails => continue,
             StandIn::Loads => {}
         }
-        let result = engine.load(&version);
+        let result = ports.engine.load(&version, ports.cancel);
         let serves = result.is_ok();
         if let Err(error) = &result {
             tracing::warn!(%error, "an earlier version cannot be loaded either");
@@ -171,7 +184,7 @@ impl Load {
     pub(crate) fn run(self, ports: Ports<'_>) -> Loaded {
         match self {
             Self::Model(version) => {
-                let result = ports.engine.load(&version);
+                let result = ports.engine.load(&version, ports.cancel);
                 Loaded::Model(version, result)
             }
             Self::Plugin(load) => load.run(ports.plugins),

@@ -7,13 +7,15 @@ mod read;
 use std::collections::BTreeMap;
 
 use tokio::task::spawn_blocking;
-use wharf_core::{Digest, Error, Modality, Name, Result};
+use wharf_core::{Digest, Error, Modality, Name, Result, Tenants};
 
 use crate::lifecycle::{IndexEntry, ModelState, SettingValue, no_such_model};
 use crate::serving::Serving;
 
 pub use document::read_entries;
 pub(crate) use document::{lay, values_of};
+pub(crate) use read::model as read_model;
+pub use read::tenants_of;
 
 /// What people say of a model: `[registry]` of its `model.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub struct ModelRecord {
     pub digest: Digest,
     /// What `model.toml` says; nothing where it cannot be read.
     pub document: ModelDocument,
+    /// Whose it is, by `model.toml`; the operator's where that cannot be read.
+    pub tenants: Tenants,
+    /// Whether `model.toml` can be read. Where not, it can be replaced, and not be changed in part.
+    pub is_readable: bool,
     /// Every version, and how it is; an entry without a version says how the model is that has none.
     pub versions: Vec<IndexEntry>,
     /// The version of requests that name none; none where none is in force.
@@ -104,7 +110,7 @@ impl Serving {
         Ok(records)
     }
 
-    /// A model of the site.
+    /// A model of the site, whosever it is.
     ///
     /// # Errors
     /// `NotFound` where it has none of this name; `Unavailable` where it cannot be read.

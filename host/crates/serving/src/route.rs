@@ -232,23 +232,37 @@ impl Route {
         self.release.as_deref()
     }
 
-    /// What the route takes first: a body as the client sent it, or tensors. The specs are those of the first candidate;
-    /// where tensors go to the model itself, those of all candidates agree in names and datatypes.
+    /// Whether it is known what a candidate of it takes and gives.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.targets.iter().any(|it| it.model.is_described())
+    }
+
+    /// The first candidate that is described, or else the first.
+    fn describing(&self) -> Option<&Target> {
+        let mut targets = self.targets.iter();
+        let described = targets.find(|target| target.model.is_described());
+        described.or(self.targets.first())
+    }
+
+    /// What the route takes first: a body as the client sent it, or tensors. The specs are those of the first candidate that is
+    /// described; where tensors go to the model itself, those of all candidates agree in names and datatypes.
     #[must_use]
     pub fn input(&self) -> RouteInput<'_> {
-        match self.targets.first() {
+        match self.describing() {
             Some(target) if !self.takes_body => RouteInput::Tensors(&target.model.info().inputs),
             _ => RouteInput::Body,
         }
     }
 
-    /// What the route gives last: what its last stage makes, or the tensors of its first candidate.
+    /// What the route gives last: what its last stage makes, or the tensors of its first candidate that is described.
     #[must_use]
     pub fn outputs(&self) -> RouteOutput<'_> {
-        if self.post.is_empty() && !self.serves_bodies() {
-            RouteOutput::Tensors(&self.model_info().outputs)
-        } else {
-            RouteOutput::Body
+        match self.describing() {
+            Some(target) if self.post.is_empty() && !self.serves_bodies() => {
+                RouteOutput::Tensors(&target.model.info().outputs)
+            }
+            _ => RouteOutput::Body,
         }
     }
 

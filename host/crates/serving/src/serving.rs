@@ -1,7 +1,7 @@
 //! The handle to a site that is served.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
@@ -11,9 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use wharf_core::{
-    ArtifactStore, Engine, Error, ErrorKind, LoadError, ModelCalls, PluginHost, Result, Upstreams,
-};
+use wharf_core::{Engine, Error, ErrorKind, LoadError, ModelCalls, PluginHost, Result, Upstreams};
 
 use crate::bundle::{self, BundleStatus};
 use crate::config::Config;
@@ -24,7 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::status::{ReloadReport, SiteStatus};
 use crate::upstreams;
-use crate::watcher::{Ask, SiteTask};
+use crate::watcher::{Ask, Reply, SiteTask};
 
 /// The most asks that wait at once. Whoever wants a reload then waits to wait, and one pass answers all of them; whoever wants
 /// a model loaded or unloaded is refused.
@@ -32,6 +30,15 @@ pub(crate) const MOST_ASKS: usize = 16;
 
 /// When a client that asked too early may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+fn unavailable(message: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, message)
+}
+
+/// What is said to whoever asks for something while the server ends.
+pub(crate) fn ending() -> Error {
+    unavailable("the server is shutting down; ask another one")
+}
 
 /// A site that is served. Cloning it is cheap, and every clone is the same.
 #[derive(Clone)]
@@ -41,7 +48,6 @@ struct Inner {
     in_force: Arc<InForce>,
     asks: mpsc::Sender<Ask>,
     site_config: watch::Receiver<Arc<str>>,
-    artifacts: OnceLock<Arc<dyn ArtifactStore>>,
     stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -121,7 +127,6 @@ impl Serving {
             in_force,
             asks,
             site_config,
-            artifacts: OnceLock::new(),
             stop,
             tasks: Mutex::new(tasks),
         })))
@@ -172,20 +177,15 @@ impl Serving {
     }
 
     /// Asks the task of the site for something, and waits for its answer.
-    pub(crate) async fn ask(
-        &self,
-        ask: impl FnOnce(oneshot::Sender<Result<()>>) -> Ask,
-    ) -> Result<()> {
-        let unavailable = |message: &'static str| Error::new(ErrorKind::Unavailable, message);
+    pub(crate) async fn ask(&self, ask: impl FnOnce(Reply) -> Ask) -> Result<()> {
         if !self.is_loaded() {
             return Err(unavailable("the server is still loading; try again soon")
                 .with_retry_after(RETRY_AFTER));
         }
-        let (answer, answered) = oneshot::channel();
-        let ending = || unavailable("the server is shutting down; ask another one");
+        let (reply, answer) = Reply::new();
         self.0
             .asks
-            .try_send(ask(answer))
+            .try_send(ask(reply))
             .map_err(|error| match error {
                 TrySendError::Full(_) => {
                     unavailable("many loads and reloads wait already; try again later")
@@ -193,11 +193,18 @@ impl Serving {
                 }
                 TrySendError::Closed(_) => ending(),
             })?;
-        answered.await.unwrap_or_else(|_| Err(ending()))
-    }
-
-    pub(crate) fn artifact_cell(&self) -> &OnceLock<Arc<dyn ArtifactStore>> {
-        &self.0.artifacts
+        let in_force = &self.0.in_force;
+        let patience = in_force.config.load().change_wait();
+        answer.within(patience).await.unwrap_or_else(|| {
+            let under_way = match in_force.is_loading() {
+                true => "a model that is being loaded",
+                false => "other changes of the site",
+            };
+            let message = format!(
+                "the change waited too long for {under_way}, and was not begun; try again later"
+            );
+            Err(Error::new(ErrorKind::Unavailable, message).with_retry_after(RETRY_AFTER))
+        })
     }
 
     pub(crate) fn in_force(&self) -> &InForce {
@@ -242,10 +249,10 @@ impl Serving {
     }
 
     /// Stops watching, reloading and reaping, and joins what does so. What is in force stays so, for requests that still
-    /// run, but for those that were mirrored: they are ended. Waits for a load that runs, up to `drain_timeout_ms`: it cannot be
-    /// interrupted.
+    /// run, but for those that were mirrored: they are ended. A load that runs is ended where that can be, and waited for, up to
+    /// `drain_timeout_ms`.
     pub async fn shutdown(&self) {
-        self.0.stop.cancel();
+        self.0.end();
         self.0.in_force.mirrors.stop().await;
         let tasks = std::mem::take(&mut *self.0.tasks.lock());
         let patience = self.0.in_force.config.load().drain_timeout();
@@ -268,9 +275,16 @@ impl Serving {
     }
 }
 
+impl Inner {
+    fn end(&self) {
+        self.stop.cancel();
+        self.in_force.ending.cancel();
+    }
+}
+
 /// A handle that is dropped without `shutdown` leaves nothing running.
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.end();
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::{
-    Changed, Digest, Engine, LoadError, ModelFolder, ModelVersions, Name, PluginFile, PluginHost,
-    PluginRelease, UpstreamRelease, Upstreams,
+    Cancel, Changed, Digest, Engine, LoadError, ModelFolder, ModelVersions, Name, PluginFile,
+    PluginHost, PluginRelease, UpstreamRelease, Upstreams,
 };
 
 use crate::route::{RouteSpec, parse};
@@ -87,6 +87,8 @@ pub(crate) struct Ports<'a> {
     pub(crate) plugins: &'a dyn PluginHost,
     /// None where this program reaches no other servers.
     pub(crate) upstreams: Option<UpstreamPort<'a>>,
+    /// What ends a load of a model.
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// What opens upstreams, and whom they tell of a change.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use wharf_core::{
     Digest, LoadError, Model, ModelVersion, Name, Plugin, PluginFile, PluginOwner, PluginRelease,
-    Upstream, UpstreamRelease,
+    Tenants, Upstream, UpstreamRelease,
 };
 
 use crate::bundle::{Member, Release as BundleRelease, ReleaseLoad, ReleaseName};
@@ -71,6 +71,14 @@ pub(crate) struct Failure {
     error: Arc<LoadError>,
     attempts: u32,
     again_at: Instant,
+}
+
+/// What the site has and what does not serve, although it is to.
+pub(crate) struct Absence {
+    /// Why, for clients.
+    pub(crate) reason: String,
+    /// Whose it is.
+    pub(crate) tenants: Tenants,
 }
 
 /// Something to load.
@@ -394,6 +402,15 @@ impl State {
         }
         index.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         index
+    }
+
+    /// Why a name that no request finds does not serve, where the site has it and it is to.
+    pub(crate) fn absence(&self, name: &Name) -> Option<Absence> {
+        let is_unwanted = |name: &Name| self.models.is_unwanted(name);
+        self.routes
+            .absence(name, is_unwanted)
+            .or_else(|| self.models.absence(name))
+            .or_else(|| self.upstreams.absence(name))
     }
 
     /// Every present error of the site.

@@ -5,6 +5,7 @@
 //! `..data` as Kubernetes does; and where reports are lost, as on network file systems, a look from time to time finds what
 //! they would have said.
 
+mod asks;
 mod bundles;
 mod changes;
 mod models;
@@ -15,37 +16,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use wharf_core::{Name, Result};
 
-use crate::bundle::BundleOrder;
 use crate::in_force::InForce;
-use crate::lifecycle::{ModelChange, SiteChange};
 use crate::reconcile::reconcile;
 use crate::site::{FOLDERS, Look, Scan, Scanner};
 use crate::state::Purpose;
 use crate::status::ReloadReport;
 use changes::Changes;
 
+pub(crate) use asks::{Ask, Reply};
 pub(crate) use changes::Whole;
 pub(crate) use models::unprocessable;
-
-/// What the task of the site is asked for, and where the answer goes.
-pub(crate) enum Ask {
-    /// To look at everything.
-    Reload(oneshot::Sender<ReloadReport>),
-    /// To load a model, after a change or as it is.
-    Load(Name, ModelChange, oneshot::Sender<Result<()>>),
-    /// To take a model out of force.
-    Unload(Name, oneshot::Sender<Result<()>>),
-    /// To change a file of the site.
-    Change(SiteChange, oneshot::Sender<Result<()>>),
-    /// To do something with a bundle.
-    Bundle(Name, BundleOrder, oneshot::Sender<Result<()>>),
-}
 
 /// A site that never gets quiet is looked at all the same, after this many times the quiet that was waited for.
 const MOST_DEBOUNCES: u32 = 10;

@@ -307,7 +307,7 @@ mod tests {
             tally.ended(Some(kind), took);
         }
         let counts = tally.read();
-        assert_eq!((counts.ok, counts.refused, counts.faults), (1, 10, 4));
+        assert_eq!((counts.ok, counts.refused, counts.faults), (1, 11, 4));
         // The time of the one that was cancelled.
         assert_eq!(counts.timed(), counts.requests() + 1);
         assert_eq!(counts.since(&counts).requests(), 0);

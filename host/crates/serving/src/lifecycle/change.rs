@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wharf_core::{Error, LoadError, ModelInfo, Name, Result};
 
+use super::author::Author;
 use super::edit;
 use super::precondition::Precondition;
 use crate::registry::ModelDocument;
@@ -27,6 +28,8 @@ pub struct ModelChange {
     pub check: Option<ModelCheck>,
     /// What must be so for the change to be made at all. The content that it compares is that of `model.toml`.
     pub only_if: Precondition,
+    /// Who asks for it.
+    pub by: Author,
 }
 
 /// Looks at each version that would serve, once it is loaded and warmed up, and before anything has changed. Where it
@@ -183,7 +186,8 @@ impl ModelChange {
         let own = error.key.as_deref().and_then(is_own);
         match own.filter(|_| of_settings) {
             Some(edit) => {
-                Error::invalid(format!("config.{}", edit.key), error.to_string()).with_source(error)
+                let message = error.client_message().to_owned();
+                Error::invalid(format!("config.{}", edit.key), message).with_source(error)
             }
             None => unprocessable(error),
         }

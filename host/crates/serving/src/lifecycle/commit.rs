@@ -384,6 +384,10 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
 /// What a client gets where the site cannot be written.
 pub(super) fn not_written(error: io::Error) -> Error {
     let message = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let message = "the server's disk is full; ask its operator for room";
+            return Error::new(ErrorKind::NoRoom, message).with_source(error);
+        }
         io::ErrorKind::CrossesDevices => {
             "the change cannot be written: the folder models is on another file system than the site".to_owned()
         }

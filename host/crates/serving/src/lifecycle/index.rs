@@ -3,6 +3,7 @@
 use wharf_core::{Name, Tenants};
 
 use crate::serving::Serving;
+use crate::snapshot::Asked;
 
 /// A version of a model or a route, and how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,5 +40,12 @@ impl Serving {
     #[must_use]
     pub fn index(&self) -> Vec<IndexEntry> {
         self.in_force().index()
+    }
+
+    /// Why what the site has under a name does not serve, although it is to: it is being loaded, or could not be. For clients;
+    /// none where there is nothing of the name, or not for the tenant that asks.
+    #[must_use]
+    pub fn absence<'a>(&self, asked: impl Into<Asked<'a>>) -> Option<String> {
+        self.in_force().absence(asked.into())
     }
 }

@@ -5,14 +5,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use wharf_core::{
     Artifact, ArtifactError, ArtifactKind, ArtifactStore, Error, ErrorKind, Name, Result,
 };
 
+use super::author::Author;
 use super::change::{FileContent, ModelChange, ModelFile, SettingEdit, SettingValue};
-use super::precondition::Precondition;
+use super::precondition::{IF_MATCH, Precondition};
+use crate::in_force::InForce;
 use crate::registry::ModelRecord;
 use crate::serving::Serving;
 
@@ -24,6 +28,10 @@ const MODEL_FILE: &str = "model.onnx";
 const MAX_HISTORY: usize = 16;
 /// The part of the way that fetching is.
 const FETCHED: f64 = 0.5;
+/// How often a change is made anew that another one came before.
+const ATTEMPTS: usize = 5;
+/// How long the task of the site waits for the store: everything else waits for that task.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What becomes of a version once it is in the site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +50,7 @@ pub type Progress = Arc<dyn Fn(f64) + Send + Sync>;
 impl Serving {
     /// Says where the artifacts of this site are kept; without, it has none. Only the first word counts.
     pub fn keep_artifacts_in(&self, store: Arc<dyn ArtifactStore>) {
-        if self.artifact_cell().set(store).is_err() {
+        if self.in_force().artifacts.set(store).is_err() {
             tracing::warn!("the store of artifacts is set already");
         }
     }
@@ -52,7 +60,7 @@ impl Serving {
     /// # Errors
     /// `Unimplemented` where this server has none.
     pub fn artifacts(&self) -> Result<&Arc<dyn ArtifactStore>> {
-        self.artifact_cell().get().ok_or_else(|| {
+        self.in_force().artifacts.get().ok_or_else(|| {
             let message = "this server keeps no artifacts; put files into the site, or load them by the Open Inference Protocol";
             Error::new(ErrorKind::Unimplemented, message)
         })
@@ -68,6 +76,7 @@ impl Serving {
         name: &Name,
         version: u64,
         promotion: Promotion,
+        by: Author,
         progress: Progress,
     ) -> Result<()> {
         let record = self.model(name).await?;
@@ -79,18 +88,24 @@ impl Serving {
             true => Vec::new(),
             false => self.artifacts_of(name, version).await?,
         };
-        let settings = edits(&record, version, &promotion);
-        self.bring(&record, artifacts, settings, progress).await
+        let fetched = self.fetch(name, artifacts, progress).await?;
+        let settings = |record: &ModelRecord| Ok(edits(record, version, &promotion));
+        self.bring(name, fetched, by, settings).await
     }
 
     /// Lets the version serve that did before the present one was promoted. Gives that version.
     ///
     /// # Errors
     /// `Conflict` where none is remembered; as [`Serving::land`].
-    pub async fn roll_back_model(&self, name: &Name, progress: Progress) -> Result<u64> {
+    pub async fn roll_back_model(
+        &self,
+        name: &Name,
+        by: Author,
+        progress: Progress,
+    ) -> Result<u64> {
         let record = self.model(name).await?;
-        let mut history = record.document.registration.history.clone();
-        let Some(version) = history.pop() else {
+        let history = &record.document.registration.history;
+        let Some(version) = history.last().copied() else {
             let message = "no version of this model was promoted before the present one; promote the one that is to serve";
             return Err(Error::new(ErrorKind::Conflict, message).with_field("model"));
         };
@@ -102,9 +117,24 @@ impl Serving {
             true => Vec::new(),
             false => self.artifacts_of(name, version).await?,
         };
-        let mut settings = serve(version);
-        settings.push(remember(&history));
-        self.bring(&record, artifacts, settings, progress).await?;
+        let fetched = self.fetch(name, artifacts, progress).await?;
+        let settings = |record: &ModelRecord| match record
+            .document
+            .registration
+            .history
+            .split_last()
+        {
+            Some((last, before)) if *last == version => {
+                let mut settings = serve(version);
+                settings.push(remember(before));
+                Ok(settings)
+            }
+            _ => {
+                let message = "another version was promoted or rolled back meanwhile; look which one serves now";
+                Err(Error::new(ErrorKind::Conflict, message).with_field("model"))
+            }
+        };
+        self.bring(name, fetched, by, settings).await?;
         Ok(version)
     }
 
@@ -124,42 +154,105 @@ impl Serving {
         Err(Error::new(ErrorKind::NotFound, message).with_field("version"))
     }
 
-    async fn bring(
+    /// Fetches artifacts into a folder beside the site's.
+    async fn fetch(
         &self,
-        record: &ModelRecord,
+        name: &Name,
         artifacts: Vec<Artifact>,
-        settings: Vec<SettingEdit>,
         progress: Progress,
-    ) -> Result<()> {
-        let folder = Folder::new(&self.in_force().site.join(LANDING), &record.name);
+    ) -> Result<Fetched> {
+        let mut fetched = Fetched {
+            folder: Folder::new(&self.in_force().site.join(LANDING), name),
+            files: Vec::with_capacity(artifacts.len()),
+        };
         let total: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
-        let mut files = Vec::with_capacity(artifacts.len());
-        let mut fetched = 0;
+        let mut done = 0;
         for artifact in artifacts {
-            let path = folder.0.join(artifact.place.file.as_str());
+            let path = fetched.folder.0.join(artifact.place.file.as_str());
             self.artifacts()?
                 .fetch(&artifact, &path)
                 .await
                 .map_err(refusal)?;
-            fetched += artifact.size;
-            progress(FETCHED * fetched as f64 / total.max(1) as f64);
-            files.push(ModelFile {
+            done += artifact.size;
+            progress(FETCHED * done as f64 / total.max(1) as f64);
+            fetched.files.push(ModelFile {
                 version: artifact.place.version,
                 path: artifact.place.file.to_string(),
                 data: FileContent::Moved(path),
             });
         }
         progress(FETCHED);
-        let change = ModelChange {
-            settings,
-            files,
-            only_if: Precondition::Is(record.digest),
-            ..ModelChange::default()
-        };
-        let loaded = self.load_model(&record.name, change).await;
-        folder.remove().await;
-        loaded
+        Ok(fetched)
     }
+
+    /// Brings files into the site, with the settings that the model takes as it is then. Others may change it at any time: where settings
+    /// are to follow from what it says, and that changed, they are found anew.
+    async fn bring(
+        &self,
+        name: &Name,
+        fetched: Fetched,
+        by: Author,
+        settings: impl Fn(&ModelRecord) -> Result<Vec<SettingEdit>>,
+    ) -> Result<()> {
+        let Fetched { folder, files } = fetched;
+        let attempt = async || {
+            let record = self.model(name).await?;
+            let settings = settings(&record)?;
+            let change = ModelChange {
+                only_if: match settings.is_empty() {
+                    true => Precondition::Present,
+                    false => Precondition::Is(record.digest),
+                },
+                settings,
+                files: files.clone(),
+                by: by.clone(),
+                ..ModelChange::default()
+            };
+            self.load_model(name, change).await
+        };
+        let mut brought = attempt().await;
+        for _ in 1..ATTEMPTS {
+            if !is_stale(&brought) {
+                break;
+            }
+            brought = attempt().await;
+        }
+        if is_stale(&brought) {
+            let message = "others keep changing the model; try again";
+            brought = Err(Error::new(ErrorKind::Conflict, message).with_field("model"));
+        }
+        folder.remove().await;
+        brought
+    }
+}
+
+/// Whether a model was changed before its change could be made.
+fn is_stale(brought: &Result<()>) -> bool {
+    let error = brought.as_ref().err();
+    error.is_some_and(|error| error.field() == Some(IF_MATCH))
+}
+
+/// Takes out all that the store of artifacts has of a model, where there is one.
+///
+/// # Errors
+/// `Unavailable` where that cannot be reached.
+pub(crate) async fn clear_artifacts(in_force: &InForce, model: &Name) -> Result<()> {
+    let Some(store) = in_force.artifacts.get() else {
+        return Ok(());
+    };
+    let cleared = timeout(PATIENCE, store.clear(model)).await;
+    cleared
+        .map_err(|_elapsed| {
+            let message = "the store of artifacts does not answer; try again later";
+            Error::new(ErrorKind::Unavailable, message)
+        })?
+        .map_err(refusal)
+}
+
+/// What was fetched of a version. Its files go with it, unless they are moved.
+struct Fetched {
+    folder: Folder,
+    files: Vec<ModelFile>,
 }
 
 fn is_model(artifact: &Artifact) -> bool {
@@ -215,8 +308,8 @@ fn number(version: u64) -> SettingValue {
 /// What a store refuses, as an error of a request.
 fn refusal(error: ArtifactError) -> Error {
     match error {
-        ArtifactError::Refused(error) => error,
-        error => Error::new(ErrorKind::Unavailable, error.to_string()).with_source(error),
+        ArtifactError::Refused(error) | ArtifactError::PreconditionFailed(error) => error,
+        error => Error::internal(error),
     }
 }
 

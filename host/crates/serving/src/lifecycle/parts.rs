@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use wharf_core::{Error, ErrorKind, Name, Result};
 
+use super::author::Author;
 use super::change::SettingValue;
 use super::precondition::Precondition;
 use crate::serving::Serving;
@@ -51,6 +52,8 @@ pub struct SiteChange {
     pub content: PartContent,
     /// What must be so for the change to be made. Of a model, the content is that of `model.toml`.
     pub only_if: Precondition,
+    /// Who asks for it. Parts but models are everybody's: their operator changes them.
+    pub by: Author,
 }
 
 impl SitePart {
@@ -94,12 +97,16 @@ impl SitePart {
 }
 
 impl Serving {
-    /// Changes a part of the site, and says when that is in force. Where it would be refused, nothing has changed.
+    /// Changes a part of the site, and says when that is in force. Where it would be refused, nothing has changed, but that a load of a
+    /// model that is to be taken out has ended.
     ///
     /// # Errors
     /// `NotFound` where what is to be taken out is not there; `Conflict` where routes need it, or what must be so is not;
     /// `Unprocessable` with the key as the field where it would be refused; `Unavailable` where the site cannot be written.
     pub async fn change_site(&self, change: SiteChange) -> Result<()> {
+        if let (SitePart::Model(name), PartContent::Nothing) = (&change.part, &change.content) {
+            self.in_force().cancel_loads(name, &change.by);
+        }
         self.ask(|answer| Ask::Change(change, answer)).await
     }
 

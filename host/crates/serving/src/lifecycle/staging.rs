@@ -13,7 +13,7 @@ use super::commit::{Change, Workspace, not_written};
 use super::edit::edited;
 use super::no_such_model;
 use super::precondition::digest_of;
-use crate::registry::lay;
+use crate::registry::{lay, tenants_of};
 
 /// The longest `model.toml`, and how deep a model's folder is looked into.
 const MAX_SETTINGS: u64 = 1 << 20;
@@ -45,6 +45,8 @@ impl Staged {
             .as_ref()
             .map(|there| settings(there, name))
             .transpose()?;
+        let tenants = text.as_deref().map(tenants_of);
+        change.by.check(name, tenants.as_ref())?;
         let content = text.as_ref().map(|text| digest_of(text.as_bytes()));
         change.only_if.check(content)?;
         if there.is_none() && change.files.is_empty() && change.document.is_none() {
@@ -54,7 +56,7 @@ impl Staged {
             change: Change {
                 model: name.clone(),
                 versions: change.files.iter().map(|file| file.version).collect(),
-                settings: change.has_settings(),
+                settings: change.has_settings() || (there.is_none() && change.by.own().is_some()),
                 new: there.is_none(),
             },
             serve: Vec::new(),
@@ -67,6 +69,11 @@ impl Staged {
         staged.put_settings(text.unwrap_or_default(), change)?;
         staged.list(there.as_ref(), change, engine)?;
         Ok(staged)
+    }
+
+    /// Whether the site has no such model yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.change.new
     }
 
     /// The versions that would serve. The site of each is where it can be loaded from now.
@@ -134,11 +141,14 @@ impl Staged {
     fn put_settings(&self, mut text: String, change: &ModelChange) -> Result<()> {
         let name = &self.change.model;
         if let Some(document) = &change.document {
-            let file = format!("models/{name}/model.toml");
-            text = lay(&file, &text, &document.entries(&history(&text)))?;
+            text = lay(&text, &document.entries(&history(&text)));
         }
         if !change.settings.is_empty() {
             text = edited(name, &text, &change.settings)?;
+        }
+        // What a tenant registers is its own, and stays so whatever it says.
+        if let Some(own) = change.by.own().filter(|_| self.change.settings) {
+            text = edited(name, &text, &[own])?;
         }
         if self.change.settings || !text.is_empty() {
             let path = format!("{}/model.toml", self.workspace.staged(name));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use wharf_core::{Error, ErrorKind, Name, Result};
+use wharf_core::{Error, ErrorKind, Name, Result, Tenants};
 
 use super::{ModelDocument, ModelRecord, Registration, values_of};
 use crate::lifecycle::digest_of;
@@ -36,29 +36,47 @@ pub(super) fn models(site: &Path) -> Result<Vec<ModelRecord>> {
 }
 
 /// A model; none where the site has no folder of its name.
-pub(super) fn model(site: &Path, name: &Name) -> Result<Option<ModelRecord>> {
+pub(crate) fn model(site: &Path, name: &Name) -> Result<Option<ModelRecord>> {
     let folder = site.join("models").join(name.as_str());
     if !folder.is_dir() {
         return Ok(None);
     }
     // What cannot be read is in no force either, and the state of the model says why.
     let file = format!("models/{name}/model.toml");
-    let text = read_text(&folder.join("model.toml"), &file);
-    let text = text.ok().flatten().unwrap_or_default();
+    let read = read_text(&folder.join("model.toml"), &file).ok();
+    let text = read.map(Option::unwrap_or_default);
+    let tenants = text.as_deref().map(tenants_of);
+    let table = text.as_deref().and_then(|text| text.parse().ok());
+    let text = text.unwrap_or_default();
     Ok(Some(ModelRecord {
         name: name.clone(),
         digest: digest_of(text.as_bytes()),
-        document: document(&text),
+        tenants: tenants.unwrap_or_else(|| Tenants::only([])),
+        is_readable: table.is_some(),
+        document: table.map(document).unwrap_or_default(),
         versions: Vec::new(),
         default: None,
     }))
 }
 
-/// What the text of a `model.toml` says; nothing where it is no TOML.
-fn document(text: &str) -> ModelDocument {
-    let Ok(mut table) = text.parse::<toml::Table>() else {
-        return ModelDocument::default();
-    };
+/// Whose a model, or a route, is by the text of its file. What cannot be read is the operator's.
+#[must_use]
+pub fn tenants_of(text: &str) -> Tenants {
+    #[derive(Deserialize)]
+    struct File {
+        tenants: Option<Vec<String>>,
+    }
+    let unreadable = || Tenants::only([]);
+    toml::from_str(text).map_or_else(
+        |_| unreadable(),
+        |File { tenants }| {
+            Tenants::of_setting(tenants.as_deref()).unwrap_or_else(|_place| unreadable())
+        },
+    )
+}
+
+/// What a `model.toml` says.
+fn document(mut table: toml::Table) -> ModelDocument {
     let registry = table.remove("registry");
     let registry: Table = registry
         .and_then(|registry| registry.try_into().ok())

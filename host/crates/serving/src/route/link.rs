@@ -298,7 +298,8 @@ impl Linker<'_> {
                     .to_owned(),
             );
         }
-        let Some((first, rest)) = targets.split_first() else {
+        let mut described = targets.iter().filter(|target| target.model.is_described());
+        let Some(first) = described.next() else {
             return;
         };
         let inputs = |target: &Target| -> Vec<_> {
@@ -313,7 +314,7 @@ impl Linker<'_> {
             inputs
         };
         let expected = inputs(first);
-        if let Some(other) = rest.iter().find(|target| inputs(target) != expected) {
+        if let Some(other) = described.find(|target| inputs(target) != expected) {
             let info = other.model.info();
             let message = format!(
                 "{} version {} takes other inputs than the first candidate; without a preprocess stage all take the same",

@@ -1,6 +1,7 @@
 use std::fs;
 use std::time::SystemTime;
 
+use wharf_core::Cancel;
 use wharf_testkit::{FakeEngine, FakePluginHost, Site};
 
 use super::*;
@@ -11,6 +12,7 @@ fn look(scanner: &mut Scanner, look: Look) -> Scan {
         engine: &engine,
         plugins: &plugins,
         upstreams: None,
+        cancel: &Cancel::default(),
     };
     scanner.scan(ports, look, &Whole::new())
 }
@@ -119,6 +121,7 @@ fn a_plugin_is_read_again_where_only_its_signature_changed() {
         engine: &engine,
         plugins: &plugins,
         upstreams: None,
+        cancel: &Cancel::default(),
     };
     let mut scanner = Scanner::new(site.path());
     scanner.scan(ports, Look::Rescan(Duration::ZERO), &Whole::new());
@@ -145,6 +148,7 @@ fn a_plugin_is_read_again_where_a_file_that_it_names_changed() {
         engine: &engine,
         plugins: &plugins,
         upstreams: None,
+        cancel: &Cancel::default(),
     };
     let mut scanner = Scanner::new(site.path());
     let mut digest_of = |look| {

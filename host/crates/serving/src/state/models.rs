@@ -12,7 +12,7 @@ use std::sync::Arc;
 use wharf_core::{LoadError, Model, ModelVersion, ModelVersions, Name, Tenants};
 
 use super::demand::{Asked, Demand};
-use super::{Effects, Load, Loaded, Purpose};
+use super::{Absence, Effects, Load, Loaded, Purpose};
 use crate::events::EventKind;
 use crate::reaper::Retired;
 use crate::route::Labels;
@@ -27,6 +27,9 @@ pub(crate) struct Models {
     /// Whether the site was looked at.
     looked: bool,
 }
+
+/// Why a model is not in force of which nothing is wrong.
+const LOADING: &str = "it is being loaded";
 
 /// What became of loading a version.
 type LoadResult = (ModelVersion, Result<Arc<dyn Model>, LoadError>);
@@ -159,7 +162,7 @@ impl Models {
     }
 
     /// Whether the site has a folder of this name, whatever is in it.
-    pub(super) fn has_folder(&self, name: &Name) -> bool {
+    pub(crate) fn has_folder(&self, name: &Name) -> bool {
         self.folders.contains_key(name)
     }
 
@@ -192,6 +195,11 @@ impl Models {
         labeled
             .map(|(name, folder)| (name.clone(), folder.labels.clone()))
             .collect()
+    }
+
+    /// Whose a model is; none where the site has no folder of its name.
+    pub(crate) fn tenants_of(&self, name: &Name) -> Option<Tenants> {
+        self.folders.get(name).map(Folder::tenants)
     }
 
     /// Whose each model is that is not everybody's.
@@ -230,6 +238,26 @@ impl Models {
     /// Whether the site has a model that is not to be loaded.
     pub(super) fn is_unwanted(&self, name: &Name) -> bool {
         self.folders.contains_key(name) && !self.demand.wants(name)
+    }
+
+    /// Why a model that is to be loaded, and has versions, is not in force.
+    pub(super) fn absence(&self, name: &Name) -> Option<Absence> {
+        let folder = self.folders.get(name)?;
+        let is_wanted = !folder.registered && self.demand.wants(name);
+        let problem = folder.problem();
+        is_wanted.then(|| Absence {
+            reason: problem.map_or(LOADING.to_owned(), |problem| problem.client_text()),
+            tenants: folder.tenants(),
+        })
+    }
+
+    /// Says of a model that it is being loaded. As long as its folder was not read, it is the operator's.
+    pub(crate) fn loading(&self, name: &Name) -> Absence {
+        let folder = self.folders.get(name);
+        Absence {
+            reason: LOADING.to_owned(),
+            tenants: folder.map_or_else(|| Tenants::only([]), Folder::tenants),
+        }
     }
 
     /// Whether a version is in force with this content.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wharf_core::{LoadError, Name, Plugin, Tenants};
 
-use super::Effects;
+use super::{Absence, Effects};
 use crate::events::EventKind;
 use crate::lifecycle::{IndexEntry, ModelState};
 use crate::route::{Parts, Route, RouteSpec, link};
@@ -87,13 +87,23 @@ impl Routes {
 
     /// Whether the site has a route with a file, but those all of whose models are not to be loaded.
     pub(super) fn want_any(&self, is_unwanted: impl Fn(&Name) -> bool) -> bool {
-        let wanted = |file: &File| match file {
-            File::Is(spec) => !spec.candidates.iter().all(|it| is_unwanted(&it.model)),
-            File::Refused(_) | File::Unread => true,
-        };
-        self.0
-            .values()
-            .any(|slot| slot.file.as_ref().is_some_and(wanted))
+        let mut files = self.0.values().filter_map(|slot| slot.file.as_ref());
+        files.any(|file| file.is_wanted(&is_unwanted))
+    }
+
+    /// Why a route with a file is not in force; none where all of its models are not to be loaded.
+    pub(super) fn absence(
+        &self,
+        name: &Name,
+        is_unwanted: impl Fn(&Name) -> bool,
+    ) -> Option<Absence> {
+        let slot = self.0.get(name)?;
+        slot.file.as_ref().filter(|it| it.is_wanted(is_unwanted))?;
+        let error = slot.errors.first();
+        Some(Absence {
+            reason: error.map_or("it is not read yet".to_owned(), |error| error.client_text()),
+            tenants: slot.tenants(),
+        })
     }
 
     pub(super) fn in_force(&self) -> BTreeMap<Name, Arc<Route>> {
@@ -124,9 +134,7 @@ impl Routes {
         with_file
             .flat_map(|(name, slot)| {
                 let error = slot.errors.first().map(|error| error.client_text());
-                let spec = slot.route.as_ref().map(|route| route.spec());
-                // As long as the file could not be read, it is the operator's.
-                let tenants = spec.map_or_else(|| Tenants::only([]), |spec| spec.tenants.clone());
+                let tenants = slot.tenants();
                 let entry = |version, state, reason| IndexEntry {
                     name: name.clone(),
                     version,
@@ -155,7 +163,26 @@ impl Routes {
     }
 }
 
+impl File {
+    /// Whether it is to serve: not where all of its models are not to be loaded.
+    fn is_wanted(&self, is_unwanted: impl Fn(&Name) -> bool) -> bool {
+        match self {
+            Self::Is(spec) => !spec.candidates.iter().all(|it| is_unwanted(&it.model)),
+            Self::Refused(_) | Self::Unread => true,
+        }
+    }
+}
+
 impl Slot {
+    /// Whose the route is. As long as its file could not be read, it is the operator's.
+    fn tenants(&self) -> Tenants {
+        match (&self.route, &self.file) {
+            (Some(route), _) => route.spec.tenants.clone(),
+            (None, Some(File::Is(spec))) => spec.tenants.clone(),
+            (None, _) => Tenants::only([]),
+        }
+    }
+
     fn link(&mut self, name: &Name, parts: &Parts<'_>, wanted: impl Fn(&Name) -> bool) {
         self.errors.clear();
         let tenants = parts.tenants.get(name).cloned().unwrap_or_default();

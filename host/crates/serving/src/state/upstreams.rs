@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use wharf_core::{Digest, LoadError, Model, Name, Tenants, Upstream, UpstreamRelease};
 
-use super::{Effects, Failure, Load, Release};
+use super::{Absence, Effects, Failure, Load, Release};
 use crate::events::EventKind;
 use crate::lifecycle::{IndexEntry, ModelState};
 use crate::site::{Found, Section};
@@ -123,14 +123,17 @@ impl Upstreams {
     pub(super) fn absent(&self) -> BTreeMap<Name, String> {
         let absent = self.0.iter().filter(|(_, slot)| slot.model().is_none());
         absent
-            .map(|(name, slot)| {
-                let problem = slot.errors().next();
-                let reason = problem.map_or("it is not read yet".to_owned(), |problem| {
-                    problem.client_message().to_owned()
-                });
-                (name.clone(), reason)
-            })
+            .map(|(name, slot)| (name.clone(), slot.reason()))
             .collect()
+    }
+
+    /// Why an upstream is not there as a model.
+    pub(super) fn absence(&self, name: &Name) -> Option<Absence> {
+        let slot = self.0.get(name)?;
+        Some(Absence {
+            reason: slot.reason(),
+            tenants: slot.tenants(),
+        })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
@@ -187,6 +190,14 @@ impl Upstreams {
 impl Slot {
     fn tenants(&self) -> Tenants {
         self.tenants.clone().unwrap_or_else(|| Tenants::only([]))
+    }
+
+    /// Why it is not there as a model, for clients.
+    fn reason(&self) -> String {
+        let problem = self.errors().next();
+        problem.map_or("it is not read yet".to_owned(), |problem| {
+            problem.client_message().to_owned()
+        })
     }
 
     fn needs(&self, digest: Digest, now: Option<Instant>) -> bool {

@@ -8,9 +8,10 @@ use tokio::task::spawn_blocking;
 use wharf_core::{Error, ErrorKind, LoadError, ModelVersion, Name, Result};
 
 use super::{Ask, SiteTask};
-use crate::lifecycle::{ModelChange, ModelCheck, Staged, no_such_model};
+use crate::lifecycle::{Author, ModelChange, ModelCheck, Staged, clear_artifacts, no_such_model};
 use crate::reconcile::{load_all, reconcile, retire, versions};
-use crate::serving::MOST_ASKS;
+use crate::registry::read_model;
+use crate::serving::{MOST_ASKS, ending};
 use crate::site::{Found, Scan};
 use crate::state::{Load, Loaded, Purpose};
 use crate::status::ReloadReport;
@@ -30,29 +31,22 @@ impl SiteTask {
             match ask {
                 Ask::Reload(answer) => reloads.push(answer),
                 // Whoever asked has left, or the server ends: dropping the ask tells those who wait.
-                Ask::Load(_, _, answer)
-                | Ask::Unload(_, answer)
-                | Ask::Change(_, answer)
-                | Ask::Bundle(_, _, answer)
-                    if answer.is_closed() || self.stop.is_cancelled() => {}
-                Ask::Load(name, change, answer) => {
-                    let _ = answer.send(self.load(&name, change).await);
-                }
-                Ask::Unload(name, answer) => {
-                    let _ = answer.send(self.unload(&name));
-                }
-                Ask::Change(change, answer) => {
-                    let _ = answer.send(self.change(change).await);
-                }
-                Ask::Bundle(name, order, answer) => {
-                    let _ = answer.send(self.order(&name, order).await);
-                }
+                Ask::Load(_, _, reply)
+                | Ask::Unload(_, _, reply)
+                | Ask::Change(_, reply)
+                | Ask::Bundle(_, _, reply)
+                    if self.stop.is_cancelled() || !reply.begin() => {}
+                Ask::Load(name, change, reply) => reply.send(self.load(&name, change).await),
+                Ask::Unload(name, by, reply) => reply.send(self.unload(&name, &by).await),
+                Ask::Change(change, reply) => reply.send(self.change(change).await),
+                Ask::Bundle(name, order, reply) => reply.send(self.order(&name, order).await),
             }
         }
         reloads
     }
 
-    fn unload(&self, name: &Name) -> Result<()> {
+    async fn unload(&self, name: &Name, by: &Author) -> Result<()> {
+        self.check_author(name, by).await?;
         let mut known = false;
         self.in_force.change(|state, effects| {
             known = state.models.unload(name, effects);
@@ -66,13 +60,22 @@ impl SiteTask {
 
     async fn load(&mut self, name: &Name, change: ModelChange) -> Result<()> {
         if change.is_empty() {
+            self.check_author(name, &change.by).await?;
             return self.load_as_it_is(name, change.check.as_ref()).await;
         }
         // Two phases: what would serve is loaded from a folder aside and checked, and only then the site is changed. What was
         // loaded is put in force as it is: its content is what the site has now.
         let (staged, change) = self.stage(name, change).await?;
         let tried = self.try_out(name, &change, &staged).await?;
-        let committed = spawn_blocking(move || staged.commit()).await;
+        // What a model of the same name left in the store is none of this one's.
+        let cleared = match staged.is_new() {
+            true => clear_artifacts(&self.in_force, name).await,
+            false => Ok(()),
+        };
+        let committed = match cleared {
+            Ok(()) => spawn_blocking(move || staged.commit()).await,
+            Err(error) => Ok(Err(error)),
+        };
         let scan = match committed.map_err(Error::internal).flatten() {
             Ok(()) => self.look(name).await,
             Err(error) => Err(error),
@@ -84,6 +87,19 @@ impl SiteTask {
                 Err(error)
             }
         }
+    }
+
+    /// Refuses what belongs to others than who asks for it.
+    async fn check_author(&self, name: &Name, by: &Author) -> Result<()> {
+        if *by == Author::Operator {
+            return Ok(());
+        }
+        let (in_force, name, by) = (Arc::clone(&self.in_force), name.clone(), by.clone());
+        let checked = spawn_blocking(move || {
+            let record = read_model(&in_force.site, &name)?;
+            by.check(&name, record.as_ref().map(|record| &record.tenants))
+        });
+        checked.await.map_err(Error::internal)?
     }
 
     /// Loads what the site has of a model, where nothing is to change.
@@ -113,6 +129,9 @@ impl SiteTask {
     /// Puts what the site has of a model in force. What was tried already is not loaded again.
     async fn bring(&self, name: &Name, scan: Scan, tried: Vec<Loaded>) -> Result<()> {
         reconcile(&self.in_force, scan, &Purpose::Load(name.clone()), tried).await;
+        if self.in_force.ending.is_cancelled() {
+            return Err(ending());
+        }
         match self.in_force.read(|state| state.models.problem(name)) {
             Some(error) => Err(unprocessable(error)),
             None => Ok(()),
@@ -170,6 +189,21 @@ impl SiteTask {
         if loaded.len() < count {
             // The runtime ends in the middle.
             return Err(self.take_back(loaded, Error::internal("a load was cancelled")));
+        }
+        let is_cancelled = |one: &Loaded| match one {
+            Loaded::Model(version, Err(_)) => self.in_force.cancel_of(version).is_cancelled(),
+            _ => false,
+        };
+        if loaded.iter().any(is_cancelled) {
+            let error = match self.in_force.ending.is_cancelled() {
+                true => ending(),
+                false => Error::new(
+                    ErrorKind::Conflict,
+                    "the model was unloaded or deleted while it was loaded; nothing has changed",
+                )
+                .with_field("model"),
+            };
+            return Err(self.take_back(loaded, error));
         }
         Ok(loaded)
     }

@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use wharf_core::{Error, Result};
 
 use super::SiteTask;
-use crate::lifecycle::{PartContent, SiteChange, SitePart, StagedPart};
+use crate::lifecycle::{PartContent, SiteChange, SitePart, StagedPart, clear_artifacts};
 use crate::site::Look;
 use crate::state::State;
 
@@ -23,6 +23,10 @@ impl SiteTask {
             self.in_force.change(|state, effects| {
                 state.models.unload(name, effects);
             });
+            // What cannot be removed of these is no model's any more, and goes before the next model of the name comes.
+            if let Err(error) = clear_artifacts(&self.in_force, name).await {
+                tracing::warn!(%error, model = %name, "the artifacts of a deleted model cannot be removed");
+            }
         }
         // Whatever is there is whole: this is what landed, and anything else was there before.
         let (_, unsettled) = self.pass(Look::Rescan(Duration::ZERO)).await;

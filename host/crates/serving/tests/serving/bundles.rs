@@ -7,7 +7,7 @@ use wharf_core::{Error, Payload};
 use wharf_serving::{EventKind, Outcome, ReleaseState};
 use wharf_testkit::{Site, body, eventually, request, text, values};
 
-use crate::harness::{Harness, by_order, check, name, places, watching};
+use crate::harness::{Harness, by_order, check, inspect, name, places, watching};
 
 /// Settings under which a trial is over after a few requests.
 const QUICK: &str = "share_percent = [50]\nstep_s = 0\nmin_requests = 20\nmax_latency_ratio = 0";
@@ -461,4 +461,33 @@ fn check_loads_every_release() {
     let site = shop("");
     assert!(check(&site).is_empty());
     assert_eq!(name("shop").as_str(), "shop");
+}
+
+#[tokio::test]
+async fn what_would_be_in_force_of_a_bundle_is_seen_without_serving_it() {
+    let site = shop(QUICK);
+    site.model("plain", 1, "");
+    let (snapshot, problems) = inspect(&site);
+    assert_eq!(places(&problems), Vec::<String>::new());
+    let routes: Vec<_> = snapshot
+        .routes()
+        .map(|route| {
+            let release = route.release().map(|release| release.release);
+            (route.name().to_string(), release)
+        })
+        .collect();
+    assert_eq!(
+        routes,
+        [("plain".to_owned(), None), ("sum".to_owned(), Some(1))]
+    );
+    // A release that cannot be loaded gives way to the one before, and is told.
+    release(&site, 2, "broken");
+    let (snapshot, problems) = inspect(&site);
+    assert_eq!(
+        places(&problems),
+        ["bundles/shop/2/plugins/numbers.wasm []"]
+    );
+    let route = snapshot.route("sum").unwrap();
+    assert_eq!(route.release().unwrap().release, 1);
+    assert!(!site.path().join("bundles/shop/state.toml").exists());
 }

@@ -7,7 +7,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use wharf_core::{Error, LoadError, Name, Payload};
 use wharf_serving::{
     Config, EventKind, ModelChange, ModelFile, Outcome, Runtimes, Serving, SettingEdit,
-    SettingValue,
+    SettingValue, Snapshot,
 };
 use wharf_testkit::{
     FakeEngine, FakePluginHost, FakeUpstreams, Site, body, eventually, request, tensor, text,
@@ -196,11 +196,19 @@ pub(crate) fn places(errors: &[LoadError]) -> Vec<String> {
 
 /// What `wharf check` says of a site.
 pub(crate) fn check(site: &Site) -> Vec<LoadError> {
+    wharf_serving::check(&Config::default(), site.path(), &runtimes())
+}
+
+/// What would be in force of a site, and what would be refused.
+pub(crate) fn inspect(site: &Site) -> (Snapshot, Vec<LoadError>) {
+    wharf_serving::inspect(&Config::default(), site.path(), &runtimes())
+}
+
+fn runtimes() -> Runtimes {
     let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
-    let runtimes = Runtimes {
+    Runtimes {
         engine: Arc::new(engine),
         plugins: Arc::new(plugins),
         upstreams: Some(Arc::new(FakeUpstreams::default())),
-    };
-    wharf_serving::check(&Config::default(), site.path(), &runtimes)
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use wharf_core::ErrorKind;
-use wharf_serving::{Config, EventKind, Missing, ModelChange, ModelControl, ModelState};
+use wharf_serving::{Author, Config, EventKind, Missing, ModelChange, ModelControl, ModelState};
 use wharf_testkit::{Site, eventually};
 
 use crate::harness::{Harness, by_order, files, name, watching};
@@ -31,7 +31,9 @@ impl Harness {
     }
 
     pub(crate) async fn unload(&self, model: &str) -> Result<(), wharf_core::Error> {
-        self.serving.unload_model(&name(model)).await
+        self.serving
+            .unload_model(&name(model), Author::Operator)
+            .await
     }
 
     pub(crate) fn serves(&self, route: &str) -> bool {

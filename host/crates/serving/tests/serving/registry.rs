@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wharf_core::{
-    ArtifactKind, ArtifactPlace, ArtifactStore, BoxFuture, ByteSource, Digest, Error, ErrorKind,
-    Modality, NewUpload, Result,
+    ArtifactKind, ArtifactPlace, ArtifactStore, Digest, Error, ErrorKind, Modality, NewUpload,
 };
 use wharf_serving::{
-    IF_MATCH, IF_NONE_MATCH, ModelChange, ModelDocument, ModelState, PartContent, Precondition,
-    Progress, Promotion, Registration, SettingValue, SiteChange, SitePart,
+    Author, IF_MATCH, IF_NONE_MATCH, ModelChange, ModelDocument, ModelState, PartContent,
+    Precondition, Progress, Promotion, Registration, SettingValue, SiteChange, SitePart,
 };
 use wharf_testkit::{FakeArtifacts, Site};
 
@@ -18,12 +17,19 @@ use crate::harness::{Harness, by_order, name};
 use crate::lifecycle::explicit;
 use crate::staging::content;
 
-/// A content that comes as one piece.
-struct Whole(Option<Bytes>);
-
-impl ByteSource for Whole {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>> {
-        Box::pin(std::future::ready(Ok(self.0.take())))
+/// The artifact of a version of `sum`.
+fn artifact(version: u8) -> NewUpload {
+    NewUpload {
+        place: ArtifactPlace {
+            model: name("sum"),
+            version: version.into(),
+            file: name("model.onnx"),
+        },
+        kind: ArtifactKind::Weights,
+        size: 10,
+        digest: Digest::new([version; 32]),
+        only_if: Precondition::None,
+        tenant: None,
     }
 }
 
@@ -61,6 +67,7 @@ impl Harness {
             part,
             content,
             only_if: Precondition::None,
+            by: Author::Operator,
         };
         let changed = self.serving.change_site(change).await;
         assert!(!self.site.path().join(".staging").exists(), "it is gone");
@@ -258,6 +265,29 @@ async fn what_would_be_refused_does_not_land() {
 }
 
 #[tokio::test]
+async fn what_is_no_toml_is_replaced_as_a_whole() {
+    let site = Site::new();
+    site.model("sum", 1, "add 1");
+    site.put("models/sum/model.toml", "[cache\nenabled = = true\n");
+    site.put("routes/r.toml", "model = = 'sum'\n");
+    let harness = Harness::start(site, by_order()).await;
+    let before = harness.serving.model(&name("sum")).await.unwrap();
+    assert!(!before.is_readable);
+    harness
+        .say("sum", "mended", Precondition::Is(before.digest))
+        .await
+        .unwrap();
+    assert!(harness.model_toml("sum").contains("mended"));
+    let entries = vec![("model".to_owned(), SettingValue::Text("sum".to_owned()))];
+    harness
+        .put(SitePart::Route(name("r")), PartContent::Entries(entries))
+        .await
+        .unwrap();
+    assert_eq!(harness.number("r", 0.0).await, 1.0);
+    assert_eq!(harness.errors(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_version_lands_from_the_store_and_is_rolled_back() {
     let store = FakeArtifacts::default();
     let harness = Harness::start(Site::new(), by_order()).await;
@@ -265,26 +295,14 @@ async fn a_version_lands_from_the_store_and_is_rolled_back() {
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
     harness.serving.keep_artifacts_in(Arc::new(store.clone()));
     harness.say("sum", "", Precondition::None).await.unwrap();
-    for version in [1_u8, 2] {
-        let content = Bytes::from(format!("add {version}\nend\n"));
-        let upload = store.begin(NewUpload {
-            place: ArtifactPlace {
-                model: name("sum"),
-                version: version.into(),
-                file: name("model.onnx"),
-            },
-            kind: ArtifactKind::Weights,
-            size: content.len() as u64,
-            digest: Digest::new([version; 32]),
-        });
-        let upload = upload.await.unwrap();
-        store
-            .append(&upload, 0, &mut Whole(Some(content)))
-            .await
-            .unwrap();
-    }
+    store.leave(&artifact(1), "add 1\nend\n");
+    store.leave(&artifact(2), "add 2\nend\n");
     let sum = name("sum");
-    let land = |version, promotion| harness.serving.land(&sum, version, promotion, nobody());
+    let land = |version, promotion| {
+        harness
+            .serving
+            .land(&sum, version, promotion, Author::Operator, nobody())
+    };
     land(1, Promotion::Serve).await.unwrap();
     assert_eq!(harness.number("sum", 0.0).await, 1.0);
     land(2, Promotion::None).await.unwrap();
@@ -294,7 +312,7 @@ async fn a_version_lands_from_the_store_and_is_rolled_back() {
     assert_eq!(
         harness
             .serving
-            .roll_back_model(&sum, nobody())
+            .roll_back_model(&sum, Author::Operator, nobody())
             .await
             .unwrap(),
         1
@@ -302,7 +320,7 @@ async fn a_version_lands_from_the_store_and_is_rolled_back() {
     assert_eq!(harness.number("sum", 0.0).await, 1.0);
     let error = harness
         .serving
-        .roll_back_model(&sum, nobody())
+        .roll_back_model(&sum, Author::Operator, nobody())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
@@ -315,9 +333,155 @@ async fn a_version_lands_from_the_store_and_is_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_version_lands_although_others_change_the_model_meanwhile() {
+    let store = FakeArtifacts::default();
+    let harness = Harness::start(Site::new(), by_order()).await;
+    harness.serving.keep_artifacts_in(Arc::new(store.clone()));
+    let sum = name("sum");
+    harness.say("sum", "", Precondition::None).await.unwrap();
+    let others: Progress = {
+        let site = harness.site.path().to_owned();
+        Arc::new(move |_| {
+            let text = "[registry]\ndescription = 'changed'\n";
+            fs::write(site.join("models/sum/model.toml"), text).unwrap();
+        })
+    };
+    let land = |version, promotion| {
+        let others = Arc::clone(&others);
+        harness
+            .serving
+            .land(&sum, version, promotion, Author::Operator, others)
+    };
+    store.leave(&artifact(1), "add 1\nend\n");
+    store.leave(&artifact(2), "add 2\nend\n");
+    land(1, Promotion::None).await.unwrap();
+    land(1, Promotion::Serve).await.unwrap();
+    land(2, Promotion::Serve).await.unwrap();
+    assert_eq!(harness.number("sum", 0.0).await, 2.0);
+    let text = harness.model_toml("sum");
+    assert!(text.contains("changed"), "{text}");
+    for (version, description) in [(1, "one"), (2, "two"), (1, "three"), (2, "four")] {
+        let (landed, said) = tokio::join!(
+            harness
+                .serving
+                .land(&sum, version, Promotion::Serve, Author::Operator, nobody()),
+            harness.say("sum", description, Precondition::None)
+        );
+        landed.unwrap();
+        said.unwrap();
+        let text = harness.model_toml("sum");
+        assert!(text.contains(description), "{text}");
+    }
+    // A model that goes meanwhile does not come back with its version.
+    let gone: Progress = {
+        let site = harness.site.path().to_owned();
+        Arc::new(move |_| drop(fs::remove_dir_all(site.join("models/sum"))))
+    };
+    let landed = harness
+        .serving
+        .land(&sum, 2, Promotion::None, Author::Operator, gone);
+    let error = landed.await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.field()),
+        (ErrorKind::NotFound, Some("model"))
+    );
+}
+
+#[tokio::test]
+async fn artifacts_go_with_their_model_and_are_none_of_the_next_one() {
+    let store = FakeArtifacts::default();
+    let harness = Harness::start(Site::new(), by_order()).await;
+    harness.serving.keep_artifacts_in(Arc::new(store.clone()));
+    let sum = name("sum");
+    for _ in 0..2 {
+        // As another model of the name left it.
+        store.leave(&artifact(1), "add 1\nend\n");
+        harness.say("sum", "", Precondition::Absent).await.unwrap();
+        assert!(store.list(&sum).await.unwrap().is_empty());
+        store.leave(&artifact(1), "add 1\nend\n");
+        harness.say("sum", "two", Precondition::None).await.unwrap();
+        assert_eq!(store.list(&sum).await.unwrap().len(), 1);
+        let upload = store.begin(artifact(2)).await.unwrap();
+        harness
+            .put(SitePart::Model(sum.clone()), PartContent::Nothing)
+            .await
+            .unwrap();
+        assert!(store.list(&sum).await.unwrap().is_empty());
+        assert!(store.upload(&sum, &upload.id).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn what_a_killed_process_fetched_goes_at_the_next_start() {
     let site = Site::new();
     site.write(".landing/sum-1/model.onnx", "half");
     let harness = Harness::start(site, by_order()).await;
     assert!(!harness.site.path().join(".landing").exists());
+}
+
+#[tokio::test]
+async fn a_model_is_changed_by_the_tenant_that_it_belongs_to_when_the_change_is_made() {
+    let harness = Harness::start(Site::new(), by_order()).await;
+    let [acme, globex] = ["acme", "globex"].map(|tenant| Author::Tenant(tenant.into()));
+    let register = async |by: &Author| {
+        let change = ModelChange {
+            document: Some(document("by a tenant")),
+            by: by.clone(),
+            ..ModelChange::default()
+        };
+        harness.serving.load_model(&name("prices"), change).await
+    };
+    register(&acme).await.unwrap();
+    assert!(
+        harness
+            .model_toml("prices")
+            .contains("tenants = [\"acme\"]")
+    );
+    let prices = name("prices");
+    let kind = |error: Error| (error.kind(), error.field().map(str::to_owned));
+    let gone = (ErrorKind::NotFound, Some("model".to_owned()));
+    assert_eq!(kind(register(&globex).await.unwrap_err()), gone);
+    let as_it_is = ModelChange {
+        by: globex.clone(),
+        ..ModelChange::default()
+    };
+    let error = harness.serving.load_model(&prices, as_it_is).await;
+    assert_eq!(kind(error.unwrap_err()), gone);
+    let error = harness.serving.unload_model(&prices, globex.clone()).await;
+    assert_eq!(kind(error.unwrap_err()), gone);
+    let remove = |by: &Author| SiteChange {
+        part: SitePart::Model(name("prices")),
+        content: PartContent::Nothing,
+        only_if: Precondition::None,
+        by: by.clone(),
+    };
+    let error = harness.serving.change_site(remove(&globex)).await;
+    assert_eq!(kind(error.unwrap_err()), gone);
+    assert!(harness.model_toml("prices").contains("acme"));
+
+    // What the operator puts into the site is nobody's to take, though nobody looked at it yet.
+    harness
+        .site
+        .put("models/late/model.toml", "tenants = ['acme']\n");
+    harness.site.put("models/public/model.toml", "");
+    let take = async |model: &str| {
+        let change = ModelChange {
+            document: Some(document("taken")),
+            by: globex.clone(),
+            ..ModelChange::default()
+        };
+        harness.serving.load_model(&name(model), change).await
+    };
+    assert_eq!(kind(take("late").await.unwrap_err()), gone);
+    let error = take("public").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(harness.model_toml("public"), "");
+
+    harness.serving.change_site(remove(&acme)).await.unwrap();
+    register(&globex).await.unwrap();
+    assert!(
+        harness
+            .model_toml("prices")
+            .contains("tenants = [\"globex\"]")
+    );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use wharf_core::Payload;
-use wharf_serving::{Config, EventKind};
+use wharf_serving::{Author, Config, EventKind};
 use wharf_testkit::{Site, body, eventually, request, tensor, text, values};
 
 use crate::harness::{Harness, by_order};
@@ -140,7 +140,11 @@ async fn ready_is_who_serves_something_of_what_there_is() {
     harness.serving.reload().await;
     // A client's own doing is no fault of the site's.
     let name = crate::harness::name("other");
-    harness.serving.unload_model(&name).await.unwrap();
+    harness
+        .serving
+        .unload_model(&name, Author::Operator)
+        .await
+        .unwrap();
     assert!(harness.serving.snapshot().route("named").is_none());
     assert!(harness.serving.ready());
     harness.site.route("lost", "model = 'nobody'");

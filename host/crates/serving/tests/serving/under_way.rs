@@ -1,8 +1,16 @@
 //! Loads and unloads while something is under way: requests, other loads, the end of the server.
 
-use wharf_core::{ErrorKind, Payload};
-use wharf_serving::{Config, ModelChange, ModelState};
-use wharf_testkit::{Site, eventually, request, tensor, values};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use wharf_core::{Error, ErrorKind, Payload};
+use wharf_serving::{
+    Author, Config, ModelChange, ModelState, PartContent, Precondition, Runtimes, Serving,
+    SiteChange, SitePart,
+};
+use wharf_testkit::{
+    FakeEngine, FakePluginHost, Site, eventually, request, tensor, values, within,
+};
 
 use crate::harness::{Harness, by_order, files, name, settings, watching};
 use crate::lifecycle::{entry, explicit, site};
@@ -27,7 +35,8 @@ async fn the_index_shows_what_loads_and_what_drains() {
     assert_eq!(harness.index("slow"), [entry(1, ModelState::Loading, "")]);
     // An unload that comes while the model loads comes after it, and so does another load.
     let serving = harness.serving.clone();
-    let unloading = tokio::spawn(async move { serving.unload_model(&name("slow")).await });
+    let unloading =
+        tokio::spawn(async move { serving.unload_model(&name("slow"), Author::Operator).await });
     load.open();
     loading.await.unwrap().unwrap();
     unloading.await.unwrap().unwrap();
@@ -45,7 +54,8 @@ async fn the_index_shows_what_loads_and_what_drains() {
     });
     run.arrived(1).await;
     let serving = harness.serving.clone();
-    let unloading = tokio::spawn(async move { serving.unload_model(&name("slow")).await });
+    let unloading =
+        tokio::spawn(async move { serving.unload_model(&name("slow"), Author::Operator).await });
     eventually("it is out of force", || !harness.serves("slow")).await;
     let draining = entry(1, ModelState::Unloading, "unloaded by request");
     assert_eq!(harness.index("slow"), [draining]);
@@ -181,4 +191,106 @@ async fn asks_wait_in_a_bounded_queue_and_leave_with_their_client() {
     harness.load("other").await.unwrap();
     assert!(!harness.serves("sum"));
     assert_eq!(harness.engine.loads(), 2);
+}
+
+/// A site with a model in force, and a load of another that stands in its warm-up.
+async fn warming_up(config: Config) -> (Harness, JoinHandle<Result<(), Error>>) {
+    let site = site();
+    site.model("slow", 1, "add 1");
+    let harness = Harness::start(site, config).await;
+    let serving = harness.serving.clone();
+    let loading = tokio::spawn(async move {
+        let change = files(&[(2, "model.onnx", "warm-up-gate warm\nend\n")]);
+        serving.load_model(&name("slow"), change).await
+    });
+    harness.engine.gates.get("warm").arrived(1).await;
+    (harness, loading)
+}
+
+#[tokio::test]
+async fn a_load_ends_with_the_server() {
+    let config = Config {
+        drain_timeout_ms: 600_000,
+        ..by_order()
+    };
+    let (harness, loading) = warming_up(config).await;
+    within(harness.serving.shutdown()).await;
+    let error = loading.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(harness.errors(), Vec::<String>::new());
+    assert_eq!(harness.number("slow", 1.0).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_first_load_ends_with_the_server_and_says_nothing_of_the_site() {
+    let site = site();
+    site.model("slow", 1, "warm-up-gate warm");
+    let config = Config {
+        drain_timeout_ms: 600_000,
+        ..by_order()
+    };
+    let (engine, plugins) = (FakeEngine::default(), FakePluginHost::default());
+    let runtimes = Runtimes {
+        engine: Arc::new(engine.clone()),
+        plugins: Arc::new(plugins),
+        upstreams: None,
+    };
+    let meter = opentelemetry::global::meter("test");
+    let serving = Serving::open(config, site.path().to_owned(), runtimes, &meter).unwrap();
+    engine.gates.get("warm").arrived(1).await;
+    within(serving.shutdown()).await;
+    assert!(serving.status().errors.is_empty());
+    assert!(serving.status().events.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_takes_a_model_out_does_not_wait_for_its_warm_up() {
+    let (harness, loading) = warming_up(by_order()).await;
+    within(harness.unload("slow")).await.unwrap();
+    let error = loading.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.field()),
+        (ErrorKind::Conflict, Some("model"))
+    );
+    assert!(!harness.serves("slow") && !harness.site.path().join("models/slow/2").exists());
+
+    let (harness, loading) = warming_up(by_order()).await;
+    let change = SiteChange {
+        part: SitePart::Model(name("slow")),
+        content: PartContent::Nothing,
+        only_if: Precondition::None,
+        by: Author::Operator,
+    };
+    within(harness.serving.change_site(change)).await.unwrap();
+    assert_eq!(
+        loading.await.unwrap().unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    assert!(!harness.site.path().join("models/slow").exists());
+}
+
+#[tokio::test]
+async fn a_change_waits_for_its_turn_no_longer_than_it_may_and_is_not_made_then() {
+    let config = Config {
+        change_wait_ms: 20,
+        ..by_order()
+    };
+    let (harness, loading) = warming_up(config).await;
+    let route = SiteChange {
+        part: SitePart::Route(name("late")),
+        content: PartContent::Bytes("model = 'sum'".into()),
+        only_if: Precondition::None,
+        by: Author::Operator,
+    };
+    let error = within(harness.serving.change_site(route))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("being loaded"), "{error}");
+    assert!(error.retry_after().is_some());
+    // What is begun is waited for.
+    harness.engine.gates.get("warm").open();
+    loading.await.unwrap().unwrap();
+    harness.load("sum").await.unwrap();
+    assert!(!harness.site.path().join("routes/late.toml").exists());
 }

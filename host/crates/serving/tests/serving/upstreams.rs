@@ -180,6 +180,7 @@ async fn bodies_go_through_a_service_and_its_stages() {
 fn sent(text: &'static str) -> Streamed {
     let body = Full::new(Bytes::from_static(text.as_bytes()));
     Streamed {
+        status: http::StatusCode::OK,
         media_type: "text/plain".into(),
         headers: http::HeaderMap::new(),
         body: Box::pin(body.map_err(|never| match never {})),
@@ -212,4 +213,23 @@ async fn a_streamed_request_keeps_its_place_until_its_answer_is_dropped() {
     assert_eq!(harness.metric("model_request_total", &ok), Some(1.0));
     // A body is taken whole as well, as by a call of a plugin.
     assert!(harness.run("one", body("x")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_candidate_that_nobody_describes_takes_what_the_others_take() {
+    let site = Site::new();
+    site.model("local", 1, "inputs a");
+    site.upstream("remote", "unknown");
+    site.plugin("choose", "stages router\npick far");
+    let candidates = "[[candidates]]\nupstream = 'remote'\n[[candidates]]\nmodel = 'local'\n";
+    site.route("spread", &format!("router = 'choose'\n{candidates}"));
+    let harness = Harness::start(site, by_order()).await;
+    assert_eq!(harness.errors(), Vec::<String>::new());
+    let snapshot = harness.serving.snapshot();
+    let route = snapshot.route("spread").unwrap();
+    assert!(route.is_described() && !snapshot.route("remote").unwrap().is_described());
+    let RouteInput::Tensors([input]) = route.input() else {
+        panic!("it takes one tensor");
+    };
+    assert_eq!(&*input.name, "a");
 }

@@ -227,3 +227,12 @@ fn a_marker_says_what_it_was_made_of() {
     };
     assert_eq!(Change::parse(&change.to_text()), Some(change));
 }
+
+#[test]
+fn a_full_disk_is_no_passing_fault() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        assert_eq!(not_written(kind.into()).kind(), ErrorKind::NoRoom);
+    }
+    let other = not_written(io::ErrorKind::ReadOnlyFilesystem.into());
+    assert_eq!(other.kind(), ErrorKind::Unavailable);
+}

@@ -13,7 +13,7 @@ use super::{PartContent, SiteChange, SitePart};
 use crate::in_force::InForce;
 use crate::lifecycle::commit::{Workspace, not_written};
 use crate::lifecycle::digest_of;
-use crate::registry::lay;
+use crate::registry::{lay, tenants_of};
 use crate::route::parse;
 
 /// The most that is read of a file: of a component more than any may have.
@@ -37,12 +37,18 @@ impl StagedPart {
             part,
             content,
             only_if,
+            by,
         } = change;
         let path = part.path();
         let there = match &part {
             SitePart::Model(_) => read_model(&in_force.site.join(&path))?,
             _ => read_file(&in_force.site.join(&path))?,
         };
+        if let SitePart::Model(name) = &part {
+            let settings = there.as_ref();
+            let tenants = settings.map(|text| tenants_of(&String::from_utf8_lossy(text)));
+            by.check(name, tenants.as_ref())?;
+        }
         only_if.check(there.as_ref().map(|there| digest_of(there)))?;
         let staged = Self {
             workspace,
@@ -59,7 +65,7 @@ impl StagedPart {
             PartContent::Entries(entries) => {
                 let there = there.unwrap_or_default();
                 let text = String::from_utf8_lossy(&there);
-                lay(&path, &text, &entries)?.into()
+                lay(&text, &entries).into()
             }
         };
         staged.put(&path, &content).map_err(not_written)?;

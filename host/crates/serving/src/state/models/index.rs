@@ -37,11 +37,11 @@ impl Models {
 }
 
 impl Folder {
-    /// Whose the model is. As long as that could not be read, it is the operator's.
+    /// Whose the model is. As long as that was not read, it is the operator's.
     pub(super) fn tenants(&self) -> Tenants {
-        match self.refused.is_some() && self.site == ModelVersions::default() {
-            true => Tenants::only([]),
-            false => self.site.tenants.clone(),
+        match self.registered || self.site != ModelVersions::default() {
+            true => self.site.tenants.clone(),
+            false => Tenants::only([]),
         }
     }
 
