@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
+use http::{HeaderMap, Uri};
 use wharf_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
@@ -38,27 +40,25 @@ impl App {
     /// # Errors
     /// As [`App::check_management`].
     pub(crate) fn check_host(&self, host: Option<&str>) -> Result<()> {
-        let otherwise = "let all clients change it with server.management = true in wharf.toml";
-        check_host(self.management, host, otherwise)
+        let refusal = "this server is changed by its own machine alone: name it localhost or by a loopback address, or let \
+                       all clients change it with server.management = true in wharf.toml";
+        check_host(self.management, host, refusal)
     }
 }
 
-/// The same for who may change the server by a listener; `otherwise` says how it could be.
+/// The same of a listener: refuses, in these words, another name than this machine's.
 ///
 /// # Errors
 /// `PermissionDenied` where the name is not this machine's, and must be.
 pub(crate) fn check_host(
     management: Management,
     host: Option<&str>,
-    otherwise: &str,
+    refusal: &'static str,
 ) -> Result<()> {
     if management != Management::ThisMachine || host.is_some_and(is_this_machine) {
         return Ok(());
     }
-    let message = format!(
-        "this server is changed by its own machine alone: name it localhost or by a loopback address, or {otherwise}"
-    );
-    Err(Error::new(ErrorKind::PermissionDenied, message).with_field("host"))
+    Err(Error::new(ErrorKind::PermissionDenied, refusal).with_field("host"))
 }
 
 /// Whether a name, with a port or without, can lead to no other machine. Browsers ask nobody where `localhost` is.
@@ -71,6 +71,45 @@ fn is_this_machine(authority: &str) -> bool {
     match address.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+impl App {
+    /// Refuses what a page of another site has a browser send, unless the operator names the site.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<()> {
+        match (&self.cors, headers.get(ORIGIN)) {
+            (Some(cors), Some(origin)) if cors.trusts(origin) => Ok(()),
+            _ => check_origin(headers, uri),
+        }
+    }
+}
+
+/// Refuses what a page of another site has a browser send: where only this machine can reach the server, the browser
+/// on it can.
+pub(crate) fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<()> {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return Ok(());
+    };
+    let site = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
+    if site.is_some_and(|(_, site)| Some(site) == host(headers, uri)) {
+        return Ok(());
+    }
+    let message = "pages of other sites may not change this server";
+    Err(Error::new(ErrorKind::PermissionDenied, message).with_field("origin"))
+}
+
+/// The name that the client knows the server by.
+pub(crate) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    // HTTP/2 has it in the URI.
+    match headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => Some(uri.authority()?.as_str()),
     }
 }
 

@@ -13,12 +13,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
+use wharf_core::Result;
 use wharf_serving::Serving;
 
-use crate::access::{Management, check_host};
+use crate::access::{Management, check_host, check_origin, host};
 use crate::app::{RequestId, refuse, with_fallbacks};
 use crate::endpoint::Surface;
-use crate::oip::rest::management::{check_origin, host};
 use crate::openapi;
 use document::{Reload, Snapshot};
 pub(crate) use operator::Operators;
@@ -26,43 +26,60 @@ pub use operator::Token;
 
 type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Who may ask the admin listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Audience {
+    /// For metrics.
+    pub(crate) metrics: Management,
+    /// For all else but the description.
+    pub(crate) rest: Management,
+}
+
 /// The paths of operators.
 pub(crate) fn router(
     serving: Serving,
     metrics_text: MetricsText,
-    management: Management,
+    audience: Audience,
 ) -> axum::Router {
+    let metrics = axum::Router::new()
+        .route("/metrics", get(metrics))
+        .route_layer(from_fn_with_state(audience.metrics, check_sender))
+        .with_state(metrics_text);
     let router = axum::Router::new()
         .route("/admin/snapshot", get(snapshot))
         .route("/admin/reload", post(reload))
         .route("/admin/bundles", get(bundles::list))
         .route("/admin/bundles/{bundle}/promote", post(bundles::promote))
         .route("/admin/bundles/{bundle}/rollback", post(bundles::roll_back))
-        .route_layer(from_fn_with_state(management, check_orders))
+        .route_layer(from_fn_with_state(audience.rest, check_sender))
         .with_state(serving)
-        .route("/metrics", get(metrics).with_state(metrics_text))
+        .merge(metrics)
         .merge(openapi::router(None));
     with_fallbacks(Surface::Admin, router)
 }
 
-/// Refuses orders that a page of another site has a browser send, also where a name of its owner leads here.
-async fn check_orders(
+/// Refuses orders that a page of another site has a browser send, and where only this machine can reach the listener, all that
+/// comes under another name: a page of that name could read the answer.
+async fn check_sender(
     State(management): State<Management>,
     Extension(id): Extension<RequestId>,
     request: Request,
     next: Next,
 ) -> Response {
-    if request.method() != Method::POST {
-        return next.run(request).await;
-    }
-    let (headers, uri) = (request.headers(), request.uri());
-    let otherwise = "listen to others with server.admin_listen in wharf.toml";
-    let checked = check_origin(headers, uri)
-        .and_then(|()| check_host(management, host(headers, uri), otherwise));
-    match checked {
+    match check(&request, management) {
         Ok(()) => next.run(request).await,
         Err(error) => refuse(&error.into(), &id),
     }
+}
+
+fn check(request: &Request, management: Management) -> Result<()> {
+    let (headers, uri) = (request.headers(), request.uri());
+    if request.method() == Method::POST {
+        check_origin(headers, uri)?;
+    }
+    let refusal = "this listener is for its own machine alone: name it localhost or by a loopback address, or set \
+                   server.admin_token_file in wharf.toml";
+    check_host(management, host(headers, uri), refusal)
 }
 
 async fn metrics(State(text): State<MetricsText>) -> impl IntoResponse {

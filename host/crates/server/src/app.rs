@@ -18,7 +18,7 @@ use hyper::body::Incoming as Received;
 use smallvec::SmallVec;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
-use wharf_core::{Error, ErrorKind, Gatekeeper, InvalidName, Name, Quota};
+use wharf_core::{Action, Error, ErrorKind, Gatekeeper, InvalidName, Name, Quota};
 use wharf_serving::Serving;
 
 use crate::access::Management;
@@ -42,7 +42,7 @@ use crate::oip::shared_memory::SharedMemory;
 use crate::oip::tracing::Tracing;
 use crate::problem::Problem;
 use crate::request_id::{self, RequestIds};
-use crate::trace::{record_answer, request_span};
+use crate::trace::{record_answer, record_client, request_span};
 use crate::unread::{Lent, Unread, settle};
 use dress::Asked;
 
@@ -60,11 +60,13 @@ pub(crate) struct App {
     /// The log, where clients may see its settings.
     pub(crate) logging: Option<Arc<dyn LogControl>>,
     /// What clients put their tensors in, in place of requests.
-    pub(crate) shared_memory: SharedMemory,
+    pub(crate) shared_memory: Arc<SharedMemory>,
+    /// What tenants share with it: nothing, since all of them would share it with each other.
+    pub(crate) no_shared_memory: Arc<SharedMemory>,
     /// Long work that clients asked for.
     pub(crate) operations: Operations,
     /// What was answered to requests that may be sent again.
-    pub(crate) idempotency: IdempotencyKeys,
+    pub(crate) idempotency: Arc<IdempotencyKeys>,
     /// Which clients may change what is served and how: `server.management`.
     pub(crate) management: Management,
     /// Whom to ask who a client is, and how much they may; none where every client is anybody.
@@ -145,6 +147,9 @@ impl App {
             if let (Some(entry), Some(tenant)) = (&entry, client.tenant()) {
                 entry.notes().set_tenant(tenant);
             }
+            if let Some(span) = &span {
+                record_client(span, &client);
+            }
             match target {
                 None => Box::pin(self.route(uri.clone(), parts, &mut body, (&id, client))).await,
                 Some(_) if parts.method != Method::POST => Err(Problem::MethodNotAllowed {
@@ -187,15 +192,29 @@ impl App {
         }
     }
 
-    /// Why nothing of a kind has a name. The name is checked only here: one that is none cannot be one of theirs.
-    pub(crate) fn unknown(&self, kind: &'static str, name: &str, hint: &str) -> Error {
+    /// Why nothing of a kind that has a name serves whoever wants to do something with it; the hint says where a client finds what
+    /// there is. The name is checked only here: one that is none cannot be one of theirs.
+    pub(crate) fn unknown(
+        &self,
+        (client, action): (&Client, Action),
+        (kind, hint): (&'static str, &str),
+        name: &str,
+    ) -> Error {
+        let unavailable = |message: String| Error::new(ErrorKind::Unavailable, message);
         match Name::new(name) {
-            Err(InvalidName) => Error::invalid(kind, InvalidName.to_string()),
-            Ok(_) if !self.serving.is_loaded() => Error::new(
-                ErrorKind::Unavailable,
-                "the server is still loading; try again soon",
-            ),
-            Ok(name) => {
+            Err(InvalidName) => return Error::invalid(kind, InvalidName.to_string()),
+            Ok(_) if !self.serving.is_loaded() => {
+                return unavailable("the server is still loading; try again soon".to_owned());
+            }
+            Ok(_) => {}
+        }
+        match self.serving.absence(client.asked(name)) {
+            Some(reason) => match client.check(action, Some(name)) {
+                Ok(()) => unavailable(format!("{kind} {name} does not serve now: {reason}"))
+                    .with_field(kind),
+                Err(refusal) => refusal,
+            },
+            None => {
                 let message = format!("there is no {kind} {name}; {hint}");
                 Error::new(ErrorKind::NotFound, message).with_field(kind)
             }

@@ -22,6 +22,41 @@ const MAX_RESERVE: usize = 1 << 20;
 /// What the largest element needs. Every allocation of this size and more begins so.
 const ALIGNMENT: usize = 8;
 
+/// Counts the chunks of a body that does not say its length.
+pub(crate) struct Chunks {
+    is_counted: bool,
+    seen: usize,
+}
+
+impl Chunks {
+    /// Begins to count those of a body that announces so many bytes; 0 where it announces nothing.
+    pub(crate) fn of(announced: u64) -> Self {
+        Self {
+            is_counted: announced == 0,
+            seen: 0,
+        }
+    }
+
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where that is one too many.
+    pub(crate) fn count(&mut self) -> Result<(), Error> {
+        self.seen += 1;
+        if self.is_counted && self.seen > MAX_CHUNKS {
+            let message = "the request body comes in more than 65536 chunks; send larger ones, or a \
+                           Content-Length";
+            return Err(Error::invalid("body", message));
+        }
+        Ok(())
+    }
+}
+
+/// What a body that does not come whole is refused with.
+pub(crate) fn cut_off(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::invalid("body", "the request body is cut off or wrongly framed").with_source(error)
+}
+
 /// Collects a body.
 ///
 /// # Errors
@@ -112,25 +147,17 @@ where
 {
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
-    let mut chunks = 0;
+    let mut chunks = Chunks::of(joined.announced as u64);
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else {
             break;
         };
-        let frame = frame.map_err(|error| {
-            Error::invalid("body", "the request body is cut off or wrongly framed")
-                .with_source(error)
-        })?;
+        let frame = frame.map_err(cut_off)?;
         // Trailers say nothing that the server uses.
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        chunks += 1;
-        if joined.announced == 0 && chunks > MAX_CHUNKS {
-            let message = "the request body comes in more than 65536 chunks; send larger ones, or a \
-                           Content-Length";
-            return Err(Error::invalid("body", message).into());
-        }
+        chunks.count()?;
         let length = rest.as_ref();
         let length = length.map_or(first.len(), |rest| rest.len() - joined.padding);
         if length + data.len() > limits.max_bytes {

@@ -6,12 +6,12 @@ use axum::routing::get;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wharf_core::{Action, PluginInfo, TensorSpec};
-use wharf_serving::{Route, RouteInput, Serving, StageSpec};
+use wharf_core::{Action, Name, PluginInfo, TensorSpec};
+use wharf_serving::{Route, RouteInput, Serving, Snapshot, StageSpec};
 
 use crate::app::{AppHandle, with_fallbacks};
 use crate::client::Client;
-use crate::endpoint::Surface;
+use crate::endpoint::{COMMON, INFER, PUBLIC, Surface};
 use crate::management as site_management;
 use crate::oip::documents::dims;
 use crate::oip::rest::management;
@@ -64,7 +64,7 @@ pub(crate) struct Index {
     version: &'static str,
     ready: bool,
     generation: u64,
-    endpoints: Vec<&'static str>,
+    endpoints: Vec<String>,
 }
 
 async fn index(State(serving): State<Serving>) -> Json<Index> {
@@ -73,20 +73,12 @@ async fn index(State(serving): State<Serving>) -> Json<Index> {
         version: env!("CARGO_PKG_VERSION"),
         ready: serving.ready(),
         generation: serving.snapshot().generation(),
-        endpoints: [
-            "POST /v1/infer/{route}",
-            "GET /v1/routes",
-            "GET /v1/plugins",
-            "GET /openapi.json",
-            "GET /docs",
-            "GET /v2/health/live",
-            "GET /v2/health/ready",
-            "POST /v2/models/{model}[/versions/{version}]/infer",
-        ]
-        .into_iter()
-        .chain(site_management::ENDPOINTS)
-        .chain(management::ENDPOINTS)
-        .collect(),
+        endpoints: INFER
+            .iter()
+            .chain(&PUBLIC)
+            .chain(&COMMON)
+            .flat_map(|it| it.lines())
+            .collect(),
     })
 }
 
@@ -155,13 +147,19 @@ async fn routes(
         routes: snapshot
             .routes()
             .filter(|route| client.sees_route(route))
-            .map(|route| route_document(route))
+            .map(|route| route_document(route, &snapshot, &client))
             .collect(),
     })
 }
 
-fn route_document(route: &Route) -> RouteDocument {
+/// A route as the client sees it: of its candidates, those that are there for the client.
+fn route_document(route: &Route, snapshot: &Snapshot, client: &Client) -> RouteDocument {
     let spec = route.spec();
+    let is_there = |model: &Name| {
+        snapshot
+            .tenants_of(model)
+            .include(client.tenant().map(|tenant| &**tenant))
+    };
     let stages = |stages: &[StageSpec]| stages.iter().map(stage_document).collect();
     RouteDocument {
         name: route.name().to_string(),
@@ -181,6 +179,7 @@ fn route_document(route: &Route) -> RouteDocument {
             .candidates
             .iter()
             .zip(route.models())
+            .filter(|(candidate, _)| is_there(&candidate.model))
             .map(|(candidate, model)| CandidateDocument {
                 model: candidate.model.to_string(),
                 // Where the route names none, the one that is in force.

@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use wharf_core::{
     Action, Error, ErrorKind, Gatekeeper, Name, Permit, Principal, Quota, Result, Tenants,
 };
-use wharf_serving::{Asked, IndexEntry, Route, no_such_model};
+use wharf_serving::{Asked, Author, Route};
 
 use crate::app::App;
+use crate::oip::shared_memory::SharedMemory;
 
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -46,6 +47,13 @@ impl Client {
     /// The tenant that they belong to.
     pub(crate) fn tenant(&self) -> Option<&Arc<str>> {
         self.principal()?.tenant.as_ref()
+    }
+
+    /// Who makes the changes that they ask for.
+    pub(crate) fn author(&self) -> Author {
+        self.tenant().map_or(Author::Operator, |tenant| {
+            Author::Tenant(Arc::clone(tenant))
+        })
     }
 
     /// Whether they see everything that the site has.
@@ -105,7 +113,11 @@ impl Asker<'_> {
             self.app.check_management()?;
             self.app.check_host(self.host)?;
         }
-        self.client.check(action, name)
+        self.client.check(action, name)?;
+        match action {
+            Action::WriteServer | Action::WritePlugins | Action::WriteRoutes => self.operates(),
+            Action::Infer | Action::ReadModels | Action::WriteModels => Ok(()),
+        }
     }
 }
 
@@ -115,15 +127,6 @@ pub(crate) fn reads_or_writes<T>(changes: &[T]) -> Action {
         [] => Action::ReadModels,
         _ => Action::WriteServer,
     }
-}
-
-/// Whose a model is that a client wants to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ownership {
-    /// Whose it was before: the client may change it.
-    Stays,
-    /// There is none of the name yet. It becomes this tenant's.
-    Becomes(Arc<str>),
 }
 
 impl Asker<'_> {
@@ -141,23 +144,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Refuses what is there for other tenants alone, as if it did not exist.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub(crate) fn sees(self, name: &Name) -> Result<()> {
-        let Some(tenant) = self.client.tenant() else {
-            return Ok(());
-        };
-        let index = self.app.serving.index();
-        let mut known = index.iter().filter(|entry| entry.name == *name);
-        match known.all(|entry| entry.tenants.include(Some(tenant))) {
-            true => Ok(()),
-            false => Err(no_such_model(name)),
-        }
-    }
-
-    /// Refuses to change routes and plugins to whoever belongs to a tenant: they are everybody's.
+    /// Refuses what is for all tenants to whoever belongs to one: routes, plugins and their settings, and the settings of the server.
     ///
     /// # Errors
     /// `PermissionDenied`.
@@ -165,36 +152,22 @@ impl Asker<'_> {
         match self.client.tenant() {
             None => Ok(()),
             Some(_) => {
-                let message = "routes and plugins are for all tenants; their operator changes them";
+                let message =
+                    "this is for all tenants alike; only clients of no tenant read or change it";
                 Err(Error::new(ErrorKind::PermissionDenied, message).with_field("authorization"))
             }
         }
     }
 
-    /// Refuses to change a model that is not the own one of the client's tenant. Whoever belongs to no tenant changes all.
+    /// Refuses what belongs to other tenants, before anything of a change is read. It is asked again where the change is made.
     ///
     /// # Errors
     /// `NotFound` where it is another tenant's, as if it did not exist; `PermissionDenied` where it is there for others too.
-    pub(crate) fn owns(self, model: &Name) -> Result<Ownership> {
-        let Some(tenant) = self.client.tenant() else {
-            return Ok(Ownership::Stays);
-        };
+    pub(crate) fn owns(self, model: &Name) -> Result<()> {
+        let author = self.client.author();
         let index = self.app.serving.index();
-        let mut known = index.iter().filter(|entry| entry.name == *model).peekable();
-        if known.peek().is_none() {
-            return Ok(Ownership::Becomes(Arc::clone(tenant)));
-        }
-        for IndexEntry { tenants, .. } in known {
-            if !tenants.include(Some(tenant)) {
-                return Err(no_such_model(model));
-            }
-            if !tenants.are_only(tenant) {
-                let message =
-                    format!("{model} is not your tenant's alone; its operator changes it");
-                return Err(Error::new(ErrorKind::PermissionDenied, message).with_field("model"));
-            }
-        }
-        Ok(Ownership::Stays)
+        let mut known = index.iter().filter(|entry| entry.name == *model);
+        known.try_for_each(|entry| author.check(model, Some(&entry.tenants)))
     }
 }
 
@@ -213,21 +186,29 @@ impl App {
         }
     }
 
-    /// Counts a request for a route against the client's quotas, and notes what is left of them. What it gives is held to the end of
-    /// the request.
+    /// The regions that a client's requests may name.
+    pub(crate) fn shared_memory_of(&self, client: &Client) -> &Arc<SharedMemory> {
+        match client.tenant() {
+            None => &self.shared_memory,
+            Some(_) => &self.no_shared_memory,
+        }
+    }
+
+    /// Counts a request against the client's quotas, and notes what is left of them: one for a route by its name, one of management without.
+    /// What it gives is held to the end of the request.
     ///
     /// # Errors
     /// `QuotaExceeded` where nothing is left; `Unavailable` where that cannot be said now.
     pub(crate) async fn admit(
         &self,
         client: &Client,
-        route: &Route,
+        route: Option<&Route>,
         left: &mut Option<Quota>,
     ) -> Result<Permit> {
         let (Some(gatekeeper), Some(principal)) = (&self.gatekeeper, client.principal()) else {
             return Ok(Permit::default());
         };
-        let name = route.name().as_str();
+        let name = route.map_or("", |route| route.name().as_str());
         let admission = Gatekeeper::admit(&**gatekeeper, principal, name)
             .get()
             .await;

@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use smallvec::SmallVec;
 use wharf_core::{Error, Result};
 
 use crate::app::AnswerBody;
@@ -19,38 +20,54 @@ use crate::infer::content::Coding;
 
 /// Answers above this size are compressed on a thread that may block.
 const INLINE_BYTES: usize = 16 << 10;
-/// Answers above this size go as they are: one that is passed on from elsewhere would have to be there whole.
+/// Answers above this size go as they are: the answer and what is made of it are in memory at once.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The coding that a client prefers among those that the server writes.
+/// The coding that a client prefers among those that the server writes (RFC 9110, 12.5.3).
 pub(crate) fn accepted(headers: &HeaderMap) -> Coding {
     let mut best = (Coding::Identity, 0.0);
+    let mut named: SmallVec<[Coding; 2]> = SmallVec::new();
+    let mut others = 0.0;
     let values = headers.get_all(ACCEPT_ENCODING);
     let texts = values.iter().filter_map(|value| value.to_str().ok());
     for offer in texts.flat_map(|text| text.split(',')) {
-        let (name, weight) = offer.split_once(';').unwrap_or((offer, ""));
-        let name = name.trim();
-        let coding = if name.eq_ignore_ascii_case("gzip") || name == "*" {
+        let (name, parameter) = offer.split_once(';').unwrap_or((offer, ""));
+        let (name, weight) = (name.trim(), weight(parameter.trim()));
+        let coding = if name.eq_ignore_ascii_case("gzip") {
             Coding::Gzip
         } else if name.eq_ignore_ascii_case("deflate") {
             Coding::Deflate
         } else {
+            if name == "*" {
+                others = weight;
+            }
             continue;
         };
-        let weight = weight.trim().strip_prefix("q=");
-        let weight = weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0));
+        named.push(coding);
         if weight > best.1 {
             best = (coding, weight);
         }
     }
-    best.0
+    // The asterisk stands for what is not named.
+    let mut unnamed = [Coding::Gzip, Coding::Deflate].into_iter();
+    match unnamed.find(|coding| !named.contains(coding)) {
+        Some(coding) if others > best.1 => coding,
+        _ => best.0,
+    }
+}
+
+/// How much a client wants what has this parameter.
+fn weight(parameter: &str) -> f32 {
+    let weight = parameter.strip_prefix(['q', 'Q']);
+    let weight = weight.and_then(|weight| weight.strip_prefix('='));
+    weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0))
 }
 
 /// Compresses an answer where its client accepts that and it gains: text of at least so many bytes, that is whole, has no
 /// coding yet, and of which no digest was told.
 ///
 /// # Errors
-/// `Internal` where the answer cannot be had whole.
+/// Why the answer cannot be had whole; `Internal` where that is no error of the request.
 pub(crate) async fn apply(
     response: &mut Response<AnswerBody>,
     accepted: Coding,
@@ -63,23 +80,38 @@ pub(crate) async fn apply(
     let Some(name) = accepted.name() else {
         return Ok(());
     };
-    let body = std::mem::take(response.body_mut());
-    let whole = body.collect().await.map_err(Error::internal)?.to_bytes();
-    let compressed = compressed(vec![whole], accepted).await?;
-    *response.body_mut() = AnswerBody::from(compressed);
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_ENCODING, name);
+    let body = std::mem::take(response.body_mut());
+    // What answers a HEAD has the header alone.
+    if !body.is_end_stream() {
+        let whole = body.collect().await.map_err(why)?.to_bytes();
+        *response.body_mut() = AnswerBody::from(compressed(vec![whole], accepted).await?);
+    }
     Ok(())
 }
 
+/// Why a body broke off. Each layer of a router's body wraps it once more.
+fn why(error: axum::Error) -> Error {
+    match error.into_inner().downcast::<axum::Error>() {
+        Ok(wrapped) => why(*wrapped),
+        Err(error) => error
+            .downcast()
+            .map_or_else(Error::internal, |error| *error),
+    }
+}
+
 fn gains(response: &Response<AnswerBody>, min_bytes: usize) -> bool {
-    let size = match response.body() {
-        // Calls compress their messages by themselves.
-        AnswerBody::Grpc(_) | AnswerBody::Answered(_) => return false,
-        body => body.size_hint().exact(),
-    };
     let headers = response.headers();
+    let told = headers.get(CONTENT_LENGTH);
+    let told = told.and_then(|told| told.to_str().ok()?.parse().ok());
+    let size = match response.body() {
+        // Calls compress their messages by themselves, and what comes piece by piece is sent so.
+        AnswerBody::Grpc(_) | AnswerBody::Streamed(_) | AnswerBody::Answered(_) => return false,
+        // The size of what a GET would get, where this answers a HEAD.
+        body => told.or_else(|| body.size_hint().exact()),
+    };
     let taken = [CONTENT_ENCODING, CONTENT_RANGE, ETAG];
     size.is_some_and(|size| size >= min_bytes as u64 && size <= MOST_BYTES)
         && response.status() != StatusCode::PARTIAL_CONTENT
@@ -152,6 +184,8 @@ fn compress(parts: &[Bytes], coding: Coding) -> Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use wharf_core::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -168,6 +202,12 @@ mod tests {
             ("deflate;q=0.5, gzip", Coding::Gzip),
             ("br, deflate", Coding::Deflate),
             ("*", Coding::Gzip),
+            ("gzip;q=0, *", Coding::Deflate),
+            ("*, gzip;q=0, deflate;q=0", Coding::Identity),
+            ("*;q=0.5, deflate;q=0.4", Coding::Gzip),
+            ("br, *;q=0", Coding::Identity),
+            ("gzip;Q=0", Coding::Identity),
+            ("gzip ; q=0.4, deflate ;Q=0.6", Coding::Deflate),
             ("gzip;q=0", Coding::Identity),
             ("gzip;q=x, identity", Coding::Identity),
             ("br", Coding::Identity),
@@ -223,5 +263,22 @@ mod tests {
         apply(&mut response, Coding::Identity, 1000).await.unwrap();
         assert_eq!(response.headers()[VARY], "accept-encoding");
         assert!(!response.headers().contains_key(CONTENT_ENCODING));
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_keeps_its_reason() {
+        async fn refusal(error: impl Into<axum::BoxError>) -> ErrorKind {
+            let pieces = [Ok(Bytes::from_static(b"first")), Err(error.into())];
+            let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+            let mut response = Response::new(AnswerBody::Routed(body));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(5000));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            let applied = apply(&mut response, Coding::Gzip, 1000).await;
+            applied.unwrap_err().kind()
+        }
+        let late = Error::new(ErrorKind::Deadline, "too late");
+        assert_eq!(refusal(late).await, ErrorKind::Deadline);
+        assert_eq!(refusal("cut off").await, ErrorKind::Internal);
     }
 }

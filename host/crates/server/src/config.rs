@@ -61,7 +61,7 @@ pub struct Config {
     pub admin_token: Option<Token>,
     /// A file that has the token: a path, absolute or in the site.
     pub admin_token_file: Option<PathBuf>,
-    /// Whether `/metrics` asks for no token.
+    /// Whether `/metrics` asks for no token, and is answered under any name.
     pub admin_open_metrics: bool,
     /// TLS of the public listener.
     pub tls: Option<TlsConfig>,
@@ -207,14 +207,6 @@ impl Config {
             (Some(true), _) => Management::Everybody,
             (None, _) if is_local => Management::ThisMachine,
             (None, _) => Management::Nobody,
-        }
-    }
-
-    /// Who may order something on the admin listener: whoever reaches it.
-    pub(crate) fn admin_management(&self) -> Management {
-        match self.admin_listen.ip().to_canonical().is_loopback() {
-            true => Management::ThisMachine,
-            false => Management::Everybody,
         }
     }
 

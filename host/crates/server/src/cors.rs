@@ -16,8 +16,8 @@ use wharf_core::{Error, ErrorKind};
 use crate::config::ConfigError;
 
 /// What scripts may read of an answer's header beside what they always may.
-const EXPOSED: &str = "content-range, etag, inference-header-content-length, location, ratelimit, ratelimit-policy, \
-     retry-after, x-request-id";
+const EXPOSED: &str = "accept-ranges, content-range, etag, idempotency-replayed, inference-header-content-length, location, \
+     preference-applied, ratelimit, ratelimit-policy, repr-digest, retry-after, upload-complete, upload-length, upload-offset, x-request-id";
 /// Browsers cut longer ones down.
 const MAX_AGE_S: u64 = 86_400;
 
@@ -46,14 +46,19 @@ impl Default for CorsConfig {
             methods: texts(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
             headers: texts(&[
                 "authorization",
+                "content-digest",
                 "content-encoding",
                 "content-type",
                 "idempotency-key",
                 "if-match",
                 "if-none-match",
+                "if-range",
                 "inference-header-content-length",
+                "prefer",
                 "range",
+                "repr-digest",
                 "traceparent",
+                "upload-offset",
                 "x-api-key",
                 "x-request-id",
             ]),

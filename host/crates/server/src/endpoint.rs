@@ -1,11 +1,12 @@
 //! The paths of both listeners, by what metrics and traces call them. A path that a client made up is none of them.
 
+mod paths;
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use crate::management as site_management;
-use crate::oip::rest::management;
+pub(crate) use paths::{COMMON, PUBLIC};
 
 /// A path and the methods that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,12 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// The methods but HEAD, each with the path, as an index lists them.
+    pub(crate) fn lines(self) -> impl Iterator<Item = String> {
+        let methods = self.allow.split(", ").filter(|method| *method != "HEAD");
+        methods.map(move |method| format!("{method} {}", self.template))
+    }
+
     /// Whether everybody may ask: what says that a server is here and how it is, and nothing of what it serves.
     pub(crate) fn is_open(self) -> bool {
         const OPEN: [&str; 8] = [
@@ -109,48 +116,9 @@ impl Surface {
             if let Some((endpoint, target)) = Target::model(path) {
                 return (endpoint, Some(target));
             }
-            let endpoint = site_management::endpoint(path).or_else(|| management::endpoint(path));
-            if let Some(endpoint) = endpoint {
-                return (endpoint, None);
-            }
         }
-        let endpoint = |template, allow| (Endpoint { template, allow }, None);
-        const READ: &str = "GET, HEAD";
-        match (self, path) {
-            (_, "/openapi.json") => endpoint("/openapi.json", READ),
-            (_, "/docs") => endpoint("/docs", READ),
-            (_, "/docs/") => endpoint("/docs/", READ),
-            (_, path) if is_asset(path) => endpoint("/docs/{asset}", READ),
-            (Self::Public, "/") => endpoint("/", READ),
-            (Self::Public, "/v1/routes") => endpoint("/v1/routes", READ),
-            (Self::Public, "/v1/plugins") => endpoint("/v1/plugins", READ),
-            (Self::Public, "/v2/health/live") => endpoint("/v2/health/live", READ),
-            (Self::Public, "/v2/health/ready") => endpoint("/v2/health/ready", READ),
-            (Self::Admin, "/metrics") => endpoint("/metrics", READ),
-            (Self::Admin, "/admin/snapshot") => endpoint("/admin/snapshot", READ),
-            (Self::Admin, "/admin/reload") => endpoint("/admin/reload", "POST"),
-            (Self::Admin, "/admin/bundles") => endpoint("/admin/bundles", READ),
-            (Self::Admin, path) if order(path) == Some("promote") => {
-                endpoint("/admin/bundles/{bundle}/promote", "POST")
-            }
-            (Self::Admin, path) if order(path) == Some("rollback") => {
-                endpoint("/admin/bundles/{bundle}/rollback", "POST")
-            }
-            _ => (UNKNOWN, None),
-        }
+        (paths::find(self, path).unwrap_or(UNKNOWN), None)
     }
-}
-
-/// Whether a path is that of a part of the page.
-fn is_asset(path: &str) -> bool {
-    let name = path.strip_prefix("/docs/");
-    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
-}
-
-/// What a path orders of a bundle.
-fn order(path: &str) -> Option<&str> {
-    let (bundle, order) = path.strip_prefix("/admin/bundles/")?.split_once('/')?;
-    (!bundle.is_empty()).then_some(order)
 }
 
 /// Undoes the percent-encoding of a part of a path (RFC 3986, 2.1). What is not UTF-8 then stays as it is: a percent sign is
@@ -216,23 +184,9 @@ mod tests {
         }
         for surface in [Surface::Public, Surface::Admin] {
             assert_eq!(template(surface, "/docs/swagger-ui.css"), "/docs/{asset}");
-            assert_eq!(template(surface, "/docs/a/b"), "");
         }
         assert_eq!(template(Surface::Admin, "/v1/infer/iris"), "");
         assert_eq!(template(Surface::Admin, "/metrics"), "/metrics");
-        let promote = "/admin/bundles/{bundle}/promote";
-        assert_eq!(
-            template(Surface::Admin, "/admin/bundles/shop/promote"),
-            promote
-        );
-        for path in [
-            "/admin/bundles/shop/3/promote",
-            "/admin/bundles//promote",
-            "/admin/bundles/",
-        ] {
-            assert_eq!(template(Surface::Admin, path), "");
-        }
-        assert_eq!(template(Surface::Public, "/admin/bundles"), "");
         assert_eq!(template(Surface::Public, "/metrics"), "");
         assert_eq!(template(Surface::Public, "/v1/made/up"), "");
     }

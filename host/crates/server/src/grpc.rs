@@ -49,6 +49,7 @@ use crate::client::{Asker, Client, write_quota};
 use crate::endpoint::Surface;
 use crate::oip::Caller;
 use crate::request_id;
+use crate::trace::record_client;
 pub(crate) use answer::GrpcBody;
 use answer::{Task, unary};
 use call::Call;
@@ -207,6 +208,9 @@ async fn one(
     let message = call.within(pin!(messages.only(call.app()))).await;
     let bytes = message.as_ref().ok().map(|message| &message.bytes);
     call.trace_message(&head.headers, bytes);
+    if let Some(span) = call.span() {
+        record_client(span, client);
+    }
     call.note_message(bytes);
     let message = message?;
     let parts = if method == Method::ModelInfer {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 use wharf_core::{Action, Body, Error, ErrorKind, Headers, Payload, RequestContext};
 use wharf_serving::{Outcome, Route, RouteInput};
@@ -39,11 +39,10 @@ pub(crate) async fn infer(
     // One snapshot from here to the end: a reload meanwhile does not concern this request. It is kept although the route is
     // taken out of it: so the reaper, and never a request, drops the last reference to a model or plugin.
     let snapshot = app.serving.snapshot();
-    let field = |field: &str| headers.get(field)?.to_str().ok();
+    let field = |field: &str| Headers::peek(&headers, client.principal(), field);
     let Some(route) = snapshot.route_for(client.asked(name), field) else {
-        return Err(app
-            .unknown("route", name, "GET /v1/routes lists them")
-            .into());
+        let kind = ("route", "GET /v1/routes lists them");
+        return Err(app.unknown((client, Action::Infer), kind, name).into());
     };
     let route = Arc::clone(route);
     client.check(Action::Infer, Some(name))?;
@@ -59,7 +58,7 @@ pub(crate) async fn infer(
     };
     // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
     route.check_room()?;
-    let permit = app.admit(client, &route, quota).await?;
+    let permit = app.admit(client, Some(&route), quota).await?;
     // What is compressed is collected: a service gets what it is.
     if route.streams() && coding == Coding::Identity {
         let sender = Sender {
@@ -84,6 +83,7 @@ pub(crate) async fn infer(
         tenant: client.tenant().cloned(),
         headers: Headers::of(headers, client.principal()),
         deadline: Instant::now() + route.timeout(),
+        timeout: route.timeout(),
         scheduling: wharf_core::Scheduling::default(),
         depth: 0,
     });
@@ -136,7 +136,15 @@ async fn answer(outcome: Outcome, batch: Batch) -> Result<Response<AnswerBody>, 
     };
     let mut response = Response::new(AnswerBody::from(bytes));
     response.headers_mut().insert(CONTENT_TYPE, media_type);
+    expect_no_sniffing(&mut response);
     Ok(response)
+}
+
+/// Tells browsers to take an answer for nothing else than its media type says. What plugins and services answer comes from the
+/// origin of the API: what looks like a page must not become one there.
+fn expect_no_sniffing(response: &mut Response<AnswerBody>) {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// Runs what computes for long where it delays nobody. It begins at once, so that the future holds none of it: those of

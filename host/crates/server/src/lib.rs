@@ -28,6 +28,7 @@ mod unread;
 
 mod body;
 mod budget;
+mod call;
 mod infer;
 mod json;
 

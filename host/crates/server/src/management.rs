@@ -13,21 +13,22 @@ mod operations;
 mod plugins;
 mod routes;
 
-mod paths;
 mod value;
 
 use axum::routing::{delete, get, patch, post, put};
 
 use crate::app::AppHandle;
-use call::{boxed, handler};
+use crate::call::handler;
+use call::managed;
 
-pub(crate) use artifacts::{ArtifactDocument, ArtifactList, NewUploadDocument, UploadDocument};
+pub(crate) use artifacts::{
+    ArtifactDocument, ArtifactList, NewUploadDocument, UploadDocument, UploadList,
+};
 pub(crate) use call::{IdempotencyKeys, Version};
 pub(crate) use models::{
     FlatModel, MAX_LIMIT, ModelList, ProtocolModel, ProtocolModelList, flat_if_asked, superset,
 };
 pub(crate) use operations::{OperationDocument, OperationList, Operations, PromoteInput};
-pub(crate) use paths::{ENDPOINTS, endpoint};
 
 /// The paths of management.
 pub(crate) fn router(app: &AppHandle) -> axum::Router {
@@ -36,61 +37,66 @@ pub(crate) fn router(app: &AppHandle) -> axum::Router {
     for models in ["/v1/models", "/v2/models"] {
         router = router.route(
             models,
-            get(on(boxed(models::list))).merge(post(on(boxed(models::register)))),
+            get(on(managed(models::list))).merge(post(on(managed(models::register)))),
         );
     }
     // Reading version 2 is the business of the protocol that it is a superset of.
     for model in ["/v1/models/{model}", "/v2/models/{model}"] {
-        let writing = put(on(boxed(models::replace)))
-            .merge(patch(on(boxed(models::patch))))
-            .merge(delete(on(boxed(models::remove))));
+        let writing = put(on(managed(models::replace)))
+            .merge(patch(on(managed(models::patch))))
+            .merge(delete(on(managed(models::remove))));
         router = router.route(model, writing);
     }
     router
-        .route("/v1/models/{model}", get(on(boxed(models::read))))
+        .route("/v1/models/{model}", get(on(managed(models::read))))
         .route(
             "/v1/models/{model}/artifacts",
-            get(on(boxed(artifacts::list))).merge(post(on(boxed(artifacts::begin)))),
+            get(on(managed(artifacts::list))).merge(post(on(managed(artifacts::begin)))),
+        )
+        .route(
+            "/v1/models/{model}/artifacts/uploads",
+            get(on(managed(artifacts::uploads))),
         )
         .route(
             "/v1/models/{model}/artifacts/uploads/{upload}",
-            get(on(boxed(artifacts::upload)))
-                .merge(patch(on(boxed(artifacts::append))))
-                .merge(delete(on(boxed(artifacts::abandon)))),
+            get(on(managed(artifacts::upload)))
+                .merge(patch(on(managed(artifacts::append))))
+                .merge(delete(on(managed(artifacts::abandon)))),
         )
         .route(
             "/v1/models/{model}/artifacts/{version}/{file}",
-            get(on(boxed(artifacts::download)))
-                .merge(put(on(boxed(artifacts::put))))
-                .merge(delete(on(boxed(artifacts::remove)))),
+            get(on(managed(artifacts::download)))
+                .merge(put(on(managed(artifacts::put))))
+                .merge(delete(on(managed(artifacts::remove)))),
         )
         .route(
             "/v1/models/{model}/versions/{version}/promote",
-            post(on(boxed(operations::promote))),
+            post(on(managed(operations::promote))),
         )
         .route(
             "/v1/models/{model}/rollback",
-            post(on(boxed(operations::roll_back))),
+            post(on(managed(operations::roll_back))),
         )
-        .route("/v1/operations", get(on(boxed(operations::list))))
+        .route("/v1/operations", get(on(managed(operations::list))))
         .route(
             "/v1/operations/{operation}",
-            get(on(boxed(operations::read))),
+            get(on(managed(operations::read))),
         )
         .route(
             "/v1/plugins/{plugin}",
-            get(on(boxed(plugins::read)))
-                .merge(put(on(boxed(plugins::replace))))
-                .merge(delete(on(boxed(plugins::remove)))),
+            get(on(managed(plugins::read)))
+                .merge(put(on(managed(plugins::replace))))
+                .merge(delete(on(managed(plugins::remove)))),
         )
         .route(
             "/v1/plugins/{plugin}/settings",
-            get(on(boxed(plugins::read_settings))).merge(put(on(boxed(plugins::replace_settings)))),
+            get(on(managed(plugins::read_settings)))
+                .merge(put(on(managed(plugins::replace_settings)))),
         )
         .route(
             "/v1/routes/{route}",
-            get(on(boxed(routes::read)))
-                .merge(put(on(boxed(routes::replace))))
-                .merge(delete(on(boxed(routes::remove)))),
+            get(on(managed(routes::read)))
+                .merge(put(on(managed(routes::replace))))
+                .merge(delete(on(managed(routes::remove)))),
         )
 }

@@ -29,6 +29,7 @@ use crate::client::Client;
 use crate::infer::blocking;
 use crate::json::shorten;
 use classify::classify;
+use shared_memory::SharedMemory;
 
 /// The name of the input and the output that stand for a body.
 pub(crate) const BODY: &str = "body";
@@ -114,33 +115,32 @@ pub(crate) fn resolve_for<'h>(
     (name, version): (&str, Option<&str>),
     field: impl FnOnce(&str) -> Option<&'h str>,
 ) -> Result<Resolved> {
-    let resolved = resolve_by(app, (name, version), |snapshot, version| {
+    let asker = (client, Action::Infer);
+    resolve_by(app, asker, (name, version), |snapshot, version| {
         snapshot.endpoint_for(client.asked(name), version, field)
-    })?;
-    client.check(Action::Infer, Some(name))?;
-    Ok(resolved)
+    })
 }
 
 /// Finds what a name and a version stand for, to say something of it.
 ///
 /// # Errors
 /// `NotFound` or `InvalidArgument` with `model` or `version` as the field, also where it is another tenant's; `PermissionDenied` where
-/// the client may not see it; `Unavailable` while the server is still loading.
+/// the client may not see it; `Unavailable` while the server is still loading, and where it could not load this.
 pub(crate) fn resolve(
     app: &App,
     client: &Client,
     name: &str,
     version: Option<&str>,
 ) -> Result<Resolved> {
-    let resolved = resolve_by(app, (name, version), |snapshot, version| {
+    let asker = (client, Action::ReadModels);
+    resolve_by(app, asker, (name, version), |snapshot, version| {
         snapshot.endpoint(client.asked(name), version)
-    })?;
-    client.check(Action::ReadModels, Some(name))?;
-    Ok(resolved)
+    })
 }
 
 fn resolve_by(
     app: &App,
+    asker: (&Client, Action),
     (name, version): (&str, Option<&str>),
     find: impl for<'s> FnOnce(&'s Snapshot, Option<&str>) -> Result<&'s Arc<Route>, Missing>,
 ) -> Result<Resolved> {
@@ -148,15 +148,22 @@ fn resolve_by(
     let version = version.filter(|version| !version.is_empty());
     let route = match find(&snapshot, version) {
         Ok(route) => Arc::clone(route),
-        Err(missing) => return Err(explain(app, name, version, missing)),
+        Err(missing) => return Err(explain(app, asker, (name, version), missing)),
     };
+    let (client, action) = asker;
+    client.check(action, Some(name))?;
     Ok(Resolved {
         _snapshot: snapshot,
         route,
     })
 }
 
-fn explain(app: &App, name: &str, version: Option<&str>, missing: Missing) -> Error {
+fn explain(
+    app: &App,
+    asker: (&Client, Action),
+    (name, version): (&str, Option<&str>),
+    missing: Missing,
+) -> Error {
     let is_label = version.is_none_or(|version| Name::new(version).is_ok());
     match (Name::new(name), missing) {
         (Ok(_), Missing::Version(_)) if !is_label => {
@@ -164,7 +171,8 @@ fn explain(app: &App, name: &str, version: Option<&str>, missing: Missing) -> Er
             Error::invalid("version", message)
         }
         (Err(InvalidName), _) | (Ok(_), Missing::Name) => {
-            app.unknown("model", name, "the repository index lists them")
+            let kind = ("model", "the repository index lists them");
+            app.unknown(asker, kind, name)
         }
         (Ok(name), Missing::Version(there)) => Error::new(
             ErrorKind::NotFound,
@@ -205,9 +213,11 @@ pub(crate) async fn infer(
         tenant: caller.client.tenant().cloned(),
         headers: caller.headers,
         deadline: Instant::now() + time,
+        timeout: route.timeout(),
         scheduling: request.scheduling,
         depth: 0,
     });
+    let shared = app.shared_memory_of(caller.client);
     let outcome = route.run(&context, request.input).await;
     let outcome = outcome.map_err(|error| in_inputs(error, route))?;
     // A bundle's versions are its releases.
@@ -217,7 +227,7 @@ pub(crate) async fn infer(
         model_name: route.name().shared(),
         model_version,
         id: request.id,
-        outputs: share(app, outputs).await?,
+        outputs: share(shared, outputs).await?,
     })
 }
 
@@ -303,7 +313,7 @@ impl Resolved {
 }
 
 /// Writes what is to go to shared memory.
-async fn share(app: &Arc<App>, outputs: Vec<Output>) -> Result<Vec<Output>> {
+async fn share(shared: &Arc<SharedMemory>, outputs: Vec<Output>) -> Result<Vec<Output>> {
     let size = |output: &Output| match output.shared_memory {
         Some(_) => output.tensor.data().len() as u64,
         None => 0,
@@ -312,11 +322,11 @@ async fn share(app: &Arc<App>, outputs: Vec<Output>) -> Result<Vec<Output>> {
     if outputs.iter().all(|output| output.shared_memory.is_none()) {
         return Ok(outputs);
     }
-    let app = Arc::clone(app);
+    let shared = Arc::clone(shared);
     let write = move || {
         for output in &outputs {
             if let Some(region) = &output.shared_memory {
-                let written = app.shared_memory.write(region, output.tensor.data());
+                let written = shared.write(region, output.tensor.data());
                 let field = || format!("outputs.{}", output.tensor.name());
                 written.map_err(|error| error.with_field(field()))?;
             }

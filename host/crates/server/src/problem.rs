@@ -48,6 +48,7 @@ pub const fn status(kind: ErrorKind) -> Status {
         ErrorKind::TooLarge => (413, 11, "Too large"),
         ErrorKind::Unprocessable => (422, 9, "Unprocessable"),
         ErrorKind::QuotaExceeded => (429, 8, "Quota exceeded"),
+        ErrorKind::NoRoom => (507, 8, "Insufficient storage"),
         ErrorKind::PluginFault => (502, 13, "Plugin fault"),
         ErrorKind::UpstreamFault => (502, 13, "Bad gateway"),
         ErrorKind::Unimplemented => (501, 12, "Unimplemented"),
@@ -171,7 +172,7 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         match self {
             Self::Request(error) => error.message().to_owned(),
             Self::BodyTimeout { limit, key } => format!(

@@ -20,7 +20,7 @@ use crate::budget::BodyBudget;
 use crate::config::{Clients, Config, ConfigError, Limits};
 use crate::connection::{Ending, Protocols};
 use crate::endpoint::Surface;
-use crate::management::{IdempotencyKeys, Operations};
+use crate::management::Operations;
 use crate::metrics::{LostLines, Metrics, TlsMetrics};
 use crate::oip::logging::LogControl;
 use crate::oip::shared_memory::SharedMemory;
@@ -112,6 +112,12 @@ impl Server {
         let (log, writer): (Option<AccessLog>, _) = log.unzip();
         let bodies = Arc::new(BodyBudget::new(limits.max_bodies_bytes));
         let clients = Clients::of(gatekeeper);
+        let memory = || {
+            Arc::new(SharedMemory::new(
+                Arc::clone(&bodies),
+                limits.max_bodies_bytes,
+            ))
+        };
         let app = |surface: Surface, router: &dyn Fn(AppHandle) -> axum::Router| {
             // The handlers of the router work with what the router is a part of.
             Arc::new_cyclic(|app| App {
@@ -123,14 +129,15 @@ impl Server {
                 ids: RequestIds::new(),
                 tracing: Tracing::new(observability.traces && surface == Surface::Public),
                 logging: observability.logging.clone(),
-                shared_memory: SharedMemory::new(Arc::clone(&bodies), limits.max_bodies_bytes),
+                shared_memory: memory(),
+                no_shared_memory: memory(),
                 management: config.management(clients),
                 gatekeeper: gatekeeper.filter(|_| surface == Surface::Public).cloned(),
                 cors: cors.clone().filter(|_| surface == Surface::Public),
                 operators: operators.clone().filter(|_| surface == Surface::Admin),
                 access_log: log.as_ref().map(|log| log.of(surface.name())),
                 operations: Operations::default(),
-                idempotency: IdempotencyKeys::default(),
+                idempotency: Arc::default(),
                 router: router(AppHandle(Weak::clone(app))),
             })
         };
@@ -139,7 +146,7 @@ impl Server {
         });
         let admin = app(Surface::Admin, &|_| {
             let metrics_text = Arc::clone(&observability.metrics_text);
-            admin::router(serving.clone(), metrics_text, config.admin_management())
+            admin::router(serving.clone(), metrics_text, config.admin_audience())
         });
         Ok(Self {
             public: Listener::bind(("listen", config.listen), public, public_tls, &limits)?,

@@ -7,6 +7,7 @@ use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use wharf_core::{ErrorKind, SPAN_TARGET};
 
+use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::grpc::Method;
 use crate::metrics::code_name;
@@ -23,6 +24,7 @@ pub(crate) fn request_span(parts: &Parts, endpoint: Endpoint, id: &str) -> Span 
         http.route = endpoint.template,
         http.response.status_code = field::Empty,
         otel.status_code = field::Empty,
+        tenant.id = field::Empty,
         request_id = id,
     );
     span.record(
@@ -38,6 +40,13 @@ fn with_parent(span: &Span, fields: &impl Extractor) {
         opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(fields));
     // It fails where no subscriber exports spans, or the span is filtered out: then nothing needs a parent.
     let _ = span.set_parent(parent);
+}
+
+/// Notes whose request or call it is, by the name that upstreams read in the baggage. OpenTelemetry has no convention for tenants.
+pub(crate) fn record_client(span: &Span, client: &Client) {
+    if let Some(tenant) = client.tenant() {
+        span.record("tenant.id", &**tenant);
+    }
 }
 
 /// Notes what a request came to. What a client did wrong is no error of the server's span (OpenTelemetry, HTTP spans).
@@ -60,6 +69,7 @@ pub(crate) fn call_span(fields: &impl Extractor, method: Option<Method>, id: &st
         rpc.method = method,
         rpc.response.status_code = field::Empty,
         otel.status_code = field::Empty,
+        tenant.id = field::Empty,
         request_id = id,
     );
     with_parent(&span, fields);

@@ -47,6 +47,8 @@ pub(super) struct Record {
     pub(super) protocol: &'static str,
     pub(super) status: u16,
     pub(super) grpc_status: Option<u8>,
+    /// Whether the answer began and did not come to its end.
+    pub(super) broke_off: bool,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) duration: Duration,
@@ -110,6 +112,7 @@ impl Entry {
             },
             status: LEFT,
             grpc_status: None,
+            broke_off: false,
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,
@@ -152,6 +155,13 @@ impl Entry {
     pub(super) fn sent(&mut self, bytes: usize) {
         if let Some(record) = &mut self.record {
             record.bytes_out += bytes as u64;
+        }
+    }
+
+    /// Notes that the answer did not come to its end. That of a HEAD has none.
+    pub(super) fn broke_off(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.broke_off = record.method != Method::HEAD;
         }
     }
 }

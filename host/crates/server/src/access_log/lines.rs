@@ -33,6 +33,8 @@ struct Document<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     grpc_status: Option<u8>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    broke_off: bool,
     bytes_in: u64,
     bytes_out: u64,
     duration_us: u64,
@@ -56,6 +58,7 @@ fn json(line: &mut Vec<u8>, record: &Record) {
         protocol: record.protocol,
         status: record.status,
         grpc_status: record.grpc_status,
+        broke_off: record.broke_off,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         duration_us: micros(record),
@@ -75,7 +78,7 @@ fn common(line: &mut Vec<u8>, record: &Record) {
         line,
         "{} - {} [{}] \"{} {} {}\" {} {} \"-\" \"{}\" {} {} {} {} {} {}",
         Or(record.client),
-        Quoted(record.tenant.as_deref().unwrap_or("-")),
+        Bare(record.tenant.as_deref().unwrap_or("-")),
         common_log(record.at),
         record.method,
         Quoted(&record.path),
@@ -83,8 +86,8 @@ fn common(line: &mut Vec<u8>, record: &Record) {
         record.status,
         record.bytes_out,
         Quoted(record.user_agent.as_deref().unwrap_or("-")),
-        Quoted(&record.request_id),
-        Quoted(record.route.as_deref().unwrap_or("-")),
+        Bare(&record.request_id),
+        Bare(record.route.as_deref().unwrap_or("-")),
         Or((!record.template.is_empty()).then_some(record.template)),
         micros(record),
         record.bytes_in,
@@ -110,18 +113,32 @@ impl<T: Display> Display for Or<T> {
     }
 }
 
-/// What a client made up: nothing of it ends a field or a line.
+/// What a client made up, in quotes: nothing of it ends the field or the line.
 struct Quoted<'a>(&'a str);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.bytes() {
-            match byte {
-                b'"' | b'\\' => write!(f, "\\{}", char::from(byte))?,
-                b' '..=b'~' => f.write_char(char::from(byte))?,
-                _ => write!(f, "\\x{byte:02x}")?,
-            }
-        }
-        Ok(())
+        escape(f, self.0, b' ')
     }
+}
+
+/// The same without quotes, where a space would end the field.
+struct Bare<'a>(&'a str);
+
+impl Display for Bare<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(f, self.0, b'!')
+    }
+}
+
+/// Writes a text whose bytes below the first that may stand there, and above those of ASCII, are written as numbers.
+fn escape(f: &mut fmt::Formatter<'_>, text: &str, first: u8) -> fmt::Result {
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => write!(f, "\\{}", char::from(byte))?,
+            byte if (first..=b'~').contains(&byte) => f.write_char(char::from(byte))?,
+            _ => write!(f, "\\x{byte:02x}")?,
+        }
+    }
+    Ok(())
 }

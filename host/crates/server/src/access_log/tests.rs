@@ -20,6 +20,7 @@ fn record() -> Record {
         protocol: "HTTP/1.1",
         status: 200,
         grpc_status: None,
+        broke_off: false,
         bytes_in: 17,
         bytes_out: 20,
         duration: Duration::from_micros(1234),
@@ -41,7 +42,7 @@ fn a_common_line_keeps_its_fields_apart() {
     assert_eq!(
         written(AccessLogFormat::Common, &record()),
         "192.0.2.7 - acme [10/Oct/2000:13:55:36 +0000] \"POST /v1/infer/a%20b\\\"\\\\ HTTP/1.1\" 200 20 \"-\" \
-         \"curl/8 \\xc3\\xa9\" id-1 a b\\x0a /v1/infer/{route} 1234 17 -\n"
+         \"curl/8 \\xc3\\xa9\" id-1 a\\x20b\\x0a /v1/infer/{route} 1234 17 -\n"
     );
     let call = Record {
         client: None,
@@ -80,6 +81,13 @@ fn a_line_of_json_has_what_is_known() {
         "user_agent": "curl/8 \u{e9}",
     });
     assert_eq!(line, expected);
+    let broken = Record {
+        broke_off: true,
+        ..record()
+    };
+    let line = written(AccessLogFormat::Json, &broken);
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["broke_off"], true);
 }
 
 /// The lines that are counted as lost.

@@ -1,7 +1,8 @@
 //! Who may ask the admin listener, by the settings.
 
 use super::{Config, ConfigError};
-use crate::admin::{Operators, Token};
+use crate::access::Management;
+use crate::admin::{Audience, Operators, Token};
 use crate::files;
 
 impl Config {
@@ -26,7 +27,23 @@ impl Config {
         }
     }
 
-    /// Who may ask the admin listener; none where that is everybody who reaches it. Reads the token's file.
+    /// Who may ask the admin listener: whoever reaches it. A page in a browser of this machine reaches it as well, under a name of
+    /// its own, but knows no token.
+    pub(crate) fn admin_audience(&self) -> Audience {
+        let is_local = self.admin_listen.ip().to_canonical().is_loopback();
+        let asks_for_token = self.admin_token.is_some() || self.admin_token_file.is_some();
+        let rest = match is_local && !asks_for_token {
+            true => Management::ThisMachine,
+            false => Management::Everybody,
+        };
+        let metrics = match self.admin_open_metrics {
+            true => Management::Everybody,
+            false => rest,
+        };
+        Audience { metrics, rest }
+    }
+
+    /// Who proves to be an operator on the admin listener; none where that is everybody who reaches it. Reads the token's file.
     pub(crate) fn operators(&self) -> Result<Option<Operators>, ConfigError> {
         let operators = match (&self.admin_token, &self.admin_token_file) {
             (Some(token), _) => token.ready().map_err(wrong_token)?,

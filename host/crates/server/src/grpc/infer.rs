@@ -13,6 +13,7 @@ use super::request::Request;
 use crate::app::App;
 use crate::body::BodyLimits;
 use crate::infer::blocking;
+use crate::oip::shared_memory::SharedMemory;
 use crate::oip::{self, Caller, InferRequest, Resolved, resolve_for};
 
 /// Who asks for an inference, and how the answer is to be written.
@@ -35,18 +36,22 @@ pub(super) async fn infer(asking: Asking<'_>, message: Message) -> Result<Parts,
     } = message;
     let (resolved, request) = open(app, &asking.caller, &bytes)?;
     let client = asking.caller.client;
-    let _permit = app.admit(client, &resolved.route, asking.quota).await?;
-    let request = match request {
-        Some(request) => request,
-        None => read_elsewhere(app, &resolved, bytes.clone()).await?,
+    // Before the inputs are read: a request that is wrong counts as well.
+    let _permit = app
+        .admit(client, Some(&resolved.route), asking.quota)
+        .await?;
+    let shared = app.shared_memory_of(client);
+    let request = match request.is_heavy() {
+        true => read_elsewhere(shared, &resolved, bytes.clone()).await?,
+        false => request.read(&bytes, resolved.route.input(), shared)?,
     };
     let response = oip::infer(app, &resolved, asking.caller, request).await?;
     let parts = reply::infer(&response, asking.envelope)?;
     Ok(reply::compress(parts, asking.encoding).await?)
 }
 
-/// Finds what a request is for, and reads it; none where reading it may take long.
-fn open(app: &App, caller: &Caller<'_>, bytes: &Bytes) -> Result<(Resolved, Option<InferRequest>)> {
+/// Finds what a request is for. Its inputs are not read yet.
+fn open<'a>(app: &App, caller: &Caller<'_>, bytes: &'a Bytes) -> Result<(Resolved, Request<'a>)> {
     let request = Request::of(bytes)?;
     let asked = (request.model, Some(request.version));
     let resolved = resolve_for(app, caller.client, asked, |field| caller.headers.get(field))?;
@@ -56,16 +61,16 @@ fn open(app: &App, caller: &Caller<'_>, bytes: &Bytes) -> Result<(Resolved, Opti
     }
     // Reading the inputs for a full route would be in vain.
     resolved.route.check_room()?;
-    if request.is_heavy() {
-        return Ok((resolved, None));
-    }
-    let request = request.read(bytes, resolved.route.input(), &app.shared_memory)?;
-    Ok((resolved, Some(request)))
+    Ok((resolved, request))
 }
 
 /// Reads the inputs where it delays nobody.
-async fn read_elsewhere(app: &Arc<App>, resolved: &Resolved, bytes: Bytes) -> Result<InferRequest> {
-    let (app, route) = (Arc::clone(app), Arc::clone(&resolved.route));
-    let work = move || Request::of(&bytes)?.read(&bytes, route.input(), &app.shared_memory);
+async fn read_elsewhere(
+    shared: &Arc<SharedMemory>,
+    resolved: &Resolved,
+    bytes: Bytes,
+) -> Result<InferRequest> {
+    let (shared, route) = (Arc::clone(shared), Arc::clone(&resolved.route));
+    let work = move || Request::of(&bytes)?.read(&bytes, route.input(), &shared);
     blocking(work).await
 }

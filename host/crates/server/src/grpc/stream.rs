@@ -23,7 +23,7 @@ use super::reply::{self, Envelope};
 use super::request::Request;
 use crate::client::Client;
 use crate::oip::Caller;
-use crate::trace::{Fields, call_span, record_call};
+use crate::trace::{Fields, call_span, record_call, record_client};
 
 /// Requests of one stream that are worked on or wait to be sent. Then no more are read.
 const MAX_IN_FLIGHT: usize = 32;
@@ -176,6 +176,9 @@ impl Asker {
             let answering = async {
                 let app = &connected.app;
                 let client = &app.identify(&fields).await?;
+                if let Some(span) = &span {
+                    record_client(span, client);
+                }
                 let headers = match client.is(&opener) {
                     true => kept,
                     false => Headers::of(HeaderMap::clone(&fields), client.principal()),

@@ -1,6 +1,7 @@
 //! Bodies that go through a route as they come, in both directions at once. Nothing is held of them here, so they take no room of
 //! the budget of bodies; the route's deadline ends both.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
 use wharf_core::{
     BodyStream, Error, ErrorKind, Headers, Permit, RequestContext, Result, Scheduling, Streamed,
 };
 use wharf_serving::Route;
 
-use super::content;
+use super::{content, expect_no_sniffing};
 use crate::app::{AnswerBody, App};
-use crate::body::{BodyLimits, Incoming};
+use crate::body::{BodyLimits, Chunks, Incoming, cut_off};
 use crate::client::Client;
 use crate::problem::{self, Problem};
 use crate::unread::Lent;
@@ -63,17 +65,15 @@ pub(super) async fn pass_on(
         tenant: client.tenant().cloned(),
         headers: Headers::of(headers, client.principal()),
         deadline: Instant::now() + route.timeout(),
+        timeout: route.timeout(),
         scheduling: Scheduling::default(),
         depth: 0,
     });
     let sent = Streamed {
+        status: StatusCode::OK,
         media_type,
         headers: HeaderMap::new(),
-        body: Box::pin(Limited {
-            body: lent,
-            most,
-            left: most.max_bytes,
-        }),
+        body: Box::pin(Limited::new(lent, most)),
     };
     match route.stream(&request, sent).await {
         Ok(answer) => respond(answer, id, permit),
@@ -82,7 +82,11 @@ pub(super) async fn pass_on(
                 .await
                 .ok()
                 .and_then(std::result::Result::ok);
-            Err(error.into())
+            let is_slow = error.source().is_some_and(|source| source.is::<TooSlow>());
+            Err(match is_slow {
+                true => most.too_slow(),
+                false => error.into(),
+            })
         }
     }
 }
@@ -101,16 +105,64 @@ fn respond(
         id: Arc::clone(id),
         _permit: permit,
     }));
+    *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
-    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    // RFC 9110, 15.3.5: without content there is no type of it.
+    if answer.status != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+    }
+    expect_no_sniffing(&mut response);
     Ok(response)
 }
 
-/// What a client sends, up to a size.
+/// The client took too long to send its body.
+#[derive(Debug, thiserror::Error)]
+#[error("the body took too long")]
+struct TooSlow;
+
+/// What a client sends, within its limits.
 struct Limited {
     body: Lent,
     most: BodyLimits,
     left: usize,
+    chunks: Chunks,
+    ends: Instant,
+    /// Made where the body is not there yet: many are.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Limited {
+    fn new(body: Lent, most: BodyLimits) -> Self {
+        Self {
+            left: most.max_bytes,
+            chunks: Chunks::of(body.size_hint().lower()),
+            ends: Instant::now() + most.timeout,
+            timer: None,
+            body,
+            most,
+        }
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Frame<Bytes>> {
+        self.chunks.count()?;
+        if data.len() > self.left {
+            return Err(self.most.too_large("request body").with_field("body"));
+        }
+        self.left -= data.len();
+        Ok(Frame::data(data))
+    }
+
+    /// Waits until the body's time is over.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let ends = self.ends;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ends.into())));
+        timer.as_mut().poll(cx).map(|()| {
+            let detail = self.most.too_slow().detail();
+            Error::invalid("body", detail).with_source(TooSlow)
+        })
+    }
 }
 
 impl Body for Limited {
@@ -122,25 +174,16 @@ impl Body for Limited {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            return Poll::Pending;
+            return self.wait(cx).map(|error| Some(Err(error)));
         };
         Poll::Ready(match frame {
             None => None,
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.len() > self.left => {
-                    Some(Err(self.most.too_large("request body").with_field("body")))
-                }
-                Ok(data) => {
-                    self.left -= data.len();
-                    Some(Ok(Frame::data(data)))
-                }
+                Ok(data) => Some(self.take(data)),
                 // Trailers are between the client and this server.
                 Err(_trailers) => None,
             },
-            Some(Err(error)) => {
-                let message = "the request body is cut off or wrongly framed";
-                Some(Err(Error::invalid("body", message).with_source(error)))
-            }
+            Some(Err(error)) => Some(Err(cut_off(error))),
         })
     }
 

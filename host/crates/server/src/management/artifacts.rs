@@ -4,6 +4,7 @@
 //! HEAD tells where that is after a broken connection. With the last byte the content is compared with its digest. Once the model's own
 //! file is there, the version is brought into the site, as an operation.
 
+mod begun;
 mod documents;
 mod range;
 mod transfer;
@@ -16,19 +17,20 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, I
 use http::{HeaderValue, StatusCode};
 use wharf_core::{
     Action, Appended, Artifact, ArtifactError, ArtifactKind, ArtifactPlace, ArtifactStore, Error,
-    ErrorKind, Name, NewUpload, Upload,
+    ErrorKind, Name, NewUpload, Precondition, Upload,
 };
-use wharf_serving::{Precondition, Promotion};
+use wharf_serving::Promotion;
 
-use super::call::{
-    Answer, Call, empty, entity_tag, has_tag, json, located, not_json, precondition, tagged,
-};
-use super::models::failed;
+use super::call::{empty, entity_tag, has_tag, json, located, not_json, precondition, tagged};
 use super::operations;
+use crate::call::{Answer, Call};
 use crate::problem::{Problem, Refusal};
+use begun::Begun;
 use transfer::{BodySource, stream};
 
-pub(crate) use documents::{ArtifactDocument, ArtifactList, NewUploadDocument, UploadDocument};
+pub(crate) use documents::{
+    ArtifactDocument, ArtifactList, NewUploadDocument, UploadDocument, UploadList,
+};
 
 const UPLOAD_OFFSET: &str = "upload-offset";
 const UPLOAD_LENGTH: &str = "upload-length";
@@ -42,8 +44,7 @@ const PARTS: [&str; 3] = [
 
 pub(super) async fn list(call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::ReadModels, Some(&name))?;
-    call.app.serving.model(&name).await?;
+    call.model_for(Action::ReadModels, &name).await?;
     let artifacts = store(&call)?.list(&name).await.map_err(refused)?;
     let artifacts = artifacts.iter().map(ArtifactDocument::from).collect();
     json(StatusCode::OK, &ArtifactList { artifacts })
@@ -51,33 +52,42 @@ pub(super) async fn list(call: Call) -> Answer {
 
 pub(super) async fn begin(mut call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::WriteModels, Some(&name))?;
-    call.app.serving.model(&name).await?;
-    let wanted: NewUploadDocument = call.document().await?;
-    let wanted = wanted.read(name.clone())?;
-    let upload = store(&call)?.begin(wanted).await.map_err(refused)?;
+    call.model_for(Action::WriteModels, &name).await?;
+    let wanted: NewUploadDocument = call.json_document().await?;
+    let wanted = NewUpload {
+        only_if: precondition(call.headers())?,
+        tenant: call.client.tenant().cloned(),
+        ..wanted.read(name.clone())?
+    };
+    let upload = Begun::begin(&call, wanted).await?;
     let path = format!("/v1/models/{name}/artifacts/uploads/{}", upload.id);
-    let response = json(StatusCode::CREATED, &UploadDocument::from(&upload))?;
-    Ok(located(standing(response, &upload), &path))
+    let response = json(StatusCode::CREATED, &UploadDocument::from(&*upload))?;
+    let response = located(standing(response, &upload), &path);
+    upload.keep();
+    Ok(response)
+}
+
+pub(super) async fn uploads(call: Call) -> Answer {
+    let name = call.name("model")?;
+    call.model_for(Action::ReadModels, &name).await?;
+    let uploads = store(&call)?.uploads(&name).await.map_err(refused)?;
+    let uploads = uploads.iter().map(UploadDocument::from).collect();
+    Ok(fresh(json(StatusCode::OK, &UploadList { uploads })?))
 }
 
 pub(super) async fn upload(call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::ReadModels, Some(&name))?;
+    call.model_for(Action::ReadModels, &name).await?;
     let upload = find(&call, &name).await?;
-    let mut response = json(StatusCode::OK, &UploadDocument::from(&upload))?;
-    // Where it stands changes with every part.
-    let fresh = HeaderValue::from_static("no-store");
-    response
-        .headers_mut()
-        .insert(http::header::CACHE_CONTROL, fresh);
-    Ok(standing(response, &upload))
+    let response = json(StatusCode::OK, &UploadDocument::from(&upload))?;
+    Ok(standing(fresh(response), &upload))
 }
 
 pub(super) async fn append(mut call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::WriteModels, Some(&name))?;
+    call.model_for(Action::WriteModels, &name).await?;
     check_part(&call)?;
+    check_coding(&call)?;
     let offset = call.field(UPLOAD_OFFSET).unwrap_or_default();
     let offset = offset.parse::<u64>().map_err(|error| {
         let message = "says where the part begins, in bytes; HEAD of the upload gives it";
@@ -94,7 +104,7 @@ pub(super) async fn append(mut call: Call) -> Answer {
 
 pub(super) async fn abandon(call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::WriteModels, Some(&name))?;
+    call.model_for(Action::WriteModels, &name).await?;
     let upload = find(&call, &name).await?;
     store(&call)?.abandon(&upload).await.map_err(refused)?;
     Ok(empty(StatusCode::NO_CONTENT))
@@ -103,60 +113,48 @@ pub(super) async fn abandon(call: Call) -> Answer {
 /// The whole file at once.
 pub(super) async fn put(mut call: Call) -> Answer {
     let place = place(&call)?;
-    call.may(Action::WriteModels, Some(&place.model))?;
-    call.app.serving.model(&place.model).await?;
-    if call.headers().contains_key(http::header::CONTENT_ENCODING) {
-        return Err(Problem::UnsupportedMediaType {
-            field: "content-encoding",
-            detail: "an artifact is stored as it is; send it without a coding".to_owned(),
-        });
-    }
+    call.model_for(Action::WriteModels, &place.model).await?;
+    check_coding(&call)?;
     let kind = kind(&call, &place)?;
     let digest = documents::digest_field(call.headers())?;
     let size = call
         .field(CONTENT_LENGTH.as_str())
         .and_then(|length| length.parse().ok());
-    let size = size.ok_or_else(|| {
-        Error::invalid("content-length", "is missing; send it, or upload in parts")
-    })?;
+    let size =
+        size.ok_or_else(|| Refusal::length_required("is missing; send it, or upload in parts"))?;
     let only_if = precondition(call.headers())?;
-    let there = find_artifact(&call, &place).await?;
-    let checked = only_if.check(there.as_ref().map(|artifact| artifact.digest));
-    checked.map_err(|error| failed(error, only_if))?;
-    if there.is_some() && only_if == Precondition::None {
-        return Err(Refusal::precondition_required().into());
-    }
-    let status = match there {
-        Some(_) => StatusCode::OK,
-        None => StatusCode::CREATED,
+    // What may replace nothing makes something, and the other way about.
+    let status = match only_if {
+        Precondition::None | Precondition::Absent => StatusCode::CREATED,
+        Precondition::Present | Precondition::Is(_) => StatusCode::OK,
     };
     let new = NewUpload {
         place,
         kind,
         size,
         digest,
+        only_if,
+        tenant: call.client.tenant().cloned(),
     };
-    let upload = store(&call)?.begin(new).await.map_err(refused)?;
+    let upload = Begun::begin(&call, new).await?;
     let mut source = BodySource::new(call.take_body(), &call.app.limits);
     let appended = store(&call)?.append(&upload, 0, &mut source).await;
-    let artifact = match appended.map_err(|error| source.refused(error)) {
-        Ok(Appended::Whole(artifact)) => artifact,
-        outcome => {
-            // Nobody knows of the upload who could go on with it.
-            let abandoned = store(&call)?.abandon(&upload).await;
-            if let Err(error) = abandoned {
-                tracing::debug!(%error, "an upload that broke off is left until it expires");
-            }
-            outcome?;
-            return Err(Error::invalid("body", "the body is shorter than its length").into());
+    match appended.map_err(|error| source.refused(error))? {
+        Appended::Whole(artifact) => {
+            upload.keep();
+            finished(&call, artifact, status).await
         }
-    };
-    finished(&call, artifact, status).await
+        Appended::Partial(_) => {
+            Err(Error::invalid("body", "the body is shorter than its length").into())
+        }
+    }
 }
 
 pub(super) async fn download(call: Call) -> Answer {
     let place = place(&call)?;
-    call.may(Action::ReadModels, Some(&place.model))?;
+    call.model_for(Action::ReadModels, &place.model).await?;
+    // A page of another name has no business with weights.
+    call.app.check_host(call.asker().host)?;
     let artifact = existing(&call, &place).await?;
     if call
         .field(IF_NONE_MATCH.as_str())
@@ -200,12 +198,11 @@ pub(super) async fn download(call: Call) -> Answer {
 
 pub(super) async fn remove(call: Call) -> Answer {
     let place = place(&call)?;
-    call.may(Action::WriteModels, Some(&place.model))?;
+    call.model_for(Action::WriteModels, &place.model).await?;
     let only_if = precondition(call.headers())?;
-    let artifact = existing(&call, &place).await?;
-    let checked = only_if.check(Some(artifact.digest));
-    checked.map_err(|error| failed(error, only_if))?;
-    store(&call)?.remove(&place).await.map_err(refused)?;
+    existing(&call, &place).await?;
+    let removed = store(&call)?.remove(&place, only_if).await;
+    removed.map_err(refused)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -297,6 +294,25 @@ fn check_part(call: &Call) -> Result<(), Problem> {
     }
 }
 
+fn check_coding(call: &Call) -> Result<(), Problem> {
+    match call.headers().contains_key(http::header::CONTENT_ENCODING) {
+        false => Ok(()),
+        true => Err(Problem::UnsupportedMediaType {
+            field: "content-encoding",
+            detail: "an artifact is stored as it is; send it without a coding".to_owned(),
+        }),
+    }
+}
+
+/// Keeps an answer out of caches: where an upload stands changes with every part.
+fn fresh(mut response: Response) -> Response {
+    let fresh = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(http::header::CACHE_CONTROL, fresh);
+    response
+}
+
 /// Says where an upload stands.
 fn standing(mut response: Response, upload: &Upload) -> Response {
     let headers = response.headers_mut();
@@ -310,7 +326,11 @@ fn standing(mut response: Response, upload: &Upload) -> Response {
 /// What a store refuses, as it reaches a client.
 fn refused(error: ArtifactError) -> Problem {
     match error {
-        ArtifactError::NoRoom(detail) => Refusal::no_room(detail).into(),
+        ArtifactError::PreconditionRequired => Refusal::precondition_required().into(),
+        ArtifactError::PreconditionFailed(error) => {
+            let field = error.field().unwrap_or_default().to_owned();
+            Refusal::precondition_failed(field, error.message().to_owned()).into()
+        }
         ArtifactError::Offset { offset } => Refusal::offset(UPLOAD_OFFSET, offset).into(),
         ArtifactError::Refused(error) => error.into(),
     }

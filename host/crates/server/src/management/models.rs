@@ -13,11 +13,12 @@ use serde_json::{Map, Value};
 use wharf_core::{Action, Error, ErrorKind, Name};
 use wharf_serving::{
     IF_MATCH, IF_NONE_MATCH, ModelChange, ModelDocument, ModelRecord, ModelState, PartContent,
-    Precondition, Route, SettingValue, SiteChange, SitePart,
+    Precondition, Route, SiteChange, SitePart,
 };
 
-use super::call::{Answer, Call, Version, empty, json, located, not_json, precondition, tagged};
+use super::call::{Version, empty, json, located, not_json, precondition, record, tagged};
 use crate::app::App;
+use crate::call::{Answer, Call};
 use crate::client::Asker;
 use crate::problem::{Problem, Refusal};
 use document::{ModelInput, flat, protocol};
@@ -33,7 +34,7 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(super) async fn register(mut call: Call) -> Answer {
     let version = Version::of(&call.parts)?;
     call.asker().may_somewhere(Action::WriteModels)?;
-    let input: ModelInput = call.document().await?;
+    let input: ModelInput = call.json_document().await?;
     let name = input
         .name
         .clone()
@@ -70,9 +71,9 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     if !is_new && only_if == Precondition::None {
         return Err(Refusal::precondition_required().into());
     }
-    let input: ModelInput = call.document().await?;
+    let input: ModelInput = call.json_document().await?;
     input.check_name(&name)?;
-    let made = change(&call, &name, input.document()?, only_if).await;
+    let made = change(&call, &name, input.document()?, creating(is_new, only_if)).await;
     made.map_err(|error| failed(error, only_if))?;
     let status = match is_new {
         true => StatusCode::CREATED,
@@ -87,7 +88,8 @@ pub(super) async fn replace(mut call: Call) -> Answer {
 
 pub(super) async fn patch(mut call: Call) -> Answer {
     let (version, name) = (Version::of(&call.parts)?, call.name("model")?);
-    call.may(Action::WriteModels, Some(&name))?;
+    // Before what the request says of it: a model that is not there has no content to compare.
+    call.model_for(Action::WriteModels, &name).await?;
     let only_if = precondition(call.headers())?;
     let media_type = call.field(CONTENT_TYPE.as_str()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
@@ -96,12 +98,16 @@ pub(super) async fn patch(mut call: Call) -> Answer {
             "a change is a merge patch; send it as application/merge-patch+json",
         ));
     }
-    let patch: Map<String, Value> = call.any_document().await?;
+    let patch: Map<String, Value> = call.document().await?;
     for attempt in 1.. {
-        let record = call.app.serving.model(&name).await?;
+        let record = call.record(&name).await?;
         only_if
             .check(Some(record.digest))
             .map_err(|error| failed(error, only_if))?;
+        if !record.is_readable {
+            let message = "what is there is no TOML; replace it as a whole with PUT";
+            return Err(Error::new(ErrorKind::Unprocessable, message).into());
+        }
         let input = patch::apply(&record.document, patch.clone())?;
         input.check_name(&name)?;
         let expected = Precondition::Is(record.digest);
@@ -129,23 +135,16 @@ pub(super) async fn patch(mut call: Call) -> Answer {
 
 pub(super) async fn remove(call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::WriteModels, Some(&name))?;
+    call.model_for(Action::WriteModels, &name).await?;
     let only_if = precondition(call.headers())?;
     let change = SiteChange {
         part: SitePart::Model(name.clone()),
         content: PartContent::Nothing,
         only_if,
+        by: call.client.author(),
     };
     let removed = call.app.serving.change_site(change).await;
     removed.map_err(|error| failed(error, only_if))?;
-    // What cannot be removed of these is no model's any more, and goes with the next model of the name.
-    if let Ok(store) = call.app.serving.artifacts() {
-        for artifact in store.list(&name).await.unwrap_or_default() {
-            if let Err(error) = store.remove(&artifact.place).await {
-                tracing::warn!(%error, model = %name, "an artifact of a deleted model cannot be removed");
-            }
-        }
-    }
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -160,8 +159,7 @@ pub(crate) async fn superset(
     let name = Name::new(name).ok()?;
     let app = asker.app;
     asker.may(Action::ReadModels, Some(name.as_str())).ok()?;
-    asker.sees(&name).ok()?;
-    let record = app.serving.model(&name).await.ok()?;
+    let record = record(asker, &name).await.ok()?;
     let described = route.is_some() || record.state() == ModelState::Registered;
     described.then(|| shown(app, parts, &record, (Version::Two, StatusCode::OK)))
 }
@@ -178,11 +176,10 @@ pub(crate) async fn flat_if_asked(asker: Asker<'_>, parts: &Parts, name: &str) -
                 Ok(name) => name,
                 Err(error) => return Some(Err(Error::invalid("model", error.to_string()).into())),
             };
-            let may = asker.may(Action::ReadModels, Some(name.as_str()));
-            if let Err(error) = may.and_then(|()| asker.sees(&name)) {
+            if let Err(error) = asker.may(Action::ReadModels, Some(name.as_str())) {
                 return Some(Err(error.into()));
             }
-            Some(match asker.app.serving.model(&name).await {
+            Some(match record(asker, &name).await {
                 Ok(record) => shown(asker.app, parts, &record, (Version::One, StatusCode::OK)),
                 Err(error) => Err(error.into()),
             })
@@ -192,7 +189,7 @@ pub(crate) async fn flat_if_asked(asker: Asker<'_>, parts: &Parts, name: &str) -
 }
 
 async fn known(call: &Call, name: &Name) -> Result<Option<ModelRecord>, Error> {
-    match call.app.serving.model(name).await {
+    match call.record(name).await {
         Ok(record) => Ok(Some(record)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -202,27 +199,32 @@ async fn known(call: &Call, name: &Name) -> Result<Option<ModelRecord>, Error> {
 async fn change(
     call: &Call,
     name: &Name,
-    mut document: ModelDocument,
+    document: ModelDocument,
     only_if: Precondition,
 ) -> Result<(), Error> {
-    // What a tenant registers is its own, and stays so.
-    if let Some(tenant) = call.client.tenant() {
-        const KEY: &str = "tenants";
-        let own = SettingValue::List(vec![SettingValue::Text(tenant.to_string())]);
-        document.settings.retain(|(key, _)| key != KEY);
-        document.settings.push((KEY.to_owned(), own));
-    }
     let change = ModelChange {
         document: Some(document),
         only_if,
+        by: call.client.author(),
         ..ModelChange::default()
     };
     call.app.serving.load_model(name, change).await
 }
 
-/// A precondition of the client's that failed is 412; any other error is what it is.
+/// What must be so for a PUT: one that found nothing there, and says nothing of it, does not replace what another put there since.
+pub(super) fn creating(is_new: bool, only_if: Precondition) -> Precondition {
+    match only_if {
+        Precondition::None if is_new => Precondition::Absent,
+        only_if => only_if,
+    }
+}
+
+/// A precondition of the client's that failed is 412, one that is missing 428; any other error is what it is.
 pub(super) fn failed(error: Error, only_if: Precondition) -> Problem {
     match error.field() {
+        Some(IF_NONE_MATCH) if only_if == Precondition::None => {
+            Refusal::precondition_required().into()
+        }
         Some(field @ (IF_MATCH | IF_NONE_MATCH)) if only_if != Precondition::None => {
             Refusal::precondition_failed(field.to_owned(), error.message().to_owned()).into()
         }
@@ -231,7 +233,7 @@ pub(super) fn failed(error: Error, only_if: Precondition) -> Problem {
 }
 
 async fn show(call: &Call, name: &Name, version: Version, status: StatusCode) -> Answer {
-    let record = call.app.serving.model(name).await?;
+    let record = call.record(name).await?;
     shown(&call.app, &call.parts, &record, (version, status))
 }
 

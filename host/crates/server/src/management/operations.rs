@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 use wharf_core::{Action, Error, ErrorKind, Name};
 use wharf_serving::{Progress, Promotion};
 
-use super::call::{Answer, Call, json as answer, located};
+use super::call::{json as answer, located};
+use crate::call::{Answer, Call};
 use document::OperationResult;
 use table::Work;
 
@@ -37,11 +38,14 @@ pub(crate) struct PromoteInput {
 
 pub(super) async fn promote(mut call: Call) -> Answer {
     let (name, version) = (call.name("model")?, call.number()?);
-    call.may(Action::WriteModels, Some(&name))?;
-    call.app.serving.model(&name).await?;
-    let input: PromoteInput = call.document().await?;
+    call.model_for(Action::WriteModels, &name).await?;
+    let input: PromoteInput = call.json_document().await?;
     let promotion = match input.label {
         None => Promotion::Serve,
+        Some(label) if label.parse::<u64>().is_ok() => {
+            let message = "a label is no number: where a path names one, it is a version";
+            return Err(Error::invalid("label", message).into());
+        }
         Some(label) => Promotion::Label(
             Name::new(&label).map_err(|error| Error::invalid("label", error.to_string()))?,
         ),
@@ -52,8 +56,7 @@ pub(super) async fn promote(mut call: Call) -> Answer {
 
 pub(super) async fn roll_back(call: Call) -> Answer {
     let name = call.name("model")?;
-    call.may(Action::WriteModels, Some(&name))?;
-    let record = call.app.serving.model(&name).await?;
+    let record = call.model_for(Action::WriteModels, &name).await?;
     if record.document.registration.history.is_empty() {
         let message = "no version of this model was promoted before the present one; promote the one that is to serve";
         return Err(Error::new(ErrorKind::Conflict, message)
@@ -61,8 +64,9 @@ pub(super) async fn roll_back(call: Call) -> Answer {
             .into());
     }
     let (serving, model) = (call.app.serving.clone(), name.clone());
+    let by = call.client.author();
     let work = |progress: Progress| async move {
-        let version = serving.roll_back_model(&model, progress).await?;
+        let version = serving.roll_back_model(&model, by, progress).await?;
         Ok(outcome(&model, version))
     };
     let operation = begin(&call, "rollback", &name, work)?;
@@ -73,10 +77,7 @@ pub(super) async fn list(call: Call) -> Answer {
     let operations = call.app.operations.all();
     let operations = operations
         .iter()
-        .filter(|operation| {
-            call.may(Action::ReadModels, Some(operation.model()))
-                .is_ok()
-        })
+        .filter(|operation| sees(&call, operation))
         .map(|operation| operation.document())
         .collect();
     answer(StatusCode::OK, &OperationList { operations })
@@ -85,10 +86,7 @@ pub(super) async fn list(call: Call) -> Answer {
 pub(super) async fn read(call: Call) -> Answer {
     let id = call.name("operation")?;
     let found = call.app.operations.get(&id);
-    let seen = found.filter(|operation| {
-        call.may(Action::ReadModels, Some(operation.model()))
-            .is_ok()
-    });
+    let seen = found.filter(|operation| sees(&call, operation));
     let operation = seen.ok_or_else(|| {
         let message = "there is no such operation: it ended more than an hour ago, or never was";
         Error::new(ErrorKind::NotFound, message).with_field("operation")
@@ -97,6 +95,16 @@ pub(super) async fn read(call: Call) -> Answer {
         operation.ended(wait).await;
     }
     answer(StatusCode::OK, &operation.document())
+}
+
+/// Whether a client sees an operation: those of its own tenant, whoever's the model is now.
+fn sees(call: &Call, operation: &Operation) -> bool {
+    let tenant = call.client.tenant();
+    let is_own = tenant.is_none() || tenant == operation.tenant();
+    is_own
+        && call
+            .may(Action::ReadModels, Some(operation.model()))
+            .is_ok()
 }
 
 /// Brings a version into the site, as an operation.
@@ -111,8 +119,11 @@ pub(super) fn land(
         Promotion::Serve | Promotion::Label(_) => "promote",
     };
     let (serving, model) = (call.app.serving.clone(), name.clone());
+    let by = call.client.author();
     let work = move |progress: Progress| async move {
-        serving.land(&model, version, promotion, progress).await?;
+        serving
+            .land(&model, version, promotion, by, progress)
+            .await?;
         Ok(outcome(&model, version))
     };
     begin(call, kind, name, work)
@@ -139,6 +150,7 @@ where
     let what = Work {
         kind,
         model: model.clone(),
+        tenant: call.client.tenant().cloned(),
         request: Arc::clone(&call.id.0),
     };
     call.app.operations.begin(what, work)

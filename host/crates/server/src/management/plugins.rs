@@ -8,30 +8,31 @@ use sha2::{Digest as _, Sha256};
 use wharf_core::{Action, Digest, Error, ErrorKind, Name};
 use wharf_serving::{PartContent, Precondition, SiteChange, SitePart};
 
-use super::call::{Answer, Call, empty, has_tag, json, located, precondition, tagged};
-use super::models::{failed, varied};
+use super::call::{empty, has_tag, json, located, precondition, tagged};
+use super::models::{creating, failed, varied};
+use crate::call::{Answer, Call};
 use crate::catalog::plugin_document;
-use crate::problem::Refusal;
+use crate::problem::{Problem, Refusal};
 
 const WASM: &str = "application/wasm";
 
-/// What is in force of a plugin, or with `Accept: application/wasm` its component. The entity tag is the component's.
+/// What is in force of a plugin, or with `Accept: application/wasm` its component. The entity tag is the component's, which a change of it
+/// names; what is in force changes with the settings too, and is always told anew.
 pub(super) async fn read(call: Call) -> Answer {
     let name = call.name("plugin")?;
     call.may(Action::ReadModels, None)?;
+    let wants_component = call
+        .field(ACCEPT.as_str())
+        .is_some_and(|accept| accept.contains(WASM));
+    if wants_component {
+        call.may_read_content()?;
+    }
     let component = there(&call, SitePart::Plugin(name.clone())).await?;
     let content = digest(&component);
-    if call
-        .field(IF_NONE_MATCH.as_str())
-        .is_some_and(|field| has_tag(field, content))
-    {
-        return Ok(tagged(empty(StatusCode::NOT_MODIFIED), content));
-    }
-    if call
-        .field(ACCEPT.as_str())
-        .is_some_and(|accept| accept.contains(WASM))
-    {
-        return Ok(varied(tagged(typed(component, WASM), content)));
+    if wants_component {
+        return Ok(varied(unless_known(&call, content, || {
+            typed(component, WASM)
+        })));
     }
     let snapshot = call.app.serving.snapshot();
     let mut plugins = snapshot.plugins();
@@ -62,9 +63,12 @@ pub(super) async fn remove(call: Call) -> Answer {
 pub(super) async fn read_settings(call: Call) -> Answer {
     let name = call.name("plugin")?;
     call.may(Action::ReadModels, None)?;
+    call.may_read_content()?;
     let settings = there(&call, SitePart::PluginSettings(name)).await?;
     let content = digest(&settings);
-    Ok(tagged(typed(settings, "application/toml"), content))
+    Ok(unless_known(&call, content, || {
+        typed(settings, "application/toml")
+    }))
 }
 
 pub(super) async fn replace_settings(mut call: Call) -> Answer {
@@ -72,6 +76,19 @@ pub(super) async fn replace_settings(mut call: Call) -> Answer {
     call.may(Action::WritePlugins, Some(&name))?;
     let path = format!("/v1/plugins/{name}/settings");
     land(&mut call, SitePart::PluginSettings(name), &path).await
+}
+
+/// Answers with a content, or that the client has it.
+fn unless_known(
+    call: &Call,
+    content: Digest,
+    answer: impl FnOnce() -> axum::response::Response,
+) -> axum::response::Response {
+    let known = call.field(IF_NONE_MATCH.as_str());
+    match known.is_some_and(|field| has_tag(field, content)) {
+        true => tagged(empty(StatusCode::NOT_MODIFIED), content),
+        false => tagged(answer(), content),
+    }
 }
 
 /// Lands what the body has.
@@ -87,7 +104,7 @@ async fn land(call: &mut Call, part: SitePart, path: &str) -> Answer {
         return Err(Error::invalid("body", message).into());
     }
     let content = digest(&body);
-    put(call, part, PartContent::Bytes(body), only_if).await?;
+    put(call, part, PartContent::Bytes(body), (is_new, only_if)).await?;
     Ok(match is_new {
         true => located(tagged(empty(StatusCode::CREATED), content), path),
         false => tagged(empty(StatusCode::NO_CONTENT), content),
@@ -99,12 +116,13 @@ pub(super) async fn put(
     call: &Call,
     part: SitePart,
     content: PartContent,
-    only_if: Precondition,
-) -> Result<(), crate::problem::Problem> {
+    (is_new, only_if): (bool, Precondition),
+) -> Result<(), Problem> {
     let change = SiteChange {
         part,
         content,
-        only_if,
+        only_if: creating(is_new, only_if),
+        by: call.client.author(),
     };
     let changed = call.app.serving.change_site(change).await;
     changed.map_err(|error| failed(error, only_if))
@@ -113,7 +131,7 @@ pub(super) async fn put(
 /// Takes a part out of the site.
 pub(super) async fn take_out(call: &Call, part: SitePart) -> Answer {
     let only_if = precondition(call.headers())?;
-    put(call, part, PartContent::Nothing, only_if).await?;
+    put(call, part, PartContent::Nothing, (false, only_if)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -123,7 +141,7 @@ pub(super) async fn there(call: &Call, part: SitePart) -> Result<Bytes, Error> {
     found.ok_or_else(|| missing(part.name(), &part))
 }
 
-fn missing(name: &Name, part: &SitePart) -> Error {
+pub(super) fn missing(name: &Name, part: &SitePart) -> Error {
     let (field, what) = match part {
         SitePart::Plugin(_) => ("plugin", "plugin"),
         SitePart::PluginSettings(_) => ("plugin", "settings of a plugin"),

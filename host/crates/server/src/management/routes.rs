@@ -4,11 +4,12 @@ use http::StatusCode;
 use http::header::IF_NONE_MATCH;
 use serde_json::{Map, Value};
 use wharf_core::{Action, Name};
-use wharf_serving::{PartContent, Precondition, SitePart, read_entries};
+use wharf_serving::{PartContent, Precondition, SitePart, read_entries, tenants_of};
 
-use super::call::{Answer, Call, empty, has_tag, json, located, precondition, tagged};
-use super::plugins::{digest, put, take_out, there};
+use super::call::{empty, has_tag, json, located, precondition, tagged};
+use super::plugins::{digest, missing, put, take_out, there};
 use super::value::{entries, object};
+use crate::call::{Answer, Call};
 use crate::problem::Refusal;
 
 pub(super) async fn read(call: Call) -> Answer {
@@ -26,9 +27,9 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     if !is_new && only_if == Precondition::None {
         return Err(Refusal::precondition_required().into());
     }
-    let document: Map<String, Value> = call.document().await?;
+    let document: Map<String, Value> = call.json_document().await?;
     let content = PartContent::Entries(entries("", document)?);
-    put(&call, part, content, only_if).await?;
+    put(&call, part, content, (is_new, only_if)).await?;
     match is_new {
         true => {
             let path = format!("/v1/routes/{name}");
@@ -48,7 +49,12 @@ pub(super) async fn remove(call: Call) -> Answer {
 }
 
 async fn show(call: &Call, name: Name, status: StatusCode) -> Answer {
-    let text = there(call, SitePart::Route(name.clone())).await?;
+    let part = SitePart::Route(name.clone());
+    let text = there(call, part.clone()).await?;
+    let tenant = call.client.tenant().map(|tenant| &**tenant);
+    if !tenants_of(&String::from_utf8_lossy(&text)).include(tenant) {
+        return Err(missing(&name, &part).into());
+    }
     let content = digest(&text);
     let unchanged = call
         .field(IF_NONE_MATCH.as_str())

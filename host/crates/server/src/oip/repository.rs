@@ -18,7 +18,7 @@ use wharf_serving::{
 
 use super::documents::model_name;
 use crate::app::App;
-use crate::client::{Asker, Client, Ownership};
+use crate::client::{Asker, Client};
 use crate::json::shorten;
 use config::Places;
 
@@ -91,7 +91,8 @@ impl From<IndexEntry> for IndexDocument {
 pub(crate) async fn load(asker: Asker<'_>, name: &str, parameters: LoadParameters) -> Result<()> {
     let name = model_name(name)?;
     asker.may(Action::WriteModels, Some(name.as_str()))?;
-    let ownership = asker.owns(&name)?;
+    asker.owns(&name)?;
+    let _permit = asker.app.admit(asker.client, None, &mut None).await?;
     let LoadParameters { config, files } = parameters;
     let config = match &config {
         Some(config) if config.len() > MAX_CONFIG => {
@@ -115,12 +116,6 @@ pub(crate) async fn load(asker: Asker<'_>, name: &str, parameters: LoadParameter
     if !files.is_empty() && !config.has_version_policy {
         settings.extend(exactly(&files)?);
     }
-    if let Ownership::Becomes(tenant) = ownership {
-        settings.push(SettingEdit {
-            key: "tenants".to_owned(),
-            value: SettingValue::List(vec![SettingValue::Text(tenant.to_string())]),
-        });
-    }
     // What is said of the model must be true of what would serve: else nothing changes.
     let claims = config.claims;
     let check = (!claims.is_empty()).then(|| ModelCheck::new(move |model| claims.check(model)));
@@ -128,6 +123,7 @@ pub(crate) async fn load(asker: Asker<'_>, name: &str, parameters: LoadParameter
         settings,
         files,
         check,
+        by: asker.client.author(),
         ..ModelChange::default()
     };
     let loaded = asker.app.serving.load_model(&name, change).await;
@@ -165,9 +161,10 @@ pub(crate) async fn unload(asker: Asker<'_>, name: &str, dependents: Dependents)
     asker.may(Action::WriteModels, Some(name.as_str()))?;
     asker.owns(&name)?;
     let app = asker.app;
+    let _permit = app.admit(asker.client, None, &mut None).await?;
     let models = models_of(app, &name);
     if models.is_empty() {
-        return app.serving.unload_model(&name).await;
+        return app.serving.unload_model(&name, asker.client.author()).await;
     }
     if dependents == Dependents::Stay {
         let there: Vec<&str> = models.iter().map(Name::as_str).collect();
@@ -181,7 +178,9 @@ pub(crate) async fn unload(asker: Asker<'_>, name: &str, dependents: Dependents)
         asker.owns(model)?;
     }
     for model in &models {
-        app.serving.unload_model(model).await?;
+        app.serving
+            .unload_model(model, asker.client.author())
+            .await?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use http::Response;
 use wharf_core::{Error, Headers, Result};
 use wharf_serving::{Route, RouteInput};
 
+use super::shared_memory::SharedMemory;
 use super::{Caller, InferRequest, infer as run, resolve_for, shared_memory};
 use crate::app::{AnswerBody, App, Sent, gone};
 use crate::body::{BodyLimits, collect_aligned};
@@ -61,7 +62,7 @@ pub(crate) async fn infer(
         let message = "is empty; name a version, or leave /versions/ out";
         return Err(Error::invalid("version", message).into());
     }
-    let field = |field: &str| headers.get(field)?.to_str().ok();
+    let field = |field: &str| Headers::peek(&headers, client.principal(), field);
     let resolved = resolve_for(app, client, (name, version), field)?;
     let route = &resolved.route;
 
@@ -79,7 +80,7 @@ pub(crate) async fn infer(
     let accepted = accepted(&headers);
     // A body for a full route would be read in vain. Admission itself comes later: a slow client must not hold a place.
     route.check_room()?;
-    let _permit = app.admit(client, route, quota).await?;
+    let _permit = app.admit(client, Some(route), quota).await?;
     let mut reservation = app.bodies.reserve();
     let place = match framing {
         Framing::Binary(length) => length,
@@ -90,6 +91,7 @@ pub(crate) async fn infer(
     // Held until the request ends: the body lives as long, or what was made of it.
     let (bytes, _reservation) = coding.decode(bytes, limits, reservation).await?;
 
+    let shared = app.shared_memory_of(client);
     let Request {
         request,
         binary_output,
@@ -97,9 +99,9 @@ pub(crate) async fn infer(
         Framing::Raw => raw::read(bytes, route.input(), media_type)?,
         Framing::Json => {
             let length = bytes.len();
-            read(app, route, bytes, length).await?
+            read(shared, route, bytes, length).await?
         }
-        Framing::Binary(length) => read(app, route, bytes, length).await?,
+        Framing::Binary(length) => read(shared, route, bytes, length).await?,
     };
     let form = Form {
         binary_output,
@@ -118,23 +120,28 @@ pub(crate) async fn infer(
 }
 
 /// Reads a document of so many bytes, and the binary data after it.
-async fn read(app: &Arc<App>, route: &Arc<Route>, bytes: Bytes, length: usize) -> Result<Request> {
+async fn read(
+    shared: &Arc<SharedMemory>,
+    route: &Arc<Route>,
+    bytes: Bytes,
+    length: usize,
+) -> Result<Request> {
     let (document, blobs) = framing::split(&bytes, length)?;
     if document.len() <= INLINE_BYTES && blobs.len() as u64 <= shared_memory::INLINE_BYTES {
         let sources = Sources {
             blobs: &blobs,
-            shared: &app.shared_memory,
+            shared,
             max_shared: shared_memory::INLINE_BYTES,
         };
         if let Some(request) = document::read(&document, sources, route.input())? {
             return Ok(request);
         }
     }
-    let (app, route) = (Arc::clone(app), Arc::clone(route));
+    let (shared, route) = (Arc::clone(shared), Arc::clone(route));
     blocking(move || {
         let sources = Sources {
             blobs: &blobs,
-            shared: &app.shared_memory,
+            shared: &shared,
             max_shared: u64::MAX,
         };
         let request = document::read(&document, sources, route.input())?;

@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 use wharf_core::{AlignedBytes, Error, ErrorKind, Result};
 
 use super::Region;
-use crate::app::App;
 use crate::budget::{BodyBudget, Reservation};
 
 /// Where the system keeps the objects.
@@ -66,25 +65,6 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Registers a part of an object under a name.
-///
-/// # Errors
-/// As [`SharedMemory::register`]; `PermissionDenied` where clients may not.
-pub(crate) fn register(app: &App, region: &Region, key: &str) -> Result<()> {
-    app.check_management()?;
-    app.shared_memory.register(region, key)
-}
-
-/// Forgets a region; without a name, all of them.
-///
-/// # Errors
-/// `PermissionDenied` where clients may not.
-pub(crate) fn unregister(app: &App, name: Option<&str>) -> Result<()> {
-    app.check_management()?;
-    app.shared_memory.unregister(name);
-    Ok(())
-}
-
 /// The regions of a GPU's memory: none can be registered, and so there are none.
 ///
 /// # Errors
@@ -122,7 +102,7 @@ impl SharedMemory {
     /// # Errors
     /// `InvalidArgument` with the field where the name, the key or the size is wrong, or the object is no such object;
     /// `Conflict` where the name is taken; `Unavailable` where there are too many.
-    fn register(&self, region: &Region, key: &str) -> Result<()> {
+    pub(crate) fn register(&self, region: &Region, key: &str) -> Result<()> {
         check_name(&region.name)?;
         let object = open(key)?;
         let end = end(region.offset, region.byte_size).filter(|_| region.byte_size > 0);
@@ -162,7 +142,7 @@ impl SharedMemory {
     }
 
     /// Forgets a region; without a name, all of them. One that is not registered is no error. Requests that use it go on.
-    fn unregister(&self, name: Option<&str>) {
+    pub(crate) fn unregister(&self, name: Option<&str>) {
         let mut regions = self.write_lock();
         match name {
             Some(name) => drop(regions.remove(name)),

@@ -168,7 +168,7 @@ fn repository() -> [Operation; 3] {
             )
             .body(JSON, &reference("LoadRequest"), &load())
             .answers_nothing("The model is loaded, and in force.")
-            .refuses(&[409, 422])
+            .refuses(&[409, 422, 507])
             .with_schema("LoadRequest", load_schema()),
         post("/v2/repository/models/{model}/unload", "unloadModel")
             .under(REPOSITORY)

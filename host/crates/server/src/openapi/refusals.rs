@@ -192,12 +192,15 @@ pub(super) fn refusals() -> Vec<Refusal> {
             "It is there already, and the client does not say that it knows.",
         ),
         Refusal::of(
-            &problem::Refusal::no_room(
-                "the store has no room for 10240 bytes more; remove artifacts that nobody needs"
-                    .to_owned(),
-            )
-            .into(),
-            "The store has no room for it.",
+            &problem::Refusal::length_required("is missing; send it, or upload in parts").into(),
+            "The body comes without its length.",
+        ),
+        Refusal::of(
+            &refused(
+                ErrorKind::NoRoom,
+                "the server's disk is full; ask its operator for room",
+            ),
+            "The server has no room for it.",
         ),
         Refusal::of(
             &refused(

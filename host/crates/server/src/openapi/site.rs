@@ -7,7 +7,7 @@ use wharf_core::TensorSpec;
 use wharf_serving::{Route, RouteInput, RouteOutput};
 
 use super::inference::{BINARY, REFUSES as REFUSED, TAG, binary};
-use super::operation::{JSON, REFUSES, media};
+use super::operation::{JSON, REFUSES, media, reference};
 use super::tensors::{self, Way};
 
 /// Adds a path for each of these routes.
@@ -54,6 +54,9 @@ fn about(route: &Route) -> String {
         .collect();
     let takes = match route.input() {
         RouteInput::Body => "It takes a body of any media type, which its first plugin reads.",
+        RouteInput::Tensors(_) if !route.is_described() => {
+            "It takes tensors; which these are, the server of its model says."
+        }
         RouteInput::Tensors(_) => "It takes tensors. The arrays of a dimension are equally long.",
     };
     format!("{takes} Models: {}.", models.join(", "))
@@ -62,6 +65,9 @@ fn about(route: &Route) -> String {
 fn content(route: &Route) -> Value {
     match route.input() {
         RouteInput::Body => json!({BINARY: {"schema": binary()}}),
+        RouteInput::Tensors(_) if !route.is_described() => {
+            json!({JSON: {"schema": reference("NativeRequest")}})
+        }
         RouteInput::Tensors(specs) => tensors("input", specs, Way::In),
     }
 }
@@ -70,6 +76,7 @@ fn content(route: &Route) -> Value {
 fn answer(route: &Route) -> Value {
     match route.outputs() {
         RouteOutput::Body => json!({JSON: {"schema": {}}, "*/*": {"schema": {}}}),
+        RouteOutput::Tensors(_) if !route.is_described() => json!({JSON: {"schema": {}}}),
         RouteOutput::Tensors(specs) => tensors("output", specs, Way::Out),
     }
 }

@@ -7,7 +7,6 @@ use wharf_serving::Serving;
 use wharf_testkit::{FakeEngine, FakePluginHost, Site};
 
 use super::*;
-use crate::access::Management;
 use crate::app::AppHandle;
 use crate::endpoint::INFER;
 use crate::{admin as admin_listener, catalog};
@@ -57,7 +56,7 @@ async fn every_path_and_method_is_described_and_no_other() {
     let admin = admin_listener::router(
         serving.clone(),
         Arc::new(String::new),
-        Management::ThisMachine,
+        crate::Config::default().admin_audience(),
     );
     let inference = INFER.map(|endpoint| endpoint.template.to_owned());
     for (surface, router, least) in [(Surface::Public, public, 30), (Surface::Admin, admin, 6)] {

@@ -1,4 +1,4 @@
-//! Refusals that only HTTP knows: of negotiation, preconditions, ranges and room.
+//! Refusals that only HTTP knows: of negotiation, preconditions, ranges and lengths.
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -70,8 +70,9 @@ impl Refusal {
         refusal
     }
 
-    pub(crate) fn no_room(detail: String) -> Self {
-        let names = ("insufficient-storage", "Insufficient storage");
-        Self::new(StatusCode::INSUFFICIENT_STORAGE, names, "body", detail)
+    /// A body that comes without its length.
+    pub(crate) fn length_required(detail: impl Into<String>) -> Self {
+        let names = ("length-required", "Length required");
+        Self::new(StatusCode::LENGTH_REQUIRED, names, "content-length", detail)
     }
 }

@@ -20,6 +20,7 @@ fn every_kind_has_its_status() {
         (ErrorKind::TooLarge, 413, 11),
         (ErrorKind::Unprocessable, 422, 9),
         (ErrorKind::QuotaExceeded, 429, 8),
+        (ErrorKind::NoRoom, 507, 8),
         (ErrorKind::PluginFault, 502, 13),
         (ErrorKind::UpstreamFault, 502, 13),
         (ErrorKind::Unimplemented, 501, 12),

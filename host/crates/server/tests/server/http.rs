@@ -2,10 +2,11 @@
 
 mod plugins;
 
+mod absent;
 mod admin;
 mod described;
 mod drain;
-mod http2;
+pub(crate) mod http2;
 mod infer;
 mod oip;
 mod oip_binary;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tonic::Code;
+use tonic::metadata::MetadataValue;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
@@ -12,10 +13,10 @@ use tracing::{Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use wharf_core::SPAN_TARGET;
 use wharf_server::inference::ModelInferRequest;
-use wharf_testkit::{Site, eventually};
+use wharf_testkit::{FakeGatekeeper, Site, eventually};
 
 use crate::support::grpc::{floats, input};
-use crate::support::http::{infer, post};
+use crate::support::http::{infer, post, post_with};
 use crate::support::{Running, Setup, local};
 
 /// Keeps the spans that are made, and what is recorded of calls.
@@ -26,6 +27,7 @@ struct Spans(Arc<Mutex<Seen>>);
 struct Seen {
     names: Vec<&'static str>,
     codes: Vec<String>,
+    tenants: Vec<String>,
 }
 
 impl<S: Subscriber> Layer<S> for Spans {
@@ -46,8 +48,10 @@ impl Visit for Seen {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "rpc.response.status_code" {
-            self.codes.push(value.to_owned());
+        match field.name() {
+            "rpc.response.status_code" => self.codes.push(value.to_owned()),
+            "tenant.id" => self.tenants.push(value.to_owned()),
+            _ => {}
         }
     }
 }
@@ -64,6 +68,11 @@ impl Spans {
         std::mem::take(&mut self.0.lock().unwrap().names)
     }
 
+    /// The tenants that were noted since the last call.
+    fn tenants(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().tenants)
+    }
+
     /// How calls ended since the last call.
     fn codes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().codes)
@@ -73,17 +82,20 @@ impl Spans {
 /// A server with models `echo` and `plain`, which take and give two numbers a row, and a route `staged` to the latter with
 /// two stages.
 async fn start() -> Running {
+    setup().start().await
+}
+
+fn setup() -> Setup {
     let site = Site::new();
     site.model("echo", 1, "input x FP32 * 2\noutput y FP32 * 2");
     site.plugin("same", "scale 1");
     site.model("plain", 1, "input input FP32 * 2\noutput y FP32 * 2");
     let stages = "model = \"plain\"\npre = [\"same\"]\npost = [\"same\"]\ninput = \"tensors\"\n";
     site.route("staged", stages);
-    let setup = Setup {
+    Setup {
         traces: true,
         ..Setup::new(local(), site)
-    };
-    setup.start().await
+    }
 }
 
 async fn set(server: &Running, path: &str, settings: Value) {
@@ -236,4 +248,54 @@ async fn a_span_says_how_its_call_ended_also_where_the_model_decides() {
         assert_eq!(codes, expected, "{own}");
     }
     server.end().await;
+}
+
+/// A call of the holder of a key.
+fn by<T>(key: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let key: MetadataValue<_> = key.parse().unwrap();
+    request.metadata_mut().insert("x-api-key", key);
+    request
+}
+
+#[tokio::test]
+async fn a_span_names_the_tenant_once_it_is_known() {
+    let spans = Spans::default();
+    let _subscribed = spans.subscribe();
+    let callers = FakeGatekeeper::default()
+        .with("ada", Some("acme"), &["*"])
+        .with("operator", None, &["*"]);
+    let setup = Setup {
+        gatekeeper: Some(Arc::new(callers)),
+        ..setup()
+    };
+    let server = setup.start().await;
+    for own in [false, true] {
+        if own {
+            // Which calls have a span is known with their messages then.
+            let path = "/v2/models/plain/trace/setting";
+            let fields = "X-API-Key: operator\r\nContent-Type: application/json\r\n";
+            let settings = json!({"trace_level": ["TIMESTAMPS"]}).to_string();
+            let answer = server.send("POST", path, fields, settings.as_bytes()).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        for (key, tenants) in [("ada", &["acme"][..]), ("operator", &[]), ("nobody", &[])] {
+            spans.tenants();
+            let fields = format!("X-API-Key: {key}\r\nContent-Type: application/json\r\n");
+            post_with(server.address, "plain", &fields, r#"{"input": [1, 2]}"#).await;
+            assert_eq!(spans.tenants(), tenants, "{key} over HTTP");
+            let mut client = server.client().await;
+            // Whether it is let in is not what this is about.
+            let _ = client.model_infer(by(key, row("plain"))).await;
+            assert_eq!(spans.tenants(), tenants, "{key} over gRPC");
+            let asked = by(key, stream::iter([row("plain")]));
+            if let Ok(answers) = client.model_stream_infer(asked).await {
+                let _ = answers.into_inner().message().await;
+            }
+            assert_eq!(spans.tenants(), tenants, "{key} in a stream");
+        }
+    }
+    server.idle().await;
+    server.shutdown.cancel();
+    server.serve.await.unwrap();
 }

@@ -17,7 +17,7 @@ use crate::inference::{
     SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse,
 };
 use crate::oip::Region;
-use crate::oip::shared_memory::{gpu_status, no_gpu_regions, register, unregister};
+use crate::oip::shared_memory::{gpu_status, no_gpu_regions};
 
 /// Answers a call about shared memory.
 ///
@@ -29,7 +29,8 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
         Method::SystemSharedMemoryStatus => {
             asker.may(Action::ReadModels, None)?;
             let request: SystemSharedMemoryStatusRequest = read(message)?;
-            let regions = app.shared_memory.status(named(&request.name))?.into_iter();
+            let regions = app.shared_memory_of(asker.client);
+            let regions = regions.status(named(&request.name))?.into_iter();
             let regions = regions.map(|region| {
                 let status = RegionStatus {
                     name: region.name.clone(),
@@ -51,13 +52,13 @@ pub(super) fn manage(asker: Asker<'_>, method: Method, message: Bytes) -> Result
                 offset: request.offset,
                 byte_size: request.byte_size,
             };
-            register(app, &region, &request.key)?;
+            app.shared_memory.register(&region, &request.key)?;
             reply::message(&SystemSharedMemoryRegisterResponse {})
         }
         Method::SystemSharedMemoryUnregister => {
             asker.may(Action::WriteServer, None)?;
             let request: SystemSharedMemoryUnregisterRequest = read(message)?;
-            unregister(app, named(&request.name))?;
+            app.shared_memory.unregister(named(&request.name));
             reply::message(&SystemSharedMemoryUnregisterResponse {})
         }
         Method::CudaSharedMemoryStatus => {

@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use wharf_core::{Artifact, ArtifactPlace, Digest, Error, Name, NewUpload, Result, Upload};
+use wharf_core::{
+    Artifact, ArtifactPlace, Digest, Error, Name, NewUpload, Precondition, Result, Upload,
+};
 
 /// The digest of what is stored (RFC 9530).
 pub(super) const REPR_DIGEST: &str = "repr-digest";
@@ -103,8 +105,16 @@ impl NewUploadDocument {
             size: self.size,
             digest: digest
                 .ok_or_else(|| Error::invalid("digest", "is sha256: and 64 hexadecimal digits"))?,
+            only_if: Precondition::None,
+            tenant: None,
         })
     }
+}
+
+/// The uploads of a model that are under way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UploadList {
+    pub(super) uploads: Vec<UploadDocument>,
 }
 
 /// An upload that is under way.
@@ -130,6 +140,8 @@ impl From<&Upload> for UploadDocument {
             kind,
             size,
             digest,
+            only_if: _,
+            tenant: _,
         } = &upload.of;
         Self {
             id: upload.id.to_string(),

@@ -23,12 +23,8 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem>
         (None, None) => Ok(Precondition::None),
         (None, Some(value)) if value.as_bytes() == b"*" => Ok(Precondition::Absent),
         (Some(value), None) if value.as_bytes() == b"*" => Ok(Precondition::Present),
-        (Some(value), None) => match value.to_str().ok().and_then(digest) {
+        (Some(value), None) => match value.to_str().ok().and_then(wanted_tag) {
             Some(digest) => Ok(Precondition::Is(digest)),
-            // A tag that is none of ours is of no content that can be there.
-            None if value.as_bytes().starts_with(b"\"") => {
-                Ok(Precondition::Is(Digest::new([0; 32])))
-            }
             None => {
                 let message = "send one entity tag as the ETag has it, in its quotes, or *";
                 Err(Error::invalid("if-match", message).into())
@@ -50,6 +46,23 @@ pub(crate) fn has_tag(field: &str, content: Digest) -> bool {
     let tag = entity_tag(content);
     let mut tags = field.split(',').map(str::trim);
     tags.any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
+}
+
+/// The content that a list of tags names; none where it is no list of tags, or two of them are ours. Others are of no content that can be
+/// there.
+fn wanted_tag(field: &str) -> Option<Digest> {
+    let tags = field.split(',').map(str::trim);
+    if !tags
+        .clone()
+        .all(|tag| tag.starts_with('"') && tag.len() > 1 && tag.ends_with('"'))
+    {
+        return None;
+    }
+    let mut ours = tags.filter_map(digest);
+    match (ours.next(), ours.next()) {
+        (_, Some(_)) => None,
+        (wanted, None) => Some(wanted.unwrap_or(Digest::new([0; 32]))),
+    }
 }
 
 fn digest(tag: &str) -> Option<Digest> {
@@ -80,8 +93,12 @@ mod tests {
             of(&[("if-match", "\"other\"")]),
             Some(Precondition::Is(_))
         ));
+        let other = entity_tag(Digest::new([0xcd; 32]));
+        let (one, two) = (format!("\"x\", {tag}"), format!("{other}, {tag}"));
+        assert_eq!(of(&[("if-match", &one)]), Some(Precondition::Is(content)));
         for fields in [
             [("if-match", "W/\"a\"")].as_slice(),
+            &[("if-match", &*two)],
             &[("if-match", "abc")],
             &[("if-none-match", &tag)],
             &[("if-match", "*"), ("if-none-match", "*")],

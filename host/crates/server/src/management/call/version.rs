@@ -8,6 +8,8 @@ use crate::problem::{Problem, Refusal};
 /// How a media type of ours begins and ends: `application/vnd.wharf.v1+json`.
 const VENDOR: &str = "application/vnd.wharf.";
 const JSON: &str = "+json";
+/// What the documents are as well, in the version of the path.
+const PLAIN: [&str; 3] = ["application/json", "application/*", "*/*"];
 
 /// A version of the documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +40,30 @@ impl Version {
     pub(crate) fn accepted(parts: &Parts) -> Result<Option<Self>, Problem> {
         let fields = parts.headers.get_all(ACCEPT).iter();
         let ranges = fields.filter_map(|field| field.to_str().ok());
-        let mut asked = false;
+        let (mut best, mut unknown, mut anything) = (None::<(f32, Self)>, false, false);
         for range in ranges.flat_map(|field| field.split(',')) {
-            let essence = range.split(';').next().unwrap_or_default().trim();
-            let essence = essence.to_ascii_lowercase();
+            let mut parts = range
+                .split(';')
+                .map(|part| part.trim().to_ascii_lowercase());
+            let essence = parts.next().unwrap_or_default();
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.trim().parse().ok());
+            let weight: f32 = weight.unwrap_or(1.0);
             let Some(rest) = essence.strip_prefix(VENDOR) else {
+                anything |= weight > 0.0 && PLAIN.contains(&&*essence);
                 continue;
             };
             match rest.strip_suffix(JSON) {
-                Some("v1") => return Ok(Some(Self::One)),
-                Some("v2") => return Ok(Some(Self::Two)),
-                _ => asked = true,
+                _ if weight <= 0.0 => {}
+                Some("v1") => best = better(best, (weight, Self::One)),
+                Some("v2") => best = better(best, (weight, Self::Two)),
+                _ => unknown = true,
             }
         }
-        if asked {
+        if best.is_none() && unknown && !anything {
             let detail = "there is no such version; accept application/vnd.wharf.v1+json or application/vnd.wharf.v2+json";
             return Err(Refusal::not_acceptable(detail).into());
         }
-        Ok(None)
+        Ok(best.map(|(_, version)| version))
     }
 
     /// The media type of its documents.
@@ -72,6 +80,14 @@ impl Version {
             Self::One => "/v1/models",
             Self::Two => "/v2/models",
         }
+    }
+}
+
+/// The one that the client prefers; of two, the first.
+fn better(best: Option<(f32, Version)>, other: (f32, Version)) -> Option<(f32, Version)> {
+    match best {
+        Some(best) if best.0 >= other.0 => Some(best),
+        _ => Some(other),
     }
 }
 

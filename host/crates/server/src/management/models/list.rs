@@ -10,7 +10,8 @@ use wharf_serving::{ModelRecord, ModelState};
 
 use super::document::{FlatModel, ProtocolModel, flat, protocol, state_name};
 use super::versioned;
-use crate::management::call::{Answer, Call, Version, json};
+use crate::call::{Answer, Call};
+use crate::management::call::{Version, json};
 
 /// The longest page. Without a limit the list is whole, as it was before it had pages: who knows of none would miss models.
 pub(crate) const MAX_LIMIT: usize = 1000;

@@ -5,7 +5,7 @@ use wharf_core::Result;
 use wharf_serving::ModelDocument;
 
 use super::document::{ModelInput, writable};
-use crate::management::call::said;
+use crate::call::said;
 
 /// Lays a patch over what a model is.
 ///

@@ -1,6 +1,8 @@
 //! The operations that are known, and the tasks that do them.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use wharf_core::{Error, ErrorKind, Name, Result};
 use wharf_serving::Progress;
@@ -22,8 +25,9 @@ const RUNNING: usize = 32;
 const AGE: Duration = Duration::from_secs(3600);
 
 /// The operations of a listener.
-#[derive(Default)]
 pub(crate) struct Operations {
+    /// Said before the number in every id: another process, or this one started anew, has another, and nobody takes its operations for these.
+    process: u64,
     next: AtomicU64,
     known: Mutex<BTreeMap<u64, Arc<Operation>>>,
     tasks: TaskTracker,
@@ -33,12 +37,15 @@ pub(crate) struct Operations {
 pub(super) struct Work {
     pub(super) kind: &'static str,
     pub(super) model: Name,
+    /// Whose client asked for it; none where they belong to no tenant.
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) request: Arc<str>,
 }
 
 /// A piece of work that goes on after its request was answered.
 pub(crate) struct Operation {
-    id: u64,
+    process: u64,
+    number: u64,
     work: Work,
     state: watch::Sender<State>,
 }
@@ -46,6 +53,18 @@ pub(crate) struct Operation {
 enum State {
     Running(f64),
     Ended(Instant, Result<Value, Value>),
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self {
+            // Seeded by the system for each process.
+            process: RandomState::new().build_hasher().finish(),
+            next: AtomicU64::new(0),
+            known: Mutex::default(),
+            tasks: TaskTracker::default(),
+        }
+    }
 }
 
 impl Operations {
@@ -62,17 +81,18 @@ impl Operations {
             let mut known = self.known.lock();
             make_room(&mut known)?;
             // They are listed by it, and are not meant to be guarded by it.
-            let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+            let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
             let operation = Arc::new(Operation {
-                id,
+                process: self.process,
+                number,
                 work: what,
                 state: watch::Sender::new(State::Running(0.0)),
             });
-            known.insert(id, Arc::clone(&operation));
+            known.insert(number, Arc::clone(&operation));
             operation
         };
         let doing = Arc::clone(&operation);
-        self.tasks.spawn(async move {
+        self.run(async move {
             let told = Arc::clone(&doing);
             let progress: Progress = Arc::new(move |progress| {
                 told.state.send_replace(State::Running(progress));
@@ -85,9 +105,19 @@ impl Operations {
         Ok(operation)
     }
 
+    /// Does what goes on though nobody waits for it. The end of the server waits.
+    pub(in crate::management) fn run<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(work)
+    }
+
     pub(super) fn get(&self, id: &Name) -> Option<Arc<Operation>> {
-        let id = id.as_str().parse().ok()?;
-        self.known.lock().get(&id).cloned()
+        let (_, number) = id.as_str().rsplit_once('-')?;
+        let found = self.known.lock().get(&number.parse().ok()?).cloned();
+        found.filter(|operation| operation.id() == id.as_str())
     }
 
     /// Every operation that is known, the latest first.
@@ -118,9 +148,17 @@ impl Operation {
         &self.work.model
     }
 
+    pub(super) fn tenant(&self) -> Option<&Arc<str>> {
+        self.work.tenant.as_ref()
+    }
+
     /// Where it is asked for.
     pub(crate) fn path(&self) -> String {
-        format!("/v1/operations/{}", self.id)
+        format!("/v1/operations/{}", self.id())
+    }
+
+    fn id(&self) -> String {
+        format!("{:016x}-{}", self.process, self.number)
     }
 
     /// Waits until it ended, up to a time.
@@ -144,7 +182,7 @@ impl Operation {
             None => (None, None),
         };
         OperationDocument {
-            id: self.id.to_string(),
+            id: self.id(),
             kind: self.work.kind,
             model: self.work.model.to_string(),
             state: name,
@@ -188,10 +226,10 @@ fn make_room(known: &mut BTreeMap<u64, Arc<Operation>>) -> Result<()> {
         let ended = known
             .values()
             .find(|operation| operation.ended_at().is_some());
-        let Some(id) = ended.map(|operation| operation.id) else {
+        let Some(number) = ended.map(|operation| operation.number) else {
             break;
         };
-        known.remove(&id);
+        known.remove(&number);
     }
     Ok(())
 }
@@ -206,6 +244,7 @@ mod tests {
         Work {
             kind: "load",
             model: Name::new("m").unwrap(),
+            tenant: None,
             request: "r".into(),
         }
     }
@@ -238,9 +277,19 @@ mod tests {
         let ids: Vec<u64> = operations
             .all()
             .iter()
-            .map(|operation| operation.id)
+            .map(|operation| operation.number)
             .collect();
         assert_eq!(ids, [2, 1]);
+        let id = Name::new(&good.id()).unwrap();
+        assert!(Arc::ptr_eq(&operations.get(&id).unwrap(), &good));
+        // One of the same number, of another process.
+        let id = Name::new(
+            &Operations::default()
+                .begin(work(), |_| async { Ok(json!(1)) })
+                .unwrap()
+                .id(),
+        );
+        assert!(operations.get(&id.unwrap()).is_none());
     }
 
     #[tokio::test]

@@ -2,24 +2,21 @@
 //! the protocol but inference.
 
 pub(crate) mod body;
-mod paths;
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts as _, Path, Request};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
-use http::header::{HOST, ORIGIN};
-use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use wharf_core::{Action, BoxFuture, Error, ErrorKind};
+use wharf_core::{Action, Error};
 use wharf_serving::Route;
 
-use crate::app::{App, AppHandle, RequestId, refuse};
-use crate::client::{Asker, Client, reads_or_writes};
+use crate::app::AppHandle;
+use crate::call::{Answer, Call, boxed, handler};
+use crate::client::reads_or_writes;
 use crate::management::{flat_if_asked, superset};
 use crate::oip::documents::{model_config, model_metadata, model_ready, server_metadata};
 use crate::oip::logging::{change_log_settings, log_settings};
@@ -28,22 +25,11 @@ use crate::oip::resolve;
 use crate::oip::shared_memory;
 use crate::oip::statistics::statistics;
 use crate::oip::tracing::{TraceSetting, change_trace_settings, trace_settings};
-use crate::problem::Problem;
 
-pub(crate) use paths::{ENDPOINTS, endpoint};
-
-type Answer = Result<Response, Problem>;
-
-/// A request, with what its path names.
-struct Call {
-    app: Arc<App>,
-    client: Client,
-    parts: Parts,
-    body: axum::body::Body,
-    model: Option<String>,
-    version: Option<String>,
-    region: Option<String>,
-}
+/// What paths name.
+const MODEL: &str = "model";
+const VERSION: &str = "version";
+const REGION: &str = "region";
 
 /// The paths that are asked for seldom.
 pub(crate) fn router(app: &AppHandle) -> axum::Router {
@@ -102,130 +88,15 @@ pub(crate) fn router(app: &AppHandle) -> axum::Router {
         .route("/v2/logging", log)
 }
 
-type Boxed = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
-
-/// What answers, of one type whatever it is.
-fn boxed<F, A>(answer: F) -> Boxed
-where
-    F: Fn(Call) -> A + Send + Sync + 'static,
-    A: Future<Output = Answer> + Send + 'static,
-{
-    Arc::new(move |call| Box::pin(answer(call)))
-}
-
-/// A handler of the router: every refusal becomes a problem document.
-fn handler(
-    app: &AppHandle,
-    answer: Boxed,
-) -> impl FnOnce(Request) -> BoxFuture<'static, Response> + Clone + Send + Sync + use<> {
-    let app = app.clone();
-    move |request: Request| {
-        Box::pin(async move {
-            let id = request.extensions().get::<RequestId>().cloned();
-            let answered = match Call::of(&app, request).await {
-                Ok(call) => answer(call).await,
-                Err(problem) => Err(problem),
-            };
-            let id = id.unwrap_or_else(|| RequestId("".into()));
-            answered.unwrap_or_else(|problem| refuse(&problem, &id))
-        })
-    }
-}
-
 impl Call {
-    async fn of(app: &AppHandle, request: Request) -> Result<Self, Problem> {
-        let app = app.get()?;
-        let (mut parts, body) = request.into_parts();
-        let Path(names) = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, &())
-            .await
-            .map_err(|error| {
-                Error::invalid("path", "the path is not UTF-8 once it is decoded")
-                    .with_source(error)
-            })?;
-        let mut call = Self {
-            app,
-            // Whoever puts a request into the router says who sends it.
-            client: parts.extensions.remove().unwrap_or_default(),
-            parts,
-            body,
-            model: None,
-            version: None,
-            region: None,
-        };
-        for (name, value) in names {
-            match name.as_str() {
-                "model" => call.model = Some(value),
-                "version" => call.version = Some(value),
-                _ => call.region = Some(value),
-            }
-        }
-        if call.parts.method == Method::POST {
-            call.app
-                .check_origin(&call.parts.headers, &call.parts.uri)?;
-        }
-        Ok(call)
-    }
-
-    fn asker(&self) -> Asker<'_> {
-        Asker {
-            app: &self.app,
-            client: &self.client,
-            host: host(&self.parts.headers, &self.parts.uri),
-        }
-    }
-
-    /// Refuses what the client may not do to the model that the path names, or to all.
-    fn may(&self, action: Action) -> Result<(), Error> {
-        self.asker().may(action, self.model.as_deref())
-    }
-
     fn model(&self) -> &str {
-        self.model.as_deref().unwrap_or_default()
+        self.part(MODEL).unwrap_or_default()
     }
 
     fn route(&self) -> Result<Arc<Route>, Error> {
-        let version = self.version.as_deref();
+        let version = self.part(VERSION);
         let resolved = resolve(&self.app, &self.client, self.model(), version)?;
         Ok(resolved.route)
-    }
-}
-
-impl App {
-    /// Refuses what a page of another site has a browser send, unless the operator names the site.
-    ///
-    /// # Errors
-    /// `PermissionDenied`.
-    pub(crate) fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Error> {
-        match (&self.cors, headers.get(ORIGIN)) {
-            (Some(cors), Some(origin)) if cors.trusts(origin) => Ok(()),
-            _ => check_origin(headers, uri),
-        }
-    }
-}
-
-/// Refuses what a page of another site has a browser send: where only this machine can reach the server, the browser
-/// on it can.
-pub(crate) fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Error> {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return Ok(());
-    };
-    let site = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.split_once("://"));
-    if site.is_some_and(|(_, site)| Some(site) == host(headers, uri)) {
-        return Ok(());
-    }
-    let message = "pages of other sites may not change this server";
-    Err(Error::new(ErrorKind::PermissionDenied, message).with_field("origin"))
-}
-
-/// The name that the client knows the server by.
-pub(crate) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    // HTTP/2 has it in the URI.
-    match headers.get(HOST) {
-        Some(host) => host.to_str().ok(),
-        None => Some(uri.authority()?.as_str()),
     }
 }
 
@@ -242,7 +113,7 @@ async fn server(call: Call) -> Answer {
 }
 
 async fn metadata(call: Call) -> Answer {
-    if call.version.is_some() {
+    if call.part(VERSION).is_some() {
         return json(model_metadata(&*call.route()?));
     }
     let model = call.model().to_owned();
@@ -258,12 +129,7 @@ async fn metadata(call: Call) -> Answer {
 
 /// Triton's clients know 'not ready' as 400, and KServe's read the body.
 async fn ready(call: Call) -> Answer {
-    let ready = model_ready(
-        &call.app,
-        &call.client,
-        call.model(),
-        call.version.as_deref(),
-    )?;
+    let ready = model_ready(&call.app, &call.client, call.model(), call.part(VERSION))?;
     let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::BAD_REQUEST,
@@ -283,52 +149,56 @@ async fn config(call: Call) -> Answer {
 }
 
 async fn stats(call: Call) -> Answer {
-    let (model, version) = (call.model.as_deref(), call.version.as_deref());
+    let (model, version) = (call.part(MODEL), call.part(VERSION));
     json(statistics(&call.app, &call.client, model, version)?)
 }
 
 async fn index(mut call: Call) -> Answer {
-    let wanted = call.small_body::<body::Index>().await?;
+    let wanted = call.document::<body::Index>().await?;
     json(repository::index(&call.app, &call.client, wanted.ready))
 }
 
 async fn load(mut call: Call) -> Answer {
     // Before the files are taken in.
-    call.may(Action::WriteModels)?;
+    call.asker().may(Action::WriteModels, call.part(MODEL))?;
     let (parameters, _reservation) = call.load_body().await?;
     repository::load(call.asker(), call.model(), parameters).await?;
     done()
 }
 
 async fn unload(mut call: Call) -> Answer {
-    call.may(Action::WriteModels)?;
-    let dependents = call.small_body::<body::Unload>().await?.dependents();
+    call.asker().may(Action::WriteModels, call.part(MODEL))?;
+    let dependents = call.document::<body::Unload>().await?.dependents();
     repository::unload(call.asker(), call.model(), dependents).await?;
     done()
 }
 
 async fn regions_status(call: Call) -> Answer {
-    call.may(Action::ReadModels)?;
-    json(call.app.shared_memory.status(call.region.as_deref())?)
+    call.asker().may(Action::ReadModels, None)?;
+    json(
+        call.app
+            .shared_memory_of(&call.client)
+            .status(call.part(REGION))?,
+    )
 }
 
 async fn register(mut call: Call) -> Answer {
-    call.may(Action::WriteServer)?;
-    let name = call.region.take().unwrap_or_default();
-    let wanted = call.small_body::<body::Register>().await?;
+    call.asker().may(Action::WriteServer, None)?;
+    let name = call.part(REGION).unwrap_or_default().to_owned();
+    let wanted = call.document::<body::Register>().await?;
     let (region, key) = wanted.into_region(name)?;
-    shared_memory::register(&call.app, &region, &key)?;
+    call.app.shared_memory.register(&region, &key)?;
     done()
 }
 
 async fn unregister(call: Call) -> Answer {
-    call.may(Action::WriteServer)?;
-    shared_memory::unregister(&call.app, call.region.as_deref())?;
+    call.asker().may(Action::WriteServer, None)?;
+    call.app.shared_memory.unregister(call.part(REGION));
     done()
 }
 
 async fn gpu_regions_status(call: Call) -> Answer {
-    json(shared_memory::gpu_status(call.region.as_deref())?)
+    json(shared_memory::gpu_status(call.part(REGION))?)
 }
 
 async fn gpu_register(_call: Call) -> Answer {
@@ -341,15 +211,15 @@ async fn gpu_unregister(_call: Call) -> Answer {
 }
 
 async fn traces(call: Call) -> Answer {
-    call.may(Action::ReadModels)?;
-    let settings = trace_settings(&call.app, &call.client, call.model.as_deref())?;
+    call.asker().may(Action::ReadModels, call.part(MODEL))?;
+    let settings = trace_settings(&call.app, &call.client, call.part(MODEL))?;
     json(trace_document(settings))
 }
 
 async fn change_traces(mut call: Call) -> Answer {
     let changes = call.trace_changes().await?;
     call.asker().may(reads_or_writes(&changes), None)?;
-    let model = call.model.as_deref();
+    let model = call.part(MODEL);
     let settings = change_trace_settings(&call.app, &call.client, model, &changes)?;
     json(trace_document(settings))
 }
@@ -367,12 +237,12 @@ fn trace_document(settings: Vec<TraceSetting>) -> serde_json::Value {
 }
 
 async fn logging(call: Call) -> Answer {
-    call.may(Action::ReadModels)?;
+    call.asker().may(Action::ReadModels, None)?;
     json(log_settings(&call.app)?)
 }
 
 async fn change_logging(mut call: Call) -> Answer {
     let changes = call.log_changes().await?;
-    call.may(reads_or_writes(&changes))?;
+    call.asker().may(reads_or_writes(&changes), None)?;
     json(change_log_settings(&call.app, &changes)?)
 }

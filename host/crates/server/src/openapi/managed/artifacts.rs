@@ -4,13 +4,16 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{OPEN_TO, TAG, idempotency_key, if_match, if_none_match, unless_known, version};
-use crate::management::{ArtifactDocument, ArtifactList, NewUploadDocument, UploadDocument};
+use crate::management::{
+    ArtifactDocument, ArtifactList, NewUploadDocument, UploadDocument, UploadList,
+};
 use crate::openapi::inference::{BINARY, binary};
 use crate::openapi::native::DIGEST;
 use crate::openapi::operation::{Operation, delete, get, patch, post, put};
 use crate::openapi::refusals::REPR_DIGEST;
 
 const ARTIFACTS: &str = "/v1/models/{model}/artifacts";
+const UPLOADS: &str = "/v1/models/{model}/artifacts/uploads";
 const UPLOAD: &str = "/v1/models/{model}/artifacts/uploads/{upload}";
 const FILE: &str = "/v1/models/{model}/artifacts/{version}/{file}";
 /// What a part of an upload is, by the drafts of the standard.
@@ -24,6 +27,7 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         list(),
         begin(),
+        uploads(),
         state(),
         append(),
         abandon(),
@@ -49,7 +53,7 @@ fn begin() -> Operation {
         .under(TAG)
         .about(
             "Begins an upload",
-            &format!("It says what the whole will be. Its parts follow by PATCH to its `Location`. {OPEN_TO}"),
+            &format!("It says what the whole will be. Its parts follow by PATCH to its `Location`. What is there is replaced only with `If-Match`, which holds to the end. {OPEN_TO}"),
         )
         .takes::<NewUploadDocument>(&json!({
             "version": 1, "file": "model.onnx", "kind": "weights", "size": 10_240, "digest": DIGEST,
@@ -57,7 +61,19 @@ fn begin() -> Operation {
         .answers_with::<UploadDocument>(StatusCode::CREATED, "The upload has begun.", &upload())
         .sends(StatusCode::CREATED, &STANDING)
         .sends(StatusCode::CREATED, &["Location", "Idempotency-Replayed"]);
-    idempotency_key(operation).refuses(&[409, 422, NO_STORE, 507])
+    if_none_match(if_match(idempotency_key(operation)))
+        .refuses(&[409, 412, 422, 428, NO_STORE, 507])
+}
+
+fn uploads() -> Operation {
+    get(UPLOADS, "listUploads")
+        .under(TAG)
+        .about(
+            "The uploads of a model",
+            "Those that are under way. They go with their model.",
+        )
+        .answers::<UploadList>("The uploads.", &json!({"uploads": [upload()]}))
+        .refuses(&[NO_STORE])
 }
 
 fn state() -> Operation {
@@ -84,7 +100,8 @@ fn append() -> Operation {
         .about(
             "Uploads a part",
             &format!(
-                "Of any length. With the last byte the whole is compared with its digest, and where it is another, the upload is gone: 422. Once the \
+                "Of any length. With the last byte the whole is compared with its digest, and where it is another, the upload is gone: 422. So it is where what must be so of what is there \
+                 is not so any more: 412, or 428. Once the \
                  weights are there the version is loaded: `operation` says how far that is. {OPEN_TO}"
             ),
         )
@@ -96,7 +113,7 @@ fn append() -> Operation {
         .sends(StatusCode::NO_CONTENT, &STANDING)
         .answers_with::<ArtifactDocument>(StatusCode::CREATED, "The whole is stored.", &stored())
         .sends(StatusCode::CREATED, &["ETag", "Location"])
-        .refuses(&[409, 422, NO_STORE, 507])
+        .refuses(&[409, 412, 422, 428, NO_STORE, 507])
 }
 
 fn abandon() -> Operation {
@@ -173,7 +190,7 @@ fn store() -> Operation {
         .sends(StatusCode::OK, &["ETag", "Location"])
         .answers_with::<ArtifactDocument>(StatusCode::CREATED, "The artifact is stored.", &stored())
         .sends(StatusCode::CREATED, &["ETag", "Location"]);
-    if_none_match(if_match(operation)).refuses(&[409, 412, 422, 428, NO_STORE, 507])
+    if_none_match(if_match(operation)).refuses(&[409, 411, 412, 422, 428, NO_STORE, 507])
 }
 
 fn remove() -> Operation {

@@ -171,7 +171,7 @@ fn register(names: &Names) -> Operation {
         (StatusCode::CREATED, "The model is registered."),
     ))
     .sends(StatusCode::CREATED, &["Location", "Idempotency-Replayed"])
-    .refuses(&[406, 409, 422])
+    .refuses(&[406, 409, 422, 507])
 }
 
 fn replace(names: &Names) -> Operation {
@@ -197,7 +197,7 @@ fn replace(names: &Names) -> Operation {
         (StatusCode::CREATED, "The model is registered."),
     )
     .sends(StatusCode::CREATED, &["Location"]);
-    if_none_match(if_match(operation)).refuses(&[406, 409, 412, 422, 428])
+    if_none_match(if_match(operation)).refuses(&[406, 409, 412, 422, 428, 507])
 }
 
 fn change(names: &Names) -> Operation {
@@ -222,7 +222,7 @@ fn change(names: &Names) -> Operation {
         names.version,
         (StatusCode::OK, "The model as it is now."),
     ))
-    .refuses(&[406, 409, 412, 422])
+    .refuses(&[406, 409, 412, 422, 507])
 }
 
 fn remove(names: &Names) -> Operation {
@@ -233,7 +233,7 @@ fn remove(names: &Names) -> Operation {
             &format!("With its versions and artifacts. One that a route leads to stays: 409 or 422 says which. {OPEN_TO}"),
         )
         .answers_empty(StatusCode::NO_CONTENT, "The model is gone.");
-    if_match(operation).refuses(&[409, 412, 422])
+    if_match(operation).refuses(&[409, 412, 422, 507])
 }
 
 /// An answer with a model.

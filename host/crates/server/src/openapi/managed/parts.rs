@@ -55,7 +55,8 @@ fn read_plugin() -> Operation {
         .under(TAG)
         .about(
             "A plugin of the site",
-            "What is in force of it, or with `Accept: application/wasm` its component, whose `ETag` it has.",
+            "What is in force of it, or with `Accept: application/wasm` its component, whose `ETag` it has. The component is shown to clients of no \
+             tenant alone, and it alone answers 304: what is in force is always told anew.",
         )
         .answers::<PluginDocument>("The plugin.", &plugin())
         .answer((StatusCode::OK, "The plugin."), WASM, &binary(), &Value::Null)
@@ -64,11 +65,11 @@ fn read_plugin() -> Operation {
 }
 
 fn read_settings() -> Operation {
-    get(SETTINGS, "readPluginSettings")
+    let operation = get(SETTINGS, "readPluginSettings")
         .under(TAG)
         .about(
             "The settings of a plugin",
-            "The text of `plugins/NAME.toml`.",
+            "The text of `plugins/NAME.toml`, for clients of no tenant.",
         )
         .answer(
             (StatusCode::OK, "The settings."),
@@ -76,7 +77,8 @@ fn read_settings() -> Operation {
             &json!({"type": "string"}),
             &json!("[limits]\nmemory_mb = 32\n"),
         )
-        .sends(StatusCode::OK, &["ETag"])
+        .sends(StatusCode::OK, &["ETag"]);
+    unless_known(operation)
 }
 
 fn read_route() -> Operation {
@@ -102,7 +104,7 @@ fn replace_route() -> Operation {
         .sends(StatusCode::OK, &["ETag"])
         .answer((StatusCode::CREATED, "The route is there."), JSON, &reference("RouteFile"), &route())
         .sends(StatusCode::CREATED, &["ETag", "Location"]);
-    if_none_match(if_match(operation)).refuses(&[409, 412, 422, 428])
+    if_none_match(if_match(operation)).refuses(&[409, 412, 422, 428, 507])
 }
 
 /// What puts a file into the site.
@@ -117,7 +119,7 @@ fn lands(operation: Operation, summary: &str, about: &str) -> Operation {
         .sends(StatusCode::NO_CONTENT, &["ETag"])
         .answers_empty(StatusCode::CREATED, "It is there.")
         .sends(StatusCode::CREATED, &["ETag", "Location"]);
-    if_none_match(if_match(operation)).refuses(&[409, 412, 422, 428])
+    if_none_match(if_match(operation)).refuses(&[409, 412, 422, 428, 507])
 }
 
 /// What takes a file out of the site.
@@ -131,7 +133,7 @@ fn taken_out(operation: Operation, summary: &str) -> Operation {
             ),
         )
         .answers_empty(StatusCode::NO_CONTENT, "It is gone.");
-    if_match(operation).refuses(&[409, 412, 422])
+    if_match(operation).refuses(&[409, 412, 422, 507])
 }
 
 fn route() -> Value {

@@ -106,3 +106,34 @@ async fn each_request_of_a_stream_is_asked_who_sends_it() {
     drop((sender, answers));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn changes_of_the_site_count() {
+    let (mut setup, _) = setup();
+    let gatekeeper = wharf_testkit::FakeGatekeeper::default()
+        .with("writes", Some("acme"), &["models:read", "models:write"])
+        .limited("writes", 2);
+    setup.gatekeeper = Some(std::sync::Arc::new(gatekeeper));
+    let server = setup.start().await;
+    // Reading does not.
+    for _ in 0..3 {
+        let answer = server.by("writes", "GET", "/v1/models/own", "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let made = server.by("writes", "PUT", "/v1/models/new", "{}").await;
+    assert_eq!(
+        (made.status, made.field("ratelimit")),
+        (201, Some("\"fake\";r=1;t=3"))
+    );
+    let load = "/v2/repository/models/own/load";
+    assert_eq!(server.by("writes", "POST", load, "{}").await.status, 200);
+    for (method, path) in [("POST", load), ("DELETE", "/v1/models/new")] {
+        let answer = server.by("writes", method, path, "").await;
+        assert_eq!(answer.problem()["type"], "urn:wharf:problem:quota-exceeded");
+        assert_eq!(
+            (answer.status, answer.field("retry-after")),
+            (429, Some("3"))
+        );
+    }
+    server.stop().await;
+}

@@ -126,6 +126,69 @@ async fn each_request_has_a_line_of_json() {
 }
 
 #[tokio::test]
+async fn an_answer_that_broke_off_is_told_from_a_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = setup(Config {
+        max_body_bytes: 100,
+        access_log: AccessLogConfig {
+            format: AccessLogFormat::Json,
+            output: folder.path().join("access.log"),
+        },
+        ..config()
+    });
+    setup.site.upstream("mirror", "service");
+    let server = setup.start().await;
+    let begin = async |id: &str| {
+        let mut client = Client::connect(server.address).await;
+        let head = "POST /v1/infer/mirror HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+        let fields = format!("X-Request-Id: {id}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(format!("{head}{fields}5\r\nfirst\r\n")).await;
+        client.until("first").await;
+        client
+    };
+    let mut whole = begin("whole").await;
+    whole.send("0\r\n\r\n").await;
+    whole.until("0\r\n\r\n").await;
+    let mut failing = begin("failed").await;
+    failing.send(format!("60\r\n{}\r\n", "x".repeat(96))).await;
+    failing.closed().await;
+    drop(begin("left").await);
+    let fields = "X-Request-Id: sized\r\nContent-Type: text/plain\r\n";
+    server
+        .send("POST", "/v1/infer/mirror", fields, b"body")
+        .await;
+    let head =
+        "HEAD /v1/routes HTTP/1.1\r\nHost: x\r\nX-Request-Id: head\r\nConnection: close\r\n\r\n";
+    let mut client = Client::connect(server.address).await;
+    client.send(head).await;
+    client.closed().await;
+    server.idle().await;
+
+    let text = written(server, folder.path()).await;
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for id in ["whole", "sized", "head"] {
+        let line = line(&lines, id);
+        assert_eq!(
+            (&line["status"], line.get("broke_off")),
+            (&200.into(), None),
+            "{line}"
+        );
+    }
+    for id in ["failed", "left"] {
+        let line = line(&lines, id);
+        assert_eq!(
+            (&line["status"], &line["broke_off"]),
+            (&200.into(), &true.into()),
+            "{line}"
+        );
+        assert_eq!(line["bytes_out"], 5, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn each_call_has_a_line() {
     use prost::Message as _;
     let folder = tempfile::tempdir().unwrap();
@@ -181,12 +244,17 @@ async fn a_common_line_is_one_of_the_combined_format() {
     server
         .send("POST", "/v1/infer/echo?key=s3cr3t", fields, GOOD.as_bytes())
         .await;
+    let spaced = "/v1/infer/a%20200%20%22b";
+    server.send("POST", spaced, fields, GOOD.as_bytes()).await;
     let text = written(server, folder.path()).await;
+    let (text, spaced) = text.split_once('\n').unwrap();
     assert!(text.starts_with("127.0.0.1 - - ["), "{text}");
     let rest =
         "] \"POST /v1/infer/echo HTTP/1.1\" 200 20 \"-\" \"a \\\"b\" id echo /v1/infer/{route} ";
     assert!(text.contains(rest), "{text}");
-    assert!(text.ends_with(" 17 -\n"), "{text}");
+    assert!(text.ends_with(" 17 -"), "{text}");
+    let rest = r#" id a\x20200\x20\"b /v1/infer/{route} "#;
+    assert!(spaced.contains(rest), "{spaced}");
 }
 
 #[tokio::test]

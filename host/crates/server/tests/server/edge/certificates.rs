@@ -72,6 +72,11 @@ impl Authority {
             identity: None,
         }
     }
+
+    /// A connection of such a client.
+    pub(super) async fn connect(&self, address: SocketAddr) -> Secure {
+        Secure::over(self.client().connect(address).await.unwrap())
+    }
 }
 
 /// How a client speaks.

@@ -94,10 +94,36 @@ async fn documents_are_compressed_and_heads_are_not() {
     let said = String::from_utf8(client.closed().await).unwrap();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     assert!(said.ends_with("\r\n\r\n"), "{said}");
+    // It says of the answer to a GET what is known before it is compressed.
+    for (field, is_there) in [
+        ("\r\nvary: accept-encoding\r\n", true),
+        ("\r\ncontent-encoding: gzip\r\n", true),
+        ("\r\ncontent-length:", false),
+    ] {
+        assert_eq!(said.contains(field), is_there, "{field}: {said}");
+    }
     // A refusal is a document as well.
     let answer = ask(server.address, "POST /v1/infer/none", accept, "{}").await;
     assert_eq!(answer.status, 404);
     assert!(unpacked(&answer).contains("urn:wharf:problem:not-found"));
+    server.end().await;
+}
+
+/// Not even where its size is known: it would have to be there whole, and wait until it is.
+#[tokio::test]
+async fn what_comes_piece_by_piece_goes_so() {
+    let setup = setup(config());
+    setup.site.upstream("mirror", "service");
+    let server = setup.start().await;
+    let mut client = Client::connect(server.address).await;
+    let fields = "Host: x\r\nContent-Type: text/plain\r\nAccept-Encoding: gzip\r\nContent-Length: 5000\r\n\r\n";
+    client
+        .send(format!("POST /v1/infer/mirror HTTP/1.1\r\n{fields}first"))
+        .await;
+    let head = client.until("first").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(!head.contains("content-encoding"), "{head}");
+    client.send(vec![b'x'; 4995]).await;
     server.end().await;
 }
 

@@ -18,6 +18,12 @@ async fn start() -> Running {
     site.route("small", "model = \"echo\"\nmax_body_bytes = 200\n");
     site.route("hasty", "model = \"echo\"\nbody_timeout_ms = 100\n");
     site.route("large", "model = \"echo\"\nmax_body_bytes = 4294967296\n");
+    site.upstream("service", "service\nwhole");
+    site.route(
+        "streaming",
+        "upstream = \"service\"\nbody_timeout_ms = 100\n",
+    );
+    site.route("patient", "upstream = \"service\"\n");
     setup.start().await
 }
 
@@ -82,6 +88,47 @@ async fn a_route_waits_for_bodies_as_long_as_it_says() {
             "{detail}"
         );
     }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_route_that_streams_waits_no_longer() {
+    let server = start().await;
+    let head = "POST /v1/infer/streaming HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+    let mut client = Client::connect(server.address).await;
+    client
+        .send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"))
+        .await;
+    // It goes on sending, but not fast enough.
+    client.send("1\r\na\r\n").await;
+    client.send("1\r\nb\r\n").await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 408);
+    let detail = answer.problem()["detail"].to_string();
+    assert!(
+        detail.contains("100 ms (the route's body_timeout_ms)"),
+        "{detail}"
+    );
+    let fields = "Content-Type: text/plain\r\n";
+    let path = "/v1/infer/streaming";
+    let answer = server.send("POST", path, fields, b"in time").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "in time"));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_route_that_streams_takes_so_many_chunks() {
+    let server = start().await;
+    let head = "POST /v1/infer/patient HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+    let mut client = Client::connect(server.address).await;
+    client
+        .send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"))
+        .await;
+    client.send("1\r\na\r\n".repeat(65_537)).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 400);
+    let detail = answer.problem()["detail"].to_string();
+    assert!(detail.contains("65536 chunks"), "{detail}");
     server.end().await;
 }
 

@@ -163,7 +163,7 @@ async fn a_trickling_handshake_is_cut_off() {
     let late = [("listener", "public"), ("reason", "timeout")];
     assert_eq!(measured.value("tls.failed_handshakes", &late), 3);
     // The same where the handshake is done, and no request follows.
-    let mut silent = Secure::over(authority.client().connect(server.address).await.unwrap());
+    let mut silent = authority.connect(server.address).await;
     silent.closed().await;
     assert_eq!(authority.client().infer(server.address).await, Some(200));
 }
@@ -178,8 +178,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     setup.config.write_timeout_ms = 1000;
     setup.meter = measured.meter();
     let server = setup.start().await;
-    let socket = authority.client().connect(server.address).await.unwrap();
-    let mut deaf = Secure::over(socket);
+    let mut deaf = authority.connect(server.address).await;
     assert!(deaf.send(request("echo", "", &pairs(2_000_000))).await);
     let open = || measured.value("http.server.open_connections", &[("listener", "public")]);
     assert_eq!(open(), 1);
@@ -191,11 +190,9 @@ async fn a_client_that_does_not_read_is_cut_off() {
 async fn a_drain_ends_sessions_as_it_ends_connections() {
     let authority = Authority::new();
     let server = start(&authority).await;
-    let socket = authority.client().connect(server.address).await.unwrap();
-    let mut busy = Secure::over(socket);
+    let mut busy = authority.connect(server.address).await;
     busy.send(request("slow", "", GOOD)).await;
-    let socket = authority.client().connect(server.address).await.unwrap();
-    let mut idle = Secure::over(socket);
+    let mut idle = authority.connect(server.address).await;
     idle.send(request("echo", "", GOOD)).await;
     assert_eq!(idle.answer().await.status, 200);
     server.gate().arrived(1).await;
@@ -221,7 +218,7 @@ async fn the_admin_listener_has_tls_of_its_own() {
     })
     .start()
     .await;
-    let mut client = Secure::over(authority.client().connect(server.admin).await.unwrap());
+    let mut client = authority.connect(server.admin).await;
     client
         .send("GET /admin/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;

@@ -1,10 +1,13 @@
 //! What the listeners say of the server.
 
+use std::net::SocketAddr;
+
+use wharf_server::Config;
 use wharf_testkit::Site;
 
 use super::{ECHO, config, start, start_with};
 use crate::support::Setup;
-use crate::support::http::{Client, get, post};
+use crate::support::http::{Answer, Client, get};
 
 #[tokio::test]
 async fn health_is_told_by_status_and_body() {
@@ -41,9 +44,6 @@ async fn a_site_of_which_nothing_serves_is_not_ready() {
         (&snapshot["loaded"], &snapshot["ready"]),
         (&true.into(), &false.into())
     );
-    // It is loaded, and says what there is not.
-    let answer = post(server.address, "a", "{}").await;
-    assert_eq!(answer.status, 404);
     server.site.model("c", 1, "");
     get(server.admin, "POST", "/admin/reload").await;
     let answer = get(server.address, "GET", "/v2/health/ready").await;
@@ -190,21 +190,59 @@ async fn bundles_are_listed_and_ordered() {
     );
 }
 
+async fn ask(address: SocketAddr, head: &str, fields: &str) -> Answer {
+    let mut client = Client::connect(address).await;
+    client
+        .send(format!("{head} HTTP/1.1\r\n{fields}\r\n"))
+        .await;
+    client.answer().await
+}
+
 /// A page of a name that its owner lets lead to this machine is of the same origin as the server.
 #[tokio::test]
-async fn orders_are_taken_under_the_names_of_this_machine_alone() {
+async fn operators_are_answered_under_the_names_of_this_machine_alone() {
     let server = start(config()).await;
-    for path in [
-        "/admin/reload",
-        "/admin/bundles/shop/promote",
-        "/admin/bundles/shop/rollback",
+    for head in [
+        "POST /admin/reload",
+        "POST /admin/bundles/shop/promote",
+        "POST /admin/bundles/shop/rollback",
+        "GET /admin/snapshot",
+        "GET /admin/bundles",
+        "GET /metrics",
     ] {
-        let mut client = Client::connect(server.admin).await;
         let host = "Host: evil.example:9090\r\nOrigin: http://evil.example:9090\r\n";
-        client
-            .send(format!("POST {path} HTTP/1.1\r\n{host}\r\n"))
-            .await;
-        let answer = client.answer().await;
-        assert_eq!(answer.refused_field(), (403, "host".to_owned()), "{path}");
+        let answer = ask(server.admin, head, host).await;
+        assert_eq!(answer.refused_field(), (403, "host".to_owned()), "{head}");
+    }
+    for host in ["127.0.0.1:9090", "[::1]:9090", "localhost"] {
+        for path in ["/admin/snapshot", "/metrics"] {
+            let host = format!("Host: {host}\r\n");
+            let answer = ask(server.admin, &format!("GET {path}"), &host).await;
+            assert_eq!(answer.status, 200, "{path} {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_that_are_open_have_any_name_and_so_has_who_asks_for_a_token() {
+    let host = "Host: wharf.example\r\n";
+    let server = start(Config {
+        admin_open_metrics: true,
+        ..config()
+    })
+    .await;
+    assert_eq!(ask(server.admin, "GET /metrics", host).await.status, 200);
+    let answer = ask(server.admin, "GET /admin/snapshot", host).await;
+    assert_eq!(answer.refused_field(), (403, "host".to_owned()));
+
+    let server = start(Config {
+        admin_token: Some("0123456789abcdef".to_owned().into()),
+        ..config()
+    })
+    .await;
+    let right = format!("{host}Authorization: Bearer 0123456789abcdef\r\n");
+    for head in ["GET /metrics", "GET /admin/snapshot", "POST /admin/reload"] {
+        assert_eq!(ask(server.admin, head, host).await.status, 401, "{head}");
+        assert_eq!(ask(server.admin, head, &right).await.status, 200, "{head}");
     }
 }

@@ -20,7 +20,7 @@ const END_HEADERS: u8 = 4;
 /// `:method: POST`, `:scheme: http`, `:path: /` of the static table of HPACK, and `:authority: x`.
 const POST: &[u8] = b"\x83\x86\x84\x41\x01x";
 
-pub(super) async fn connect(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+pub(crate) async fn connect(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
     let socket = TcpStream::connect(address).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);

@@ -12,6 +12,8 @@ async fn start(config: Config) -> Running {
     let site = Site::new();
     site.model("echo", 1, ECHO);
     site.upstream("mirror", "service");
+    site.upstream("created", "service\nstatus 201");
+    site.upstream("silent", "service\nstatus 204");
     start_with(config, site).await
 }
 
@@ -40,6 +42,20 @@ async fn the_answer_begins_before_the_body_has_ended() {
     )
     .await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "whole"));
+    // It comes from the origin of the API, and must not become a page there.
+    assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_service_says_how_it_succeeded() {
+    let server = start(config()).await;
+    let fields = "Content-Type: text/plain\r\n";
+    let answer = post_with(server.address, "created", fields, "x").await;
+    assert_eq!((answer.status, answer.body.as_str()), (201, "x"));
+    let answer = post_with(server.address, "silent", fields, "").await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.field("content-type"), None);
     server.end().await;
 }
 

@@ -1,5 +1,7 @@
 //! Artifacts and versions: uploaded, downloaded, promoted and rolled back.
 
+mod meanwhile;
+
 use serde_json::{Value, json};
 use wharf_testkit::FakeArtifacts;
 
@@ -34,11 +36,15 @@ fn new_upload(version: u64, content: &str) -> Value {
     })
 }
 
-/// The field of a digest that differs with each byte.
-fn digest_field(byte: u8) -> String {
+/// A digest that differs with each byte.
+fn digest(byte: u8) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode([byte; 32]);
-    format!("Repr-Digest: sha-256=:{text}:\r\n")
+    format!("sha-256=:{text}:")
+}
+
+fn digest_field(byte: u8) -> String {
+    format!("Repr-Digest: {}\r\n", digest(byte))
 }
 
 impl Running {

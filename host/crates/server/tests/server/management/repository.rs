@@ -170,7 +170,7 @@ async fn bodies_that_are_none_are_refused() {
         .map(|number| (format!("file:{}/m", number + 1), json!("")))
         .collect();
     let deep = "[".repeat(10_000);
-    let long = format!(r#"{{"ready": true, "x": "{}"}}"#, "x".repeat(70_000));
+    let long = format!(r#"{{"ready": true, "x": "{}"}}"#, "x".repeat(300_000));
     for (path, body, status) in [
         ("/v2/repository/models/echo/load", "{".to_owned(), 400),
         ("/v2/repository/models/echo/load", deep.clone(), 400),

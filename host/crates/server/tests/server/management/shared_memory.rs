@@ -110,7 +110,7 @@ async fn what_is_no_region_is_refused_with_the_field() {
         ("r", json!({"key": null, "byte_size": 1}), "key"),
         ("r", json!([key, 0, 1]), "body"),
         ("r", json!({"key": 7, "byte_size": 1}), "body"),
-        ("r", json!({"key": key, "byte_size": 1, "x": 1}), "body"),
+        ("r", json!({"key": key, "byte_size": 1, "x": 1}), "x"),
         ("r", json!([]), "body"),
         (&long, json!({"key": key, "byte_size": 1}), "name"),
         ("a%0ab", json!({"key": key, "byte_size": 1}), "name"),

@@ -2,22 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
-use wharf_core::{Error, ErrorKind, Result};
+use wharf_core::{Error, Result};
 
-use super::Call;
-use crate::body::{BodyLimits, collect};
 use crate::budget::Reservation;
-use crate::infer::content::Coding;
+use crate::call::{Call, Object, parse};
 use crate::json::shorten;
 use crate::oip::Region;
 use crate::oip::logging::LogValue;
@@ -25,13 +20,8 @@ use crate::oip::repository::{Dependents, FILE, LoadParameters, MAX_FILES, NO_LOA
 use crate::oip::tracing::TraceChange;
 use crate::problem::Problem;
 
-/// The most bytes of a body that carries no files: it becomes a tree of many times as much.
-const MAX_SMALL: usize = 64 << 10;
 /// Files above this size are decoded where it delays nobody.
 const INLINE_BYTES: usize = 256 << 10;
-/// The most characters that an answer repeats of what is wrong with a body.
-const MAX_MESSAGE: usize = 256;
-
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = RepositoryIndexRequest)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -96,53 +86,10 @@ impl Register {
     }
 }
 
-/// What stands in braces, and in no brackets: structures are read from the elements of an array too.
-#[derive(Default)]
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Members(PhantomData))
-    }
-}
-
 impl Call {
-    async fn read(&mut self) -> Result<(Bytes, Reservation), Problem> {
-        let coding = Coding::of(&self.parts.headers)?;
-        let limits = BodyLimits::of_server(&self.app.limits);
-        let mut reservation = self.app.bodies.reserve();
-        let body = std::mem::take(&mut self.body);
-        let bytes = collect(body, &limits, &mut reservation).await?;
-        Ok(coding.decode(bytes, limits, reservation).await?)
-    }
-
-    /// A body of JSON that carries no files; an empty one is an object without members.
-    pub(super) async fn small_body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
-        let (bytes, _reservation) = self.read().await?;
-        if bytes.len() > MAX_SMALL {
-            let message = "the request body is larger than the 65536 bytes that this path takes";
-            return Err(Error::new(ErrorKind::TooLarge, message)
-                .with_field("body")
-                .into());
-        }
-        Ok(parse(&bytes)?)
-    }
-
     /// What a load carries, with what is set aside for it.
     pub(super) async fn load_body(&mut self) -> Result<(LoadParameters, Reservation), Problem> {
-        let (bytes, mut reservation) = self.read().await?;
+        let (bytes, mut reservation) = self.bytes().await?;
         // The files are there twice while they are decoded.
         reservation.grow_to(bytes.len() + bytes.len() / 4 * 3)?;
         let parameters = if bytes.len() <= INLINE_BYTES {
@@ -156,7 +103,7 @@ impl Call {
     }
 
     pub(super) async fn log_changes(&mut self) -> Result<Vec<(String, LogValue)>, Problem> {
-        let members = self.small_body::<Map<String, Value>>().await?;
+        let members = self.document::<Map<String, Value>>().await?;
         let change = |(name, value): (String, Value)| {
             let value = match value {
                 Value::Bool(value) => LogValue::Bool(value),
@@ -175,7 +122,7 @@ impl Call {
     }
 
     pub(super) async fn trace_changes(&mut self) -> Result<Vec<TraceChange>, Problem> {
-        let members = self.small_body::<Map<String, Value>>().await?;
+        let members = self.document::<Map<String, Value>>().await?;
         let one = |value: Value| match value {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
@@ -208,17 +155,6 @@ fn whole(number: &Number) -> Option<u64> {
         exact.then_some(real as u64)
     };
     number.as_u64().or_else(real)
-}
-
-fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    let parsed = serde_json::from_slice(bytes).map(|Object(parsed)| parsed);
-    parsed.map_err(|error| {
-        // It repeats what the client sent, however long that is.
-        let error: String = error.to_string().chars().take(MAX_MESSAGE).collect();
-        let message = format!("this is not the JSON that this path takes: {error}");
-        Error::invalid("body", message)
-    })
 }
 
 #[derive(Deserialize)]
