@@ -15,8 +15,10 @@ mod plugin;
 mod progress;
 mod serve;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Configuration that cannot be served, as `sysexits.h` numbers it (`EX_CONFIG`).
@@ -86,4 +88,14 @@ impl Cli {
             ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
         })
     }
+}
+
+/// Ends with 2, as clap does: what was asked for makes no sense.
+fn usage_error(message: impl Display) -> Result<ExitCode> {
+    clap::Error::raw(
+        clap::error::ErrorKind::ValueValidation,
+        format!("{message}\n"),
+    )
+    .print()?;
+    Ok(ExitCode::from(2))
 }

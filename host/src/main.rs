@@ -5,6 +5,7 @@
 
 mod cli;
 mod config;
+mod mock;
 mod shutdown;
 mod telemetry;
 mod wire;

@@ -16,6 +16,7 @@ use wharf_serving::{Runtimes, Serving};
 use wharf_upstream::Peers;
 
 use crate::config::{self, Config, Overrides};
+use crate::mock::MockPeers;
 use crate::shutdown;
 use crate::telemetry::Telemetry;
 
@@ -24,7 +25,7 @@ use crate::telemetry::Telemetry;
 pub(crate) enum Models {
     /// ONNX Runtime, which runs it.
     Run,
-    /// Nobody runs it: answers are made up.
+    /// Nobody runs it: answers are made up, those of other servers too.
     Mock,
 }
 
@@ -40,7 +41,10 @@ pub(crate) fn runtimes(models: Models, config: &Config, meter: &Meter) -> Result
             Models::Mock => Arc::new(MockEngine::new()),
         },
         plugins: Arc::new(sandbox(config, meter)?),
-        upstreams: Some(Arc::new(Peers::new(meter))),
+        upstreams: Some(match models {
+            Models::Run => Arc::new(Peers::new(meter)),
+            Models::Mock => Arc::new(MockPeers::new(meter)),
+        }),
     })
 }
 

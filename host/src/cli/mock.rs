@@ -14,7 +14,8 @@ use crate::wire::Models;
 
 pub(super) const HELP: &str = "\
 Answers have the datatypes and shapes that the models' files say, and are the same for the same inputs. Plugins run as they are. Clients \
-cannot load or unload models.
+cannot load or unload models. No upstream is asked for anything: a plain service is answered for by a body that says so, with the header field \
+x-wharf-mock, and a route to a model of another server answers 503.
 
 Example: wharf mock --site examples/quickstart --listen 127.0.0.1:8080";
 

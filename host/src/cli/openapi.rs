@@ -12,8 +12,9 @@ use crate::config::{Config, Overrides};
 use crate::wire::{self, Models};
 
 pub(super) const HELP: &str = "\
-With a site, the document has a path for each of its routes, with what it takes and gives; those of bundles are known to a server alone, \
-whose GET /openapi.json has them. Models are read and not loaded, so that ONNX Runtime is not needed.
+With a site, the document has a path for each of its routes, with what it takes and gives. Models are read and not loaded, so that ONNX \
+Runtime is not needed, and no other server is asked: of a model of another server, what it takes and gives is known to a running server alone, \
+whose GET /openapi.json has it.
 
 Examples:
   wharf openapi > wharf.json

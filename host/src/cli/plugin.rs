@@ -98,13 +98,3 @@ impl Plugin {
         }
     }
 }
-
-/// Ends with 2, as clap does: what was asked for makes no sense.
-fn usage_error(message: &str) -> Result<ExitCode> {
-    clap::Error::raw(
-        clap::error::ErrorKind::ValueValidation,
-        format!("{message}\n"),
-    )
-    .print()?;
-    Ok(ExitCode::from(2))
-}

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -10,6 +11,9 @@ use clap::Args;
 use crate::config::{Config, ModelOverrides, Overrides, ServerOverrides, TelemetryOverrides};
 use crate::telemetry::LogFormat;
 use crate::wire::{self, Models};
+
+/// How long the end waits for threads that are left behind.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Flags of `wharf serve`.
 #[derive(Args)]
@@ -68,6 +72,8 @@ pub(super) fn run(
         .thread_name("wharf-serve")
         .build()
         .context("the runtime cannot be started")?;
-    runtime.block_on(wire::serve(models, config, overrides, site, ready_file))?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime.block_on(wire::serve(models, config, overrides, site, ready_file));
+    // What had to end in order has ended. A load that cannot be interrupted is not waited for.
+    runtime.shutdown_timeout(PATIENCE);
+    served.map(|()| ExitCode::SUCCESS)
 }

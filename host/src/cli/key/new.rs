@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use wharf_gateway::{ApiKey, ApiKeyError};
 
-use crate::cli::output;
+use crate::cli::{output, usage_error};
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -50,7 +50,11 @@ pub(super) struct New {
 impl New {
     pub(super) fn run(self) -> Result<ExitCode> {
         let as_json = self.json;
-        let (key, entry) = self.make()?;
+        let (key, made) = ApiKey::generate(&self.name, self.tenant.as_deref())?;
+        let entry = match self.entry(made) {
+            Ok(entry) => entry,
+            Err(message) => return usage_error(message),
+        };
         if as_json {
             output::line(json!({ "key": key, "entry": entry }))?;
         } else {
@@ -60,8 +64,11 @@ impl New {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn make(self) -> Result<(String, ApiKey)> {
-        let (key, made) = ApiKey::generate(&self.name, self.tenant.as_deref())?;
+    /// The entry of a key that was made, with what the flags say of it.
+    ///
+    /// # Errors
+    /// The flag that no server would take, and why.
+    fn entry(self, made: ApiKey) -> Result<ApiKey, String> {
         let entry = ApiKey {
             scopes: self.scopes,
             roles: self.roles,
@@ -69,19 +76,19 @@ impl New {
             ..made
         };
         entry.check().map_err(|error| flag(&error))?;
-        Ok((key, entry))
+        Ok(entry)
     }
 }
 
 /// Says what is wrong by the flag that it was given by.
-fn flag(error: &ApiKeyError) -> anyhow::Error {
+fn flag(error: &ApiKeyError) -> String {
     let ApiKeyError { key, message } = error;
     let flag = match *key {
         "scopes" => "scope",
         "roles" => "role",
         key => key,
     };
-    anyhow!("--{flag} {message}")
+    format!("--{flag} {message}")
 }
 
 #[cfg(test)]
@@ -106,7 +113,8 @@ mod tests {
             expires: Some("2027-01-31T00:00:00Z".to_owned()),
             ..new("infer:digits")
         };
-        let (key, entry) = made.make().unwrap();
+        let (key, generated) = ApiKey::generate(&made.name, made.tenant.as_deref()).unwrap();
+        let entry = made.entry(generated).unwrap();
         assert!(key.starts_with("wharf_"), "{key}");
         let text = entry.to_toml().unwrap();
         assert!(!text.contains(&key), "{text}");
@@ -128,6 +136,13 @@ mod tests {
             (new("inference"), "--scope \"inference\": "),
             (
                 New {
+                    name: "a b".to_owned(),
+                    ..new("infer")
+                },
+                "--name \"a b\": ",
+            ),
+            (
+                New {
                     tenant: Some("a/b".to_owned()),
                     ..new("infer")
                 },
@@ -141,8 +156,11 @@ mod tests {
                 "--expires \"tomorrow\" is no time",
             ),
         ] {
-            let error = made.make().unwrap_err().to_string();
+            let (_, generated) = ApiKey::generate(&made.name, made.tenant.as_deref()).unwrap();
+            let error = made.entry(generated).unwrap_err();
             assert!(error.starts_with(flag), "{error}");
         }
+        let wrong = new("inference").run().unwrap();
+        assert_eq!(wrong, ExitCode::from(2), "it is a usage error");
     }
 }

@@ -15,9 +15,9 @@ use wharf_core::Plugin;
 use super::case::Case;
 use super::harness::{Harness, Work};
 use super::subject::Choice;
-use super::usage_error;
 use crate::cli::output::{self, size};
 use crate::cli::progress::Busy;
+use crate::cli::usage_error;
 use measure::{Pace, copy, median};
 use sizes::{Size, byte_length, scaled};
 

@@ -272,6 +272,7 @@ impl Case {
             tenant: request.tenant.as_deref().map(Arc::from),
             headers: Headers::new(headers),
             deadline: Instant::now() + timeout,
+            timeout,
             scheduling: Scheduling::default(),
             depth: 0,
         }))

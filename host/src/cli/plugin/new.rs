@@ -15,8 +15,7 @@ use wharf_core::Name;
 use wharf_toolchain::Source;
 
 use super::language::{Language, NewStage};
-use super::usage_error;
-use crate::cli::output;
+use crate::cli::{output, usage_error};
 use templates::Values;
 
 /// What `--help` says at its end.

@@ -15,9 +15,8 @@ use super::captured::Line;
 use super::case::Case;
 use super::harness::{Harness, Ran};
 use super::subject::Choice;
-use super::usage_error;
-use crate::cli::output;
 use crate::cli::progress::Busy;
+use crate::cli::{output, usage_error};
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
