@@ -57,6 +57,14 @@ impl Request {
         Self::post(path, "application/json", body.to_string())
     }
 
+    /// Sends it by another method, with a body of bytes.
+    #[must_use]
+    pub fn by(mut self, method: Method, body: impl Into<Bytes>) -> Self {
+        self.method = method;
+        self.body = body.into();
+        self
+    }
+
     /// Adds a header field.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {

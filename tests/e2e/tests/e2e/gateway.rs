@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod context;
+mod fairness;
 mod listeners;
 mod quotas;
 mod signer;

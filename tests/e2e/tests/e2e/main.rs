@@ -1,6 +1,7 @@
 //! The promises of the project, through the real binary and over the network.
 
 mod admin;
+mod artifacts;
 mod authoring;
 mod breaker;
 mod bundle_tools;

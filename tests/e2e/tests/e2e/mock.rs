@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use wharf_e2e::{Client, Request, Site, Wharf, python, quickstart};
+use wharf_e2e::{Client, Request, Site, Wharf, program, python, quickstart};
 
 use crate::openapi::document_of;
 
@@ -121,5 +122,49 @@ async fn the_protocol_is_answered_too_and_wrong_inputs_are_refused() -> Result<(
         .post("/v2/repository/models/iris/unload", &json!({}))
         .await?
         .problem(403)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_upstream_is_asked_for_anything() -> Result<()> {
+    let peer = TcpListener::bind("127.0.0.1:0")?;
+    peer.set_nonblocking(true)?;
+    let address = peer.local_addr()?;
+    let site = Site::empty()?;
+    for (name, protocol) in [
+        ("far", "oip-http"),
+        ("farther", "oip-grpc"),
+        ("score", "http"),
+    ] {
+        let text = format!("protocol = {protocol:?}\nendpoints = [\"http://{address}\"]\n");
+        site.write(&format!("upstreams/{name}.toml"), text)?;
+    }
+    site.write("routes/remote.toml", "upstream = \"far\"\n")?;
+    let path = site.path().to_str().context("no UTF-8")?;
+    let written = program()?.args(["openapi", "--site", path]).output()?;
+    let said = String::from_utf8_lossy(&written.stderr);
+    ensure!(written.status.success(), "{said}");
+    let document: Value = serde_json::from_slice(&written.stdout)?;
+    let wharf = Wharf::mock(&site).await?;
+    let mut client = wharf.client();
+    ensure!(
+        document == document_of(&mut client).await?,
+        "the documents differ"
+    );
+    for route in ["remote", "far", "farther"] {
+        let taken = &document["paths"][format!("/v1/infer/{route}")]["post"]["requestBody"];
+        let schema = &taken["content"]["application/json"]["schema"]["$ref"];
+        ensure!(schema == "#/components/schemas/NativeRequest", "{taken}");
+        let request = json!({"input": [1.0]});
+        let answer = client.post(&format!("/v1/infer/{route}"), &request).await?;
+        let problem = answer.problem(503)?;
+        ensure!(problem.to_string().contains("mock"), "{problem}");
+    }
+    let request = Request::post("/v1/infer/score", "text/plain", "mine");
+    let answer = client.send(&request).await?;
+    ensure!(answer.headers["x-wharf-mock"] == "true");
+    ensure!(answer.ok()?["mock"].is_string());
+    let connected = peer.accept();
+    ensure!(connected.is_err(), "the upstream was asked");
     Ok(())
 }

@@ -113,7 +113,7 @@ async fn external_data_are_read_inside_the_site_only() -> Result<()> {
             .client()
             .send(&one_to_four("leak"))
             .await?
-            .problem(404)?;
+            .problem(503)?;
     }
 
     site.write("models/leak/1/weights.bin", floats(&[5.0; 4]))?;

@@ -4,7 +4,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use wharf_e2e::{Site, Wharf, onnx, wharf_command};
+use serde_json::json;
+use wharf_e2e::{Site, Wharf, onnx, wait_for, wharf_command};
 
 use crate::one_to_four;
 
@@ -44,6 +45,29 @@ async fn an_idle_connection_does_not_hold_up_the_end() -> Result<()> {
             .is_err(),
         "somebody still answers"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_up_ends_with_the_server() -> Result<()> {
+    let site = Site::empty()?;
+    site.adder("adder", 1, 1.0)?;
+    let wharf = Wharf::serve(&site).await?;
+    site.write(
+        "models/long/model.toml",
+        "[warmup]\ntimeout_ms = 600000\n[[warmup.samples]]\ncount = 1000\ninputs = {}\n",
+    )?;
+    site.write("models/long/1/model.onnx", onnx::slow(4000))?;
+    let mut client = wharf.client();
+    wait_for("the load to be under way", async || {
+        let index = client.post("/v2/repository/index", &json!({})).await;
+        let text = index.ok()?.text();
+        text.contains("\"LOADING\"").then_some(())
+    })
+    .await?;
+    let exit = wharf.stop().await?;
+    ensure!(exit.status.success(), "{exit:?}");
+    ensure!(exit.took < Duration::from_secs(5), "{exit:?}");
     Ok(())
 }
 

@@ -116,7 +116,7 @@ async fn an_upstream_that_comes_late_is_served_from_then_on() -> Result<()> {
         .client()
         .send(&one_to_four("shift"))
         .await?
-        .problem(404)?;
+        .problem(503)?;
     site.write(
         "upstreams/shift.toml",
         upstream("oip-http", &[late.listen()], ""),

@@ -130,7 +130,7 @@ async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
     let wharf = Wharf::serve(&site).await?;
     let arrival = async |name: &str| -> Result<Duration> {
         let mut client = wharf.client();
-        client.send(&one_to_four(name)).await?.problem(404)?;
+        client.send(&one_to_four(name)).await?.problem(503)?;
         let dropped = Instant::now();
         site.write_in_place(&format!("plugins/{name}.wasm"), guest("bulky")?)?;
         wait_for("the dropped plugin", async || {

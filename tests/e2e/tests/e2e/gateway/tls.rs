@@ -105,6 +105,6 @@ async fn another_server_is_asked_over_tls_in_which_both_show_who_they_are() -> R
     client
         .send(&crate::one_to_four("nobody"))
         .await?
-        .problem(404)?;
+        .problem(503)?;
     Ok(())
 }
