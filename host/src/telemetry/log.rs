@@ -68,6 +68,7 @@ impl LogControl for Log {
         // Held over the swap, so that what is said to be in force is.
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         self.filter.reload(filter).map_err(Error::internal)?;
+        log::set_max_level(of_log(LevelFilter::current()));
         *levels = wanted;
         Ok(())
     }
@@ -104,7 +105,9 @@ fn filter(configured: &str, by_configuration: LogLevels, wanted: LogLevels) -> R
     // Spans of requests are for whom traces are exported to.
     let filter = filter.add_directive(format!("{SPAN_TARGET}=off").parse()?);
     let is_wanted = move |metadata: &Metadata<'_>| allows(wanted, metadata);
-    Ok(Box::new(filter.and(FilterFn::new(is_wanted))))
+    // Without the hint everything would be asked for, down to what Cranelift says of each instruction.
+    let is_wanted = FilterFn::new(is_wanted).with_max_level_hint(most(wanted));
+    Ok(Box::new(filter.and(is_wanted)))
 }
 
 fn most(levels: LogLevels) -> LevelFilter {
@@ -115,6 +118,18 @@ fn most(levels: LogLevels) -> LevelFilter {
         LogLevels { warning: true, .. } => LevelFilter::WARN,
         LogLevels { error: true, .. } => LevelFilter::ERROR,
         _ => LevelFilter::OFF,
+    }
+}
+
+/// The level up to which crates that speak to `log` are asked for anything: there is no cache of who is wanted, as `tracing` has it.
+fn of_log(most: LevelFilter) -> log::LevelFilter {
+    match most.into_level() {
+        None => log::LevelFilter::Off,
+        Some(tracing::Level::ERROR) => log::LevelFilter::Error,
+        Some(tracing::Level::WARN) => log::LevelFilter::Warn,
+        Some(tracing::Level::INFO) => log::LevelFilter::Info,
+        Some(tracing::Level::DEBUG) => log::LevelFilter::Debug,
+        Some(tracing::Level::TRACE) => log::LevelFilter::Trace,
     }
 }
 
@@ -195,6 +210,27 @@ mod tests {
         assert_eq!(written("info", |levels| levels.info = false), "EW");
         assert_eq!(written("error", |levels| levels.info = true), "EI");
         assert_eq!(written("debug", |levels| levels.verbose = 0), "EWI");
+    }
+
+    /// What is not wanted is not even asked for: the bridge from `log` would ask for each record of every crate.
+    #[test]
+    fn nothing_above_the_levels_is_asked_for() {
+        for (configured, verbose, most) in [
+            ("info", 0, LevelFilter::INFO),
+            ("info", 1, LevelFilter::DEBUG),
+            ("warn,other=debug", 1, LevelFilter::DEBUG),
+            ("debug", 0, LevelFilter::INFO),
+        ] {
+            let (log, _) = Log::new(LogFormat::Text, configured).unwrap();
+            let wanted = LogLevels {
+                verbose,
+                ..log.levels()
+            };
+            let filter = filter(configured, log.by_configuration, wanted).unwrap();
+            assert_eq!(filter.max_level_hint(), Some(most), "{configured}");
+        }
+        assert_eq!(of_log(LevelFilter::INFO), log::LevelFilter::Info);
+        assert_eq!(of_log(LevelFilter::OFF), log::LevelFilter::Off);
     }
 
     #[test]
