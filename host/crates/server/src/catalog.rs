@@ -155,11 +155,7 @@ async fn routes(
 /// A route as the client sees it: of its candidates, those that are there for the client.
 fn route_document(route: &Route, snapshot: &Snapshot, client: &Client) -> RouteDocument {
     let spec = route.spec();
-    let is_there = |model: &Name| {
-        snapshot
-            .tenants_of(model)
-            .include(client.tenant().map(|tenant| &**tenant))
-    };
+    let is_there = |model: &Name| client.is_among(snapshot.tenants_of(model));
     let stages = |stages: &[StageSpec]| stages.iter().map(stage_document).collect();
     RouteDocument {
         name: route.name().to_string(),

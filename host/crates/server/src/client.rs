@@ -82,10 +82,14 @@ impl Client {
         }
     }
 
+    /// Whether what is these tenants' is there for them.
+    pub(crate) fn is_among(&self, tenants: &Tenants) -> bool {
+        tenants.include(self.tenant().map(|tenant| &**tenant))
+    }
+
     /// Whether a list shows them what has the name.
     pub(crate) fn sees(&self, name: &str, tenants: &Tenants) -> bool {
-        tenants.include(self.tenant().map(|tenant| &**tenant))
-            && self.check(Action::ReadModels, Some(name)).is_ok()
+        self.is_among(tenants) && self.check(Action::ReadModels, Some(name)).is_ok()
     }
 
     /// Whether a list shows them a route.

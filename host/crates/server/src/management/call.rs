@@ -146,8 +146,7 @@ impl Call {
 /// `NotFound` where there is none, or it is another tenant's.
 pub(super) async fn record(asker: Asker<'_>, name: &Name) -> Result<ModelRecord, Error> {
     let record = asker.app.serving.model(name).await?;
-    let tenant = asker.client.tenant().map(|tenant| &**tenant);
-    match record.tenants.include(tenant) {
+    match asker.client.is_among(&record.tenants) {
         true => Ok(record),
         false => Err(no_such_model(name)),
     }

@@ -51,8 +51,8 @@ pub(super) async fn remove(call: Call) -> Answer {
 async fn show(call: &Call, name: Name, status: StatusCode) -> Answer {
     let part = SitePart::Route(name.clone());
     let text = there(call, part.clone()).await?;
-    let tenant = call.client.tenant().map(|tenant| &**tenant);
-    if !tenants_of(&String::from_utf8_lossy(&text)).include(tenant) {
+    let tenants = tenants_of(&String::from_utf8_lossy(&text));
+    if !call.client.is_among(&tenants) {
         return Err(missing(&name, &part).into());
     }
     let content = digest(&text);
