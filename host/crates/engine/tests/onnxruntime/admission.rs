@@ -7,16 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use wharf_core::{ErrorKind, Inference, Model, Tensor};
 
-use crate::support::{Site, eventually, floats, infer, onnx, request};
+use crate::support::{Site, calibrate, eventually, floats, infer, onnx, request, turns};
 
 const FOREVER: i64 = 1_000_000_000_000;
-
-fn turns(turns: i64) -> Vec<Tensor> {
-    vec![
-        floats("x", &[1, 64], &[1.0; 64]),
-        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
-    ]
-}
 
 fn spawn(model: &Arc<dyn Model>, inputs: Vec<Tensor>) -> JoinHandle<wharf_core::Result<Inference>> {
     let model = Arc::clone(model);
@@ -149,14 +142,6 @@ async fn timings_say_where_the_time_went() {
         (Some(1), Duration::ZERO)
     );
     assert!(!timings.compute_infer.is_zero());
-}
-
-/// The turns that take about so long.
-async fn calibrate(model: &Arc<dyn Model>, time: Duration) -> i64 {
-    let started = Instant::now();
-    infer(model, turns(10_000)).await.unwrap();
-    let per_turn = started.elapsed().as_secs_f64() / 10_000.0;
-    (time.as_secs_f64() / per_turn) as i64
 }
 
 /// Ten requests come for each that is answered, however fast this machine is just now, and all is counted in answers: how

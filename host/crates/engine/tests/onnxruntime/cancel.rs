@@ -3,19 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wharf_core::{ErrorKind, Model, Tensor};
+use wharf_core::{ErrorKind, Model};
 
-use crate::support::{Site, eventually, floats, infer, onnx, request};
+use crate::support::{Site, eventually, floats, infer, onnx, request, turns};
 
 const ONE: &str = "[instances]\ncount = 1";
 const FOREVER: i64 = 1_000_000_000_000;
-
-fn turns(turns: i64) -> Vec<Tensor> {
-    vec![
-        floats("x", &[1, 64], &[1.0; 64]),
-        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
-    ]
-}
 
 fn is_idle(model: &Arc<dyn Model>) -> bool {
     let load = model.load();

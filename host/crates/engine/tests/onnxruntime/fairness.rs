@@ -6,14 +6,7 @@ use std::time::{Duration, Instant};
 
 use wharf_core::{Model, Tensor};
 
-use crate::support::{Site, eventually, floats, infer, onnx};
-
-fn turns(turns: i64) -> Vec<Tensor> {
-    vec![
-        floats("x", &[1, 64], &[1.0; 64]),
-        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
-    ]
-}
+use crate::support::{Site, calibrate, eventually, infer, onnx, turns};
 
 /// How long a request of a quiet client takes on average.
 async fn ask(model: &Arc<dyn Model>, inputs: &[Tensor]) -> Duration {
@@ -36,10 +29,7 @@ async fn a_hot_model_does_not_starve_a_quiet_one() {
     );
     let hot = site.serve(&onnx::slow(), &settings);
     let quiet = site.serve(&onnx::slow(), "[instances]\ncount = 1");
-    let started = Instant::now();
-    infer(&quiet, turns(10_000)).await.unwrap();
-    let per_turn = started.elapsed() / 10_000;
-    let long = (Duration::from_millis(20).as_nanos() / per_turn.as_nanos().max(1)) as i64;
+    let long = calibrate(&quiet, Duration::from_millis(20)).await;
     let (alone, long_alone) = (
         ask(&quiet, &turns(long / 5)).await,
         ask(&quiet, &turns(long)).await,

@@ -4,19 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_core::Tensor;
-
-use crate::support::{Site, eventually, floats, infer, onnx, request};
+use crate::support::{Site, eventually, infer, onnx, request, turns};
 
 const LEVELS: &str =
     "[instances]\ncount = 1\n[batching]\npriority_levels = 3\nqueue_wait_ms = 600000";
-
-fn turns(turns: i64) -> Vec<Tensor> {
-    vec![
-        floats("x", &[1, 64], &[1.0; 64]),
-        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
-    ]
-}
 
 #[tokio::test]
 async fn higher_levels_go_first_and_equal_ones_in_their_order() {

@@ -142,6 +142,22 @@ pub(crate) async fn infer(
     Ok(inference.outputs)
 }
 
+/// The inputs of a model that turns so many times.
+pub(crate) fn turns(turns: i64) -> Vec<Tensor> {
+    vec![
+        floats("x", &[1, 64], &[1.0; 64]),
+        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
+    ]
+}
+
+/// The turns of such a model that take about so long.
+pub(crate) async fn calibrate(model: &Arc<dyn Model>, time: Duration) -> i64 {
+    let started = Instant::now();
+    infer(model, turns(10_000)).await.unwrap();
+    let per_turn = started.elapsed().as_secs_f64() / 10_000.0;
+    (time.as_secs_f64() / per_turn) as i64
+}
+
 /// Waits until something is so. Fails when it does not come about.
 pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);

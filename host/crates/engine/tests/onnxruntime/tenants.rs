@@ -8,14 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use wharf_core::{ErrorKind, Inference, Model, Result, Tensor};
 
-use crate::support::{Site, eventually, floats, infer, onnx, request};
+use crate::support::{Site, calibrate, eventually, floats, infer, onnx, request, turns};
 
-fn turns(turns: i64) -> Vec<Tensor> {
-    vec![
-        floats("x", &[1, 64], &[1.0; 64]),
-        Tensor::from_vec("turns", [1], vec![turns]).unwrap(),
-    ]
-}
+/// A run that is long beside what it takes a client to come back: a crowd of these is too much.
+const LONG: Duration = Duration::from_millis(40);
 
 /// A request of a tenant, on its way.
 fn send(model: &Arc<dyn Model>, tenant: &str, work: i64) -> JoinHandle<Result<Inference>> {
@@ -59,11 +55,8 @@ async fn a_tenant_that_sends_ten_times_as_much_gets_no_more_of_the_model() {
         &onnx::slow(),
         "[instances]\ncount = 1\n[threads]\nintra = 1\n[batching]\nqueue_wait_ms = 600000",
     );
-    let started = Instant::now();
-    infer(&model, turns(10_000)).await.unwrap();
-    let per_turn = started.elapsed().as_nanos() / 10_000;
     // Long beside what it takes a client to come back.
-    let work = (Duration::from_millis(10).as_nanos() / per_turn.max(1)) as i64;
+    let work = calibrate(&model, Duration::from_millis(10)).await;
 
     let stop = Arc::new(AtomicBool::new(false));
     let counts = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
@@ -140,9 +133,7 @@ async fn an_overload_refuses_the_tenant_that_makes_it() {
         &onnx::slow(),
         "[instances]\ncount = 1\n[threads]\nintra = 1",
     );
-    let started = Instant::now();
-    infer(&model, turns(10_000)).await.unwrap();
-    let work = of_forty_ms(started.elapsed() / 10_000);
+    let work = calibrate(&model, LONG).await;
     let beside = beside_a_crowd(&model, turns(work), turns(work)).await;
     // One that runs, and one that came before.
     assert!(beside <= 3, "{beside} answers beside each");
@@ -156,15 +147,11 @@ async fn an_overload_refuses_the_tenant_that_makes_it_with_batches_too() {
     let model = site.serve(&onnx::slow_rows(10_000), settings);
     let started = Instant::now();
     infer(&model, rows(1)).await.unwrap();
-    let work = of_forty_ms(started.elapsed() / 10_000);
+    let turn = started.elapsed() / 10_000;
+    let work = (LONG.as_nanos() / turn.as_nanos().max(1)) as i64;
     let model = site.serve(&onnx::slow_rows(work), settings);
     let beside = beside_a_crowd(&model, rows(1), rows(4)).await;
     assert!(beside <= 3 * 4, "{beside} answers beside each");
-}
-
-/// The turns of a run that is long beside what it takes a client to come back: a crowd of these is too much.
-fn of_forty_ms(turn: Duration) -> i64 {
-    (Duration::from_millis(40).as_nanos() / turn.as_nanos().max(1)) as i64
 }
 
 #[tokio::test]
