@@ -23,8 +23,9 @@ use crate::pool::Instances;
 /// The plugins that wait to be compiled again. Each keeps its component in memory.
 const WAITING: usize = 16;
 
-/// How much the compiler's threads give way, the most that there is.
-const NICE: i32 = 19;
+/// How much the compiler's threads give way. On a saturated machine they still get a tenth of what another thread gets: with the
+/// most that there is, a busy plugin would serve from its draft for a minute.
+const NICE: i32 = 10;
 
 /// The thread that compiles. Dropping it leaves what waits undone and ends the thread; a compilation cannot be interrupted, so that
 /// may take as long as one.

@@ -51,6 +51,8 @@ impl Instances {
 
     fn refill(&self, shelf: &FreshShelf, runtime: &Runtime) {
         while shelf.wants_more() && !self.is_over() {
+            // Requests that take instances as fast as they are made keep this loop from ending.
+            self.go_over(runtime);
             let Some(instance) = self.make(runtime) else {
                 break;
             };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wharf_core::{Payload, Plugin, RequestContext, Token, Verdict};
 use wharf_sandbox::Config;
@@ -17,6 +18,22 @@ async fn gone_over(site: &Site, plugins: f64) {
     let replaced = |site: &Site| drafts(site, "replaced") >= plugins;
     site.until("the drafts are replaced", replaced).await;
     assert_eq!((drafts(site, "kept"), drafts(site, "left")), (0.0, 0.0));
+}
+
+/// Calls until the one draft of the site is replaced, as fast as it goes. Gives how many calls that were.
+async fn call_until_replaced(site: &Site, mut call: impl AsyncFnMut()) -> u64 {
+    let latest = Instant::now() + Duration::from_secs(60);
+    let mut calls = 0;
+    while drafts(site, "replaced") < 1.0 {
+        assert!(
+            Instant::now() < latest,
+            "after {calls} calls the draft still serves"
+        );
+        call().await;
+        calls += 1;
+        tokio::task::yield_now().await;
+    }
+    calls
 }
 
 /// Loads a plugin of the guest `hostile`, which serves from a draft then.
@@ -59,12 +76,7 @@ async fn a_new_plugin_serves_from_a_draft_and_goes_over_without_a_failed_call() 
     let bulky = site.load("bulky", &guest("bulky"), "").unwrap();
     let (digest, before) = (bulky.info().digest, words(&*bulky).await);
     assert_eq!(before, [3.0]);
-    let mut calls = 0;
-    while drafts(&site, "replaced") < 1.0 {
-        assert_eq!(words(&*bulky).await, before);
-        calls += 1;
-        tokio::task::yield_now().await;
-    }
+    let calls = call_until_replaced(&site, async || assert_eq!(words(&*bulky).await, before)).await;
     assert!(calls > 0, "no call was made while the draft served");
     // More than stood ready when it went over.
     for _ in 0..20 {
@@ -97,10 +109,10 @@ async fn words(plugin: &dyn Plugin) -> Vec<f32> {
 async fn instances_made_ahead_of_time_are_replaced_and_share_nothing() {
     let site = Site::in_tiers(Config::default());
     let hostile = draft_of_hostile(&site, "request");
-    while drafts(&site, "replaced") < 1.0 {
+    call_until_replaced(&site, async || {
         assert_eq!(leak(&*hostile, None, "secret").await, "");
-        tokio::task::yield_now().await;
-    }
+    })
+    .await;
     for _ in 0..20 {
         assert_eq!(leak(&*hostile, None, "secret").await, "");
     }
