@@ -14,7 +14,16 @@ const LISTEN: &str = "127.0.0.1:8080";
 /// Sets up, builds and serves; comes back only with an error, or when the server has ended.
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     let onnxruntime = setup::run(paths)?;
-    execute(cargo(paths).args(["build", "--package", "wharf"]))?;
+    // Dependencies get the features that the tests need when an example is built beside the server: then `cargo xtask test` builds
+    // nothing of it a second time. This one is the smallest.
+    execute(cargo(paths).args([
+        "build",
+        "--workspace",
+        "--bin",
+        "wharf",
+        "--example",
+        "bare_hyper",
+    ]))?;
     let site = paths.quickstart();
     let shown = site.strip_prefix(paths.root()).unwrap_or(&site).display();
     println!(
