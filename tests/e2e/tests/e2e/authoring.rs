@@ -166,10 +166,10 @@ async fn the_templates_of_all_stages_pass_their_own_tests() -> Result<()> {
     Ok(())
 }
 
-/// Builds a plugin of every stage in a language, and runs the case that each begins with.
-fn all_stages_pass_their_own_tests(language: &str) -> Result<()> {
+/// Builds a plugin of each stage in a language, and runs the case that each begins with.
+fn pass_their_own_tests(language: &str, stages: &[&str]) -> Result<()> {
     let desk = Desk::new()?;
-    for stage in STAGES {
+    for stage in stages {
         let folder = desk.plugin_in(language, &format!("{language}-{stage}"), stage)?;
         let built = document(&folder, &["build"])?;
         assert_eq!(built["stages"], json!([stage]), "{language}");
@@ -183,19 +183,20 @@ fn all_stages_pass_their_own_tests(language: &str) -> Result<()> {
     Ok(())
 }
 
+// The interpreter is compiled anew for each plugin, which takes half a minute: a stage of tensors or bodies, and one of streams.
 #[test]
 fn the_templates_in_python_pass_their_own_tests() -> Result<()> {
-    all_stages_pass_their_own_tests("python")
+    pass_their_own_tests("python", &["postprocess", "token-filter"])
 }
 
 #[test]
 fn the_templates_in_javascript_pass_their_own_tests() -> Result<()> {
-    all_stages_pass_their_own_tests("javascript")
+    pass_their_own_tests("javascript", &["router", "chunk-filter"])
 }
 
 #[test]
 fn the_templates_in_c_pass_their_own_tests() -> Result<()> {
-    all_stages_pass_their_own_tests("c")
+    pass_their_own_tests("c", &STAGES)
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use wharf_core::{ErrorKind, Inference, Model, Result, Tensor};
 
-use crate::support::{Site, calibrate, eventually, floats, infer, onnx, request, turns};
+use crate::support::{
+    SOME_TURNS, Site, calibrate, eventually, fastest, floats, onnx, request, turns, turns_in,
+};
 
 /// A run that is long beside what it takes a client to come back: a crowd of these is too much.
 const LONG: Duration = Duration::from_millis(40);
@@ -144,11 +146,8 @@ async fn an_overload_refuses_the_tenant_that_makes_it_with_batches_too() {
     let settings = "[instances]\ncount = 1\n[threads]\nintra = 1\n[batching]\nmax_rows = 4";
     let rows = |rows: u64| vec![floats("x", &[rows, 2], &vec![1.0; 2 * rows as usize])];
     let site = Site::new();
-    let model = site.serve(&onnx::slow_rows(10_000), settings);
-    let started = Instant::now();
-    infer(&model, rows(1)).await.unwrap();
-    let turn = started.elapsed() / 10_000;
-    let work = (LONG.as_nanos() / turn.as_nanos().max(1)) as i64;
+    let model = site.serve(&onnx::slow_rows(SOME_TURNS), settings);
+    let work = turns_in(LONG, fastest(&model, &rows(1)).await);
     let model = site.serve(&onnx::slow_rows(work), settings);
     let beside = beside_a_crowd(&model, rows(1), rows(4)).await;
     assert!(beside <= 3 * 4, "{beside} answers beside each");
