@@ -8,12 +8,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::paths::Paths;
 use crate::setup::onnxruntime_library;
-use crate::workspace::{cargo, execute, say};
+use crate::workspace::{build_server, say};
 
 /// Builds the server, and loads each component in `tests/guests/abi` with it: `wharf check` compiles, type-checks,
 /// instantiates and self-tests it.
 pub(crate) fn run(paths: &Paths) -> Result<()> {
-    execute(cargo(paths).args(["build", "--package", "wharf"]))?;
+    build_server(paths)?;
     check(paths, &onnxruntime_library()?)
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::paths::Paths;
 use crate::setup;
-use crate::workspace::{cargo, execute};
+use crate::workspace::build_server;
 
 /// Where the demo listens.
 const LISTEN: &str = "127.0.0.1:8080";
@@ -14,16 +14,7 @@ const LISTEN: &str = "127.0.0.1:8080";
 /// Sets up, builds and serves; comes back only with an error, or when the server has ended.
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     let onnxruntime = setup::run(paths)?;
-    // Dependencies get the features that the tests need when an example is built beside the server: then `cargo xtask test` builds
-    // nothing of it a second time. This one is the smallest.
-    execute(cargo(paths).args([
-        "build",
-        "--workspace",
-        "--bin",
-        "wharf",
-        "--example",
-        "bare_hyper",
-    ]))?;
+    build_server(paths)?;
     let site = paths.quickstart();
     let shown = site.strip_prefix(paths.root()).unwrap_or(&site).display();
     println!(

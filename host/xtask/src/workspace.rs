@@ -20,6 +20,17 @@ pub(crate) fn cargo(paths: &Paths) -> Command {
     command
 }
 
+/// Builds the server for everyday use.
+///
+/// An example is built beside it, the smallest: so dependencies get the features that the tests need, and are not built once more for
+/// them.
+pub(crate) fn build_server(paths: &Paths) -> Result<()> {
+    let mut build = cargo(paths);
+    build.args(["build", "--workspace"]);
+    build.args(["--bin", "wharf", "--example", "bare_hyper"]);
+    execute(&mut build)
+}
+
 /// Announces a command and runs it to its end, its output on this terminal.
 ///
 /// # Errors
