@@ -38,7 +38,7 @@ pub(super) fn run(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
         let component = marked(&component, round);
         cold.push(arrival(&site, &wharf, new, &component)?);
         // The cache has it once the plugin has gone over from its draft, and the machine is quiet then.
-        gone_over(&wharf, round)?;
+        gone_over(&wharf, new)?;
         cached.push(arrival(&site, &wharf, known, &component)?);
     }
     for (what, mut times, limit) in [
@@ -73,13 +73,14 @@ fn arrival(site: &BenchSite, wharf: &Wharf, name: &str, component: &[u8]) -> Res
     Ok(dropped.elapsed())
 }
 
-/// Waits until no plugin serves from a draft any more, of those that came in the rounds up to this one.
-fn gone_over(wharf: &Wharf, round: u8) -> Result<()> {
+/// Waits until a plugin does not serve from its draft any more.
+fn gone_over(wharf: &Wharf, name: &str) -> Result<()> {
+    let replaced = format!("plugin_draft_total{{outcome=\"replaced\",plugin=\"{name}\"");
     let began = Instant::now();
-    while wharf.metric("plugin_draft_total{")? <= f64::from(round) {
+    while wharf.metric(&replaced)? < 1.0 {
         ensure!(
             began.elapsed() < PATIENCE,
-            "a draft is not replaced after {PATIENCE:?}"
+            "the draft of {name} is not replaced after {PATIENCE:?}"
         );
         std::thread::park_timeout(LOOK_EVERY);
     }
