@@ -24,10 +24,10 @@ impl Instances {
             self.drop_used();
             self.go_over(runtime);
             let given_up = match &self.shelf {
-                Shelf::Fresh(shelf) => {
-                    self.refill(shelf, runtime);
-                    shelf.shrink_when_idle()
-                }
+                // One at a time: used instances hold the memory that the next ones need, and requests that take them as fast as they
+                // are made are not to keep better code waiting.
+                Shelf::Fresh(shelf) if self.add_fresh(shelf, runtime) => continue,
+                Shelf::Fresh(shelf) => shelf.shrink_when_idle(),
                 Shelf::Kept(shelf) => {
                     // One may have been given back while the pool went over.
                     self.renew_kept(shelf, runtime);
@@ -49,20 +49,11 @@ impl Instances {
         }
     }
 
-    fn refill(&self, shelf: &FreshShelf, runtime: &Runtime) {
-        while shelf.wants_more() && !self.is_over() {
-            // Requests that take instances as fast as they are made keep this loop from ending.
-            self.go_over(runtime);
-            let Some(instance) = self.make(runtime) else {
-                break;
-            };
-            if !shelf.put(instance) {
-                break;
-            }
-            self.metrics.ready(1);
-            // Used instances hold the memory that the next ones need.
-            self.drop_used();
-        }
+    /// Makes an instance ahead of time, where more are to stand ready. Gives whether it did.
+    fn add_fresh(&self, shelf: &FreshShelf, runtime: &Runtime) -> bool {
+        let added = shelf.wants_more() && self.make(runtime).is_some_and(|new| shelf.put(new));
+        self.metrics.ready(i64::from(added));
+        added
     }
 
     fn make(&self, runtime: &Runtime) -> Option<Box<GuestInstance>> {
