@@ -143,19 +143,25 @@ async fn a_new_plugin_is_built_tested_measured_and_served() -> Result<()> {
     Ok(())
 }
 
+/// Makes a plugin from the template of a stage, builds it, and runs the case that it begins with. Gives its folder.
+fn from_template(desk: &Desk, language: &str, stage: &str) -> Result<PathBuf> {
+    let folder = desk.plugin_in(language, &format!("{language}-{stage}"), stage)?;
+    let built = document(&folder, &["build"])?;
+    assert_eq!(built["stages"], json!([stage]), "{language}");
+    let tested = document(&folder, &["test"])?;
+    assert_eq!(
+        (&tested["passed"], &tested["failed"]),
+        (&json!(1), &json!(0)),
+        "{tested}"
+    );
+    Ok(folder)
+}
+
 #[tokio::test]
 async fn the_templates_of_all_stages_pass_their_own_tests() -> Result<()> {
     let desk = Desk::new()?;
     for stage in STAGES {
-        let folder = desk.plugin(&format!("my-{stage}"), stage)?;
-        let built = document(&folder, &["build"])?;
-        assert_eq!(built["stages"], json!([stage]));
-        let tested = document(&folder, &["test"])?;
-        assert_eq!(
-            (&tested["passed"], &tested["failed"]),
-            (&json!(1), &json!(0)),
-            "{tested}"
-        );
+        let folder = from_template(&desk, "rust", stage)?;
         let mut unit_tests = std::process::Command::new("cargo");
         unit_tests
             .args(["test", "--quiet"])
@@ -166,19 +172,10 @@ async fn the_templates_of_all_stages_pass_their_own_tests() -> Result<()> {
     Ok(())
 }
 
-/// Builds a plugin of each stage in a language, and runs the case that each begins with.
 fn pass_their_own_tests(language: &str, stages: &[&str]) -> Result<()> {
     let desk = Desk::new()?;
     for stage in stages {
-        let folder = desk.plugin_in(language, &format!("{language}-{stage}"), stage)?;
-        let built = document(&folder, &["build"])?;
-        assert_eq!(built["stages"], json!([stage]), "{language}");
-        let tested = document(&folder, &["test"])?;
-        assert_eq!(
-            (&tested["passed"], &tested["failed"]),
-            (&json!(1), &json!(0)),
-            "{tested}"
-        );
+        from_template(&desk, language, stage)?;
     }
     Ok(())
 }

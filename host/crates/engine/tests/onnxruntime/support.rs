@@ -152,26 +152,26 @@ pub(crate) fn turns(turns: i64) -> Vec<Tensor> {
 
 /// The turns of such a model that take about so long.
 pub(crate) async fn calibrate(model: &Arc<dyn Model>, time: Duration) -> i64 {
-    turns_in(time, fastest(model, &turns(SOME_TURNS)).await)
+    calibrate_with(model, &turns(SOME_TURNS), time).await
 }
 
-/// The turns that [`fastest`] is asked for.
+/// The turns that a model makes with the inputs that it is calibrated with.
 pub(crate) const SOME_TURNS: i64 = 10_000;
 
-/// The turns that take about so long, where [`SOME_TURNS`] take `some`.
-pub(crate) fn turns_in(time: Duration, some: Duration) -> i64 {
-    (time.as_secs_f64() / some.as_secs_f64() * SOME_TURNS as f64) as i64
-}
-
-/// How long the fastest of a few runs takes: whatever else a machine does only makes one longer.
-pub(crate) async fn fastest(model: &Arc<dyn Model>, inputs: &[Tensor]) -> Duration {
+/// The turns that take about so long, by the fastest of a few runs with inputs for which it makes [`SOME_TURNS`]: whatever else a
+/// machine does only makes one longer.
+pub(crate) async fn calibrate_with(
+    model: &Arc<dyn Model>,
+    inputs: &[Tensor],
+    time: Duration,
+) -> i64 {
     let mut fastest = Duration::MAX;
     for _ in 0..10 {
         let started = Instant::now();
         infer(model, inputs.to_vec()).await.unwrap();
         fastest = fastest.min(started.elapsed());
     }
-    fastest
+    (time.as_secs_f64() / fastest.as_secs_f64() * SOME_TURNS as f64) as i64
 }
 
 /// Waits until something is so. Fails when it does not come about.

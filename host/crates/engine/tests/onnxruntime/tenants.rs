@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use wharf_core::{ErrorKind, Inference, Model, Result, Tensor};
 
 use crate::support::{
-    SOME_TURNS, Site, calibrate, eventually, fastest, floats, onnx, request, turns, turns_in,
+    SOME_TURNS, Site, calibrate, calibrate_with, eventually, floats, onnx, request, turns,
 };
 
 /// A run that is long beside what it takes a client to come back: a crowd of these is too much.
@@ -147,7 +147,7 @@ async fn an_overload_refuses_the_tenant_that_makes_it_with_batches_too() {
     let rows = |rows: u64| vec![floats("x", &[rows, 2], &vec![1.0; 2 * rows as usize])];
     let site = Site::new();
     let model = site.serve(&onnx::slow_rows(SOME_TURNS), settings);
-    let work = turns_in(LONG, fastest(&model, &rows(1)).await);
+    let work = calibrate_with(&model, &rows(1), LONG).await;
     let model = site.serve(&onnx::slow_rows(work), settings);
     let beside = beside_a_crowd(&model, rows(1), rows(4)).await;
     assert!(beside <= 3 * 4, "{beside} answers beside each");
