@@ -95,9 +95,9 @@ fn main() {
         None,
     );
     let ratio = |time: Duration| time.as_secs_f64() / native.as_secs_f64();
-    println!("600 KB kept / native|{:.3}|times|3", ratio(kept_picture));
+    println!("600 KB kept / native|{:.3}|times|2.5", ratio(kept_picture));
     println!(
-        "600 KB isolated / native|{:.3}|times|3",
+        "600 KB isolated / native|{:.3}|times|2.5",
         ratio(isolated_picture)
     );
 }
