@@ -77,7 +77,9 @@ async fn every_route_answers_as_its_description_says_without_onnx_runtime() -> R
 
     // A route with plugins takes a picture, and its plugins make labels of what nobody computed.
     let picture = std::fs::read(site.path().join("images/7.png"))?;
-    let request = Request::post("/v1/infer/digits", "image/png", picture);
+    // The route's router keeps a user on one version of the model; without a name each request is drawn anew.
+    let request =
+        Request::post("/v1/infer/digits", "image/png", picture).header("x-user", "faithful");
     let first = client.send(&request).await?.ok()?;
     let again = client.send(&request).await?.ok()?;
     ensure!(first == again, "{first} is not {again}");
