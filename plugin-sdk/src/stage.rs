@@ -68,7 +68,8 @@ impl Candidate {
 
 /// Chooses the model that a request goes to.
 pub trait Router: Plugin {
-    /// Gives the index of the chosen candidate. The list is never empty, and keeps the order of the route file.
+    /// Gives the index of the chosen candidate. The list is never empty, and keeps the order of the route file; a model of
+    /// another server that keeps failing is left out while there is another candidate.
     ///
     /// # Errors
     /// Any; the client gets it.

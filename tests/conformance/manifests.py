@@ -1,5 +1,7 @@
 """Whether the manifests for KServe name what the program has: `manifests.py --folder DIR --help-text FILE --url U --admin A`.
 
+The server runs with the environment of the runtime's container, which `manifests.py --folder DIR --environment` writes.
+
 The fields are those of KServe's API, `v1alpha1` and `v1beta1`, and of Kubernetes' containers, as far as the manifests use
 them: one that is misspelt is not among them.
 """
@@ -65,6 +67,9 @@ FIELDS = {
 # Where KServe puts the models.
 MODELS_MOUNT = "/mnt/models"
 
+# What a secret of the cluster is here.
+SECRET = "of-32-characters-and-known-to-none"
+
 
 class Manifests:
     """The manifests, and the program."""
@@ -72,7 +77,8 @@ class Manifests:
     def __init__(self, arguments):
         files = sorted(arguments.folder.glob("*.yaml"))
         self.documents = [document for file in files for document in yaml.safe_load_all(file.read_text())]
-        self.help, self.url, self.admin = arguments.help_text.read_text(), arguments.url, arguments.admin
+        self.help = arguments.help_text and arguments.help_text.read_text()
+        self.url, self.admin = arguments.url, arguments.admin
 
     def of_kind(self, kind):
         found = [document for document in self.documents if document["kind"] == kind]
@@ -86,6 +92,10 @@ class Manifests:
     def container(self):
         (container,) = self.runtime()["spec"]["containers"]
         return container
+
+    def environment(self):
+        """The variables of the container."""
+        return {variable["name"]: variable.get("value", SECRET) for variable in self.container().get("env", [])}
 
     def flags(self):
         """The flags of the program's command line, with their values."""
@@ -124,8 +134,16 @@ def the_arguments_are_flags_of_the_program(manifests):
 @check
 def an_admin_listener_that_others_reach_has_a_token(manifests):
     listen = manifests.flags()["admin-listen"]
-    variables = {variable["name"] for variable in manifests.container().get("env", [])}
-    assert listen.startswith("127.") or "WHARF_SERVER__ADMIN_TOKEN" in variables, f"{listen} without a token"
+    assert listen.startswith("127.") or "WHARF_SERVER__ADMIN_TOKEN" in manifests.environment(), f"{listen} without a token"
+
+
+@check
+def the_environment_means_what_the_manifest_says_of_it(manifests):
+    # Operators need the token, and the metrics none.
+    expect_equal(status(manifests.admin, "/admin/snapshot"), 401)
+    expect_equal(status(manifests.admin, "/admin/snapshot", {"authorization": f"Bearer {SECRET}"}), 200)
+    # A request that says nothing of a tenant is an operator's: it learns that there is no such model, and not that it may not ask.
+    expect_equal(status(manifests.url, "/v2/models/nobody"), 404)
 
 
 @check
@@ -141,9 +159,9 @@ def ports_and_paths_are_those_that_the_program_serves(manifests):
     expect_equal(status(manifests.admin, annotations["prometheus.kserve.io/path"]), 200)
 
 
-def status(address, path):
+def status(address, path, headers={}):
     connection = http.client.HTTPConnection(address, timeout=30)
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers)
     return connection.getresponse().status
 
 
@@ -164,10 +182,17 @@ def the_services_fit_the_runtime(manifests):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="where the manifests are")
-    parser.add_argument("--help-text", type=pathlib.Path, required=True, help="what `wharf serve --help` wrote")
-    parser.add_argument("--url", required=True, help="HOST:PORT of a server")
-    parser.add_argument("--admin", required=True, help="HOST:PORT of its admin listener")
-    run(Manifests(parser.parse_args()))
+    parser.add_argument("--environment", action="store_true", help="write the environment, a variable a line, and check nothing")
+    parser.add_argument("--help-text", type=pathlib.Path, help="what `wharf serve --help` wrote")
+    parser.add_argument("--url", help="HOST:PORT of a server")
+    parser.add_argument("--admin", help="HOST:PORT of its admin listener")
+    arguments = parser.parse_args()
+    manifests = Manifests(arguments)
+    if arguments.environment:
+        for name, value in manifests.environment().items():
+            print(f"{name}={value}")
+    else:
+        run(manifests)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Both clients have the same calls. What differs is in a `Protocol`: how a documen
 is called, and where a request's compression is asked for.
 """
 
+import asyncio
 import json
 
 import ml_dtypes
@@ -114,7 +115,7 @@ def the_server_says_what_it_is(protocol):
     expect_equal(document["name"], "wharf")
     assert document["version"]
     wanted = {"binary_tensor_data", "classification", "logging", "model_configuration", "model_repository", "parameters"}
-    wanted |= {"schedule_policy", "sequence", "statistics", "system_shared_memory"}
+    wanted |= {"schedule_policy", "sequence", "statistics", "system_shared_memory", "trace"}
     assert wanted <= set(document["extensions"]), document
 
 
@@ -411,6 +412,83 @@ def logging_is_read_and_set(protocol):
     expect_equal(int(settings(protocol.asked(protocol.client.get_log_settings))["log_verbose_level"]), 1)
     protocol.client.update_log_settings({"log_verbose_level": int(before["log_verbose_level"])})
     expect_error(lambda: protocol.client.update_log_settings({"log_file": "/tmp/elsewhere.log"}), protocol.invalid, "log_file")
+
+
+def trace_settings(document):
+    """The values of each setting: gRPC has lists in objects, and REST has lists, or texts where one value is enough."""
+
+    def values(entry):
+        found = entry.get("value", []) if isinstance(entry, dict) else entry
+        return [str(value) for value in found] if isinstance(found, list) else [str(found)]
+
+    return {name: values(entry) for name, entry in document.get("settings", document).items()}
+
+
+@check
+def tracing_is_read_and_set(protocol):
+    def get(model=None):
+        return trace_settings(protocol.asked(protocol.client.get_trace_settings, model_name=model))
+
+    def update(settings, model=None):
+        return trace_settings(protocol.asked(protocol.client.update_trace_settings, model_name=model, settings=settings))
+
+    before = get()
+    assert {"trace_level", "trace_rate", "trace_count"} <= set(before), before
+    expect_equal(update({"trace_rate": "7"})["trace_rate"], ["7"])
+    expect_equal(get()["trace_rate"], ["7"])
+    # A model has its own over those of all.
+    expect_equal(update({"trace_level": ["OFF"]}, "pair")["trace_level"], ["OFF"])
+    expect_equal((get("pair")["trace_level"], get("pair")["trace_rate"], get()["trace_level"]), (["OFF"], ["7"], before["trace_level"]))
+    protocol.infer("pair", {"a": ROW, "b": ROW})
+    # What is cleared is as it was before anybody set it.
+    expect_equal(update({"trace_level": None}, "pair")["trace_level"], before["trace_level"])
+    expect_equal(update({"trace_rate": None}), before)
+    expect_error(lambda: update({"trace_rate": "often"}), protocol.invalid, "trace_rate")
+    expect_error(lambda: update({"trace_level": ["OFF"]}, "nobody"), protocol.missing, "nobody")
+
+
+async def the_calls_of_an_aio_client(protocol, client):
+    """What the client of asyncio has, all of it that the server has."""
+
+    async def asked(call, *arguments, **options):
+        return await call(*arguments, **options, **protocol.document)
+
+    assert await client.is_server_live() and await client.is_server_ready() and await client.is_model_ready("pair")
+    expect_equal((await asked(client.get_server_metadata))["name"], "wharf")
+    expect_equal((await asked(client.get_model_metadata, "pair"))["name"], "pair")
+    config = await asked(client.get_model_config, "pair")
+    expect_equal(config.get("config", config)["name"], "pair")
+
+    inputs = protocol.inputs({"a": ROW, "b": ROW})
+    for result in await asyncio.gather(*(client.infer("pair", inputs) for _ in range(8))):
+        expect_equal(result.as_numpy("sum").tolist(), (ROW * 2).tolist())
+    (statistics,) = (await asked(client.get_inference_statistics, "pair"))["model_stats"]
+    assert int(statistics["inference_count"]) >= 8, statistics
+
+    await client.unload_model("changing")
+    assert not await client.is_model_ready("changing")
+    await client.load_model("changing")
+    assert await client.is_model_ready("changing")
+    assert await asked(client.get_model_repository_index)
+
+    levels = {"log_verbose_level": 1}, {"log_verbose_level": 0}
+    for level in levels:
+        await asked(client.update_log_settings, level)
+    assert await asked(client.get_log_settings)
+    rate = await asked(client.update_trace_settings, model_name="pair", settings={"trace_rate": "9"})
+    expect_equal(trace_settings(rate)["trace_rate"], ["9"])
+    await asked(client.update_trace_settings, model_name="pair", settings={"trace_rate": None})
+    assert trace_settings(await asked(client.get_trace_settings, model_name="pair"))["trace_rate"] != ["9"]
+
+    key = f"/wharf-aio-{protocol.key}"
+    handle = shared_memory.create_shared_memory_region("aio", key, ROW.nbytes)
+    try:
+        await client.register_system_shared_memory("aio", key, ROW.nbytes)
+        assert "aio" in str(await asked(client.get_system_shared_memory_status))
+        await client.unregister_system_shared_memory("aio")
+        assert "aio" not in str(await asked(client.get_system_shared_memory_status))
+    finally:
+        shared_memory.destroy_shared_memory_region(handle)
 
 
 @check

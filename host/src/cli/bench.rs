@@ -41,7 +41,7 @@ use inputs::InputSpec;
 use metadata::Model;
 use progress::ProgressLine;
 use summary::{Subject, Summary};
-use target::Target;
+use target::{HeaderFields, Target};
 
 /// What `--help` says at its end.
 pub(crate) const HELP: &str = "\
@@ -49,6 +49,7 @@ Examples:
   wharf bench --model iris
   wharf bench --model resnet --data binary --shape input=1x3x224x224 --connections 8
   wharf bench --model iris --protocol grpc --rate 5000 --duration 30s
+  wharf bench --model iris --header @token.txt    # a line \"authorization: Bearer TOKEN\"
 
 Without --rate the loop is closed: each connection sends its next request when the one before is answered. With --rate it
 is open: requests are sent on a schedule whatever the answers do, and latencies count from when each was due.
@@ -110,6 +111,10 @@ pub(crate) struct Bench {
     /// The shape of an input: NAME=1x3x224x224. Without, free dimensions are 1. May be given again.
     #[arg(long = "shape", value_name = "NAME=SHAPE", value_parser = InputSpec::of_shape)]
     shapes: Vec<InputSpec>,
+    /// A header field of every request, such as "authorization: Bearer TOKEN", or @FILE with a field a line. May be given
+    /// again.
+    #[arg(long = "header", value_name = "FIELD")]
+    headers: Vec<HeaderFields>,
     /// A file with the whole request, in place of inputs: JSON, JSON with binary tensors behind it, or with gRPC an
     /// encoded `ModelInferRequest`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["inputs", "shapes", "data"])]
@@ -133,12 +138,15 @@ enum Data {
 
 impl Bench {
     /// Puts the load on the server, and writes the summary to standard output.
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(mut self) -> Result<ExitCode> {
         if (self.protocol, self.data) == (Protocol::Grpc, Some(Data::Json)) {
             let message = "--data json is for --protocol rest: gRPC carries tensors as binary\n";
             let error = clap::Error::raw(ErrorKind::ArgumentConflict, message);
             error.print()?;
             return Ok(ExitCode::from(2));
+        }
+        for fields in &self.headers {
+            self.url.add(fields);
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -14,9 +14,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::LONG_PATIENCE;
 
 /// What a client asks.
 #[derive(Clone, Debug)]
@@ -226,8 +229,21 @@ impl Client {
     /// HTTP/2.
     ///
     /// # Errors
-    /// Where the connection fails; a refusal is a [`Response`].
+    /// Where the connection fails, or there is no answer within [`LONG_PATIENCE`]; a refusal is a [`Response`].
     pub async fn send(&mut self, request: &Request) -> Result<Response> {
+        // A server that hangs would otherwise hold up the test for ever, without a word.
+        let answered = timeout(LONG_PATIENCE, Box::pin(self.exchange(request))).await;
+        answered.with_context(|| {
+            format!(
+                "no answer to {} {} within {} s",
+                request.method,
+                request.path,
+                LONG_PATIENCE.as_secs()
+            )
+        })?
+    }
+
+    async fn exchange(&mut self, request: &Request) -> Result<Response> {
         // Taken out, so that a request that is given up leaves no half-read connection behind.
         let mut connection = match self.connection.take() {
             Some(connection) if connection.is_open() => connection,

@@ -13,7 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::command::listening;
-use crate::{Client, Metrics, Site, wait_for};
+use crate::{Client, Metrics, Request, Response, Site, wait_for};
+
+/// The variable with what operators have to show.
+const ADMIN_TOKEN: &str = "WHARF_SERVER__ADMIN_TOKEN";
 
 /// A running server. Dropping it ends the process and prints its log, which the test harness shows where the test failed.
 pub struct Wharf {
@@ -22,6 +25,8 @@ pub struct Wharf {
     readers: Vec<thread::JoinHandle<()>>,
     listen: SocketAddr,
     admin: SocketAddr,
+    /// What operators have to show, where the command's environment says so.
+    admin_token: Option<String>,
     // Holds the ready file until the process has ended.
     _workspace: tempfile::TempDir,
 }
@@ -75,6 +80,10 @@ impl Wharf {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         change(&mut command);
+        let admin_token = command.get_envs().find_map(|(name, value)| match value {
+            Some(token) if name == ADMIN_TOKEN => Some(token.to_string_lossy().into_owned()),
+            _ => None,
+        });
         let mut child = command.spawn().context("cannot start the server")?;
         let output = Arc::new(Mutex::new(Vec::new()));
         let readers = [
@@ -88,6 +97,7 @@ impl Wharf {
             readers: readers.into_iter().flatten().collect(),
             listen: nowhere,
             admin: nowhere,
+            admin_token,
             _workspace: workspace,
         };
 
@@ -178,7 +188,7 @@ impl Wharf {
     /// # Errors
     /// Where it cannot be had.
     pub async fn snapshot(&self) -> Result<Value> {
-        self.admin().get("/admin/snapshot").await?.ok()
+        self.operate(Request::get("/admin/snapshot")).await?.ok()
     }
 
     /// Reloads at once, and waits until it is done.
@@ -186,7 +196,17 @@ impl Wharf {
     /// # Errors
     /// Where the server does not do it.
     pub async fn reload(&self) -> Result<Value> {
-        self.admin().post("/admin/reload", &json!({})).await?.ok()
+        let request = Request::json("/admin/reload", &json!({}));
+        self.operate(request).await?.ok()
+    }
+
+    /// Asks the admin listener as an operator does.
+    async fn operate(&self, request: Request) -> Result<Response> {
+        let request = match &self.admin_token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        self.admin().send(&request).await
     }
 
     /// The resident memory of the process in bytes.

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How long a script may run.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::LONG_PATIENCE;
 
 /// A file or folder of the repository, whose root the tests are told by cargo.
 #[must_use]
@@ -45,10 +44,18 @@ pub fn interpreter() -> Result<Command> {
 /// Runs a program to its end, and shows its output among the test's own. Gives what it wrote.
 ///
 /// # Errors
-/// Where it cannot start, fails or does not end in time; with what it wrote.
+/// Where it cannot start, fails or does not end within [`LONG_PATIENCE`]; with what it wrote.
 pub async fn execute(name: &str, command: Command) -> Result<String> {
+    execute_within(LONG_PATIENCE, name, command).await
+}
+
+/// The same for a program that may take so long.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn execute_within(patience: Duration, name: &str, command: Command) -> Result<String> {
     // Waiting for a process blocks.
-    let ran = tokio::task::spawn_blocking(move || run(command)).await?;
+    let ran = tokio::task::spawn_blocking(move || run(command, patience)).await?;
     let (success, output) = ran.with_context(|| format!("cannot run {name}"))?;
     eprintln!("--- {name}:\n{output}\n---");
     if !success {
@@ -57,14 +64,14 @@ pub async fn execute(name: &str, command: Command) -> Result<String> {
     Ok(output)
 }
 
-fn run(mut command: Command) -> Result<(bool, String)> {
+fn run(mut command: Command, patience: Duration) -> Result<(bool, String)> {
     let mut output = tempfile::tempfile()?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output.try_clone()?)
         .spawn()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break Some(status);

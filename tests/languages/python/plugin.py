@@ -1,5 +1,10 @@
 """Does what a test or a measurement asks for, in Python."""
 
+import os
+import socket
+import time
+from collections.abc import Callable
+
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.imports import types
@@ -22,7 +27,34 @@ class Preprocess(exports.Preprocess):
             case "spin":
                 while True:
                     pass
+            case "sleep":
+                time.sleep(3600)
+            case "reach":
+                report = reach(request.header("x-address"))
+                raise Err(types.Error_InvalidInput(types.InvalidInput("reached", report)))
         return input
+
+
+def reach(address: str) -> str:
+    """Tries to get hold of what is outside of the plugin, and says what came of each try."""
+    host, port = address.rsplit(":", 1)
+    tries: dict[str, Callable[[], object]] = {
+        "folder": lambda: os.listdir("/"),
+        "file": lambda: open("/etc/passwd").read(),
+        "write": lambda: open("here", "w"),
+        "connect": lambda: socket.create_connection((host, int(port)), timeout=1),
+        "listen": lambda: socket.create_server(("127.0.0.1", 0)),
+        "datagram": lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", (host, int(port))),
+        "lookup": lambda: socket.getaddrinfo("localhost", int(port)),
+    }
+    return "; ".join(f"{name}: {came_of(what)}" for name, what in tries.items()) + f"; environment: {os.environ}"
+
+
+def came_of(what: Callable[[], object]) -> str:
+    try:
+        return f"got {what()!r}"
+    except OSError as error:
+        return f"refused, {type(error).__name__}"
 
 
 def double(tensor: types.Tensor) -> types.Tensor:

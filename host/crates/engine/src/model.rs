@@ -113,6 +113,7 @@ impl Model for OnnxModel {
             in_flight,
             latency: self.scheduler().latency(),
             free_memory: self.free_memory.get(),
+            rests: false,
         }
     }
 }

@@ -40,7 +40,7 @@ use crate::oip::logging::LogControl;
 use crate::oip::rest;
 use crate::oip::shared_memory::SharedMemory;
 use crate::oip::tracing::Tracing;
-use crate::problem::Problem;
+use crate::problem::{Problem, Refusal};
 use crate::request_id::{self, RequestIds};
 use crate::trace::{record_answer, record_client, request_span};
 use crate::unread::{Lent, Unread, settle};
@@ -134,6 +134,8 @@ impl App {
             if let Some(malformed) = begun.malformed {
                 return Err(Problem::Malformed(malformed));
             }
+            let fields = self.limits.check_fields(&parts.headers);
+            fields.map_err(|error| Refusal::fields(&error))?;
             // Before it is asked who the client is: a browser has not said it yet.
             if let Some(preflight) = self.preflight(&dress) {
                 return Ok(preflight?);

@@ -89,7 +89,7 @@ where
 {
     let announced = body.size_hint().lower();
     if announced > limits.max_bytes as u64 {
-        return Err(too_large(limits).into());
+        return Err(limits.too_large("request body").into());
     }
     let announced = announced as usize;
     reservation.check(announced)?;
@@ -161,7 +161,7 @@ where
         let length = rest.as_ref();
         let length = length.map_or(first.len(), |rest| rest.len() - joined.padding);
         if length + data.len() > limits.max_bytes {
-            return Err(too_large(limits).into());
+            return Err(limits.too_large("request body").into());
         }
         reservation.grow_to(length + data.len())?;
         match &mut rest {
@@ -171,10 +171,6 @@ where
         }
     }
     Ok(rest.map_or(first, |rest| rest.freeze().slice(joined.padding..)))
-}
-
-fn too_large(limits: &BodyLimits) -> Error {
-    limits.too_large("request body").with_field("body")
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::Deserialize;
-use wharf_core::Gatekeeper;
+use wharf_core::{Error, ErrorKind, Gatekeeper};
 
 use crate::access::Management;
 use crate::access_log::AccessLogConfig;
@@ -154,6 +155,24 @@ pub(crate) struct Limits {
     pub(crate) max_concurrent_streams: u32,
     /// The smallest answer that is compressed.
     pub(crate) compress_min_bytes: usize,
+}
+
+impl Limits {
+    /// Checks the number of fields of a header that came over HTTP/2: of one of HTTP/1, hyper has counted them.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub(crate) fn check_fields(&self, fields: &HeaderMap) -> Result<(), Error> {
+        if fields.len() <= self.max_headers {
+            return Ok(());
+        }
+        let message = format!(
+            "has {} fields, and {} are taken (server.max_headers); send fewer",
+            fields.len(),
+            self.max_headers
+        );
+        Err(Error::new(ErrorKind::TooLarge, message).with_field("headers"))
+    }
 }
 
 impl Config {

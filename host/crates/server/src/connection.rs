@@ -3,6 +3,7 @@
 //! hyper's own header timeout also ends idle connections and makes a timer for every request. Here the stream notes when
 //! a header began and when a write got stuck, and one slow tick a connection looks at the notes.
 
+mod frames;
 mod framing;
 mod linger;
 mod socket;

@@ -188,6 +188,7 @@ fn open(call: &mut Call, head: &Head) -> Result<(Method, Encoding), Refusal> {
         let message = "there is no such call; the reflection service lists them";
         return Err(Error::new(ErrorKind::Unimplemented, message).into());
     };
+    call.app().limits.check_fields(&head.headers)?;
     call.timeout = timeout::timeout(&head.headers)?;
     Ok((method, Encoding::of(&head.headers)?))
 }

@@ -135,7 +135,7 @@ impl Route {
         let Some(router) = &self.router else {
             return self.targets.first().ok_or_else(no_target);
         };
-        let candidates: Vec<Candidate> = self.targets.iter().map(Target::candidate).collect();
+        let (targets, candidates) = self.offered();
         let span =
             stage_span!("route", plugin = %router.plugin.info().name, otel.status_code = Empty);
         let choice = async {
@@ -150,7 +150,23 @@ impl Route {
             }
         };
         let index = within(span, choice).await?;
-        self.targets.get(index).ok_or_else(no_target)
+        targets.get(index).copied().ok_or_else(no_target)
+    }
+
+    /// What a router chooses among. A model that is asked nothing, since it kept failing, is left out while there is another:
+    /// whoever chose it would only be refused.
+    fn offered(&self) -> (Vec<&Target>, Vec<Candidate>) {
+        let all = || {
+            self.targets
+                .iter()
+                .map(|target| (target, target.candidate()))
+        };
+        let (targets, candidates): (Vec<_>, Vec<_>) =
+            all().filter(|(_, candidate)| !candidate.load.rests).unzip();
+        match targets.is_empty() {
+            true => all().unzip(),
+            false => (targets, candidates),
+        }
     }
 
     /// Calls a plugin, and does on failure what the stage's policy says.

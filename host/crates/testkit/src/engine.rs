@@ -29,7 +29,8 @@ use crate::script::{Script, digest};
 /// - `gate NAME`: waits at a gate in each call; `load-gate NAME`: waits there while it is loaded; `warm-up-gate NAME`: waits
 ///   there as well, and ends where the load is cancelled;
 /// - `refuse KIND`: refuses each call with an error of this kind;
-/// - `no-room`: says that it has no room; `unknown`: says that nobody knows its inputs and outputs;
+/// - `no-room`: says that it has no room; `unknown`: says that nobody knows its inputs and outputs; `rests`: says that it is
+///   asked nothing for a while;
 /// - `max-rows N`: joins so many rows; `times A B C D`: says that so many microseconds went into the queue, the inputs, the
 ///   run and the outputs; `cache hit N` or `cache miss N`: says what its cache came to in so many;
 /// - `note`: keeps the requests that it is asked for; `levels N`: says that it has so many levels of priority;
@@ -440,6 +441,7 @@ impl Model for FakeModel {
     fn load(&self) -> ModelLoad {
         ModelLoad {
             in_flight: self.in_flight.load(Ordering::SeqCst),
+            rests: self.script.has("rests"),
             ..ModelLoad::default()
         }
     }

@@ -117,6 +117,11 @@ impl Endpoints {
         let now = Instant::now();
         self.iter().filter(|it| it.is_out(now).is_some()).count()
     }
+
+    /// Whether there is none to choose.
+    pub(crate) fn are_all_out(&self) -> bool {
+        self.out() == self.all.len()
+    }
 }
 
 impl Endpoint {

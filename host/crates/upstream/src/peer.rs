@@ -140,6 +140,7 @@ impl Peer {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency: Duration::from_nanos(self.latency.load(Ordering::Relaxed)),
             free_memory: None,
+            rests: self.breaker.wait().is_some() || self.endpoints.are_all_out(),
         }
     }
 }

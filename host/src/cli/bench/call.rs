@@ -34,7 +34,7 @@ impl Call {
         Ok(Self {
             method: Method::GET,
             uri: target.path(path).parse().context("the path is no URI")?,
-            headers: headers(&[(HOST, &target.authority())])?,
+            headers: headers(target, &[(HOST, &target.authority())])?,
             body: Bytes::new(),
         })
     }
@@ -44,7 +44,7 @@ impl Call {
     /// # Errors
     /// Where the path is none.
     pub(super) fn post(target: &Target, path: &str, body: RestBody) -> Result<Self> {
-        let mut fields = headers(&[(HOST, &target.authority())])?;
+        let mut fields = headers(target, &[(HOST, &target.authority())])?;
         let media_type = match body.header_length {
             None => "application/json",
             Some(length) => {
@@ -72,14 +72,15 @@ impl Call {
         body.put_u32(length);
         body.put_slice(message);
         let uri = format!("{target}/inference.GRPCInferenceService/{method}");
-        let fields = headers(&[
-            (CONTENT_TYPE, "application/grpc"),
-            (TE, "trailers"),
-            (
-                USER_AGENT,
-                concat!("wharf-bench/", env!("CARGO_PKG_VERSION")),
-            ),
-        ])?;
+        let agent = concat!("wharf-bench/", env!("CARGO_PKG_VERSION"));
+        let fields = headers(
+            target,
+            &[
+                (CONTENT_TYPE, "application/grpc"),
+                (TE, "trailers"),
+                (USER_AGENT, agent),
+            ],
+        )?;
         Ok(Self {
             method: Method::POST,
             uri: uri.parse().context("the path is no URI")?,
@@ -112,8 +113,9 @@ impl Call {
     }
 }
 
-fn headers(fields: &[(HeaderName, &str)]) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(4);
+/// The fields that the server asks of every request, and those that this one needs.
+fn headers(target: &Target, fields: &[(HeaderName, &str)]) -> Result<HeaderMap> {
+    let mut headers: HeaderMap = target.fields().iter().cloned().collect();
     for (name, value) in fields {
         let value = HeaderValue::from_str(value).context("a header field of other bytes")?;
         headers.insert(name.clone(), value);

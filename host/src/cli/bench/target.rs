@@ -1,10 +1,11 @@
-//! Where the load goes: a server's URL, and the address that it comes to.
+//! Where the load goes: a server's URL, the address that it comes to, and what it asks of every request.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use hyper::Uri;
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::net::{TcpStream, lookup_host};
 
 /// A server's URL: `http://HOST[:PORT][/PREFIX]`.
@@ -13,6 +14,37 @@ pub(super) struct Target {
     host: String,
     port: u16,
     prefix: String,
+    fields: Vec<Field>,
+}
+
+type Field = (HeaderName, HeaderValue);
+
+/// Header fields of every request: `NAME: VALUE`, or `@FILE` with a field a line.
+#[derive(Clone)]
+pub(super) struct HeaderFields(Vec<Field>);
+
+impl FromStr for HeaderFields {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lines = match text.strip_prefix('@') {
+            None => text.to_owned(),
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(|error| format!("cannot read {file}: {error}"))?,
+        };
+        // A value may be a secret: no error repeats it.
+        let field = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            let mut value = HeaderValue::from_str(value.trim()).ok()?;
+            value.set_sensitive(true);
+            Some((name.trim().parse().ok()?, value))
+        };
+        let lines = lines.lines().filter(|line| !line.trim().is_empty());
+        let fields: Option<Vec<_>> = lines.map(field).collect();
+        fields.map(Self).ok_or_else(|| {
+            "give a header field as \"NAME: VALUE\", or a file of such lines as @FILE".to_owned()
+        })
+    }
 }
 
 impl FromStr for Target {
@@ -39,6 +71,7 @@ impl FromStr for Target {
             host: host.ok_or("the URL names no host")?.to_owned(),
             port: uri.port_u16().unwrap_or(80),
             prefix: uri.path().trim_end_matches('/').to_owned(),
+            fields: Vec::new(),
         })
     }
 }
@@ -47,6 +80,16 @@ impl Target {
     /// What the header `host` says.
     pub(super) fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// Adds fields to every request.
+    pub(super) fn add(&mut self, fields: &HeaderFields) {
+        self.fields.extend_from_slice(&fields.0);
+    }
+
+    /// What every request has in its header.
+    pub(super) fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
     /// A path on the server.
@@ -126,6 +169,30 @@ mod tests {
         ] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_from_the_flag_and_from_a_file() {
+        let mut target: Target = "http://server".parse().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "X-A: 1\n\nx-a:2 \n").unwrap();
+        for fields in [
+            "authorization: Bearer a:b",
+            &format!("@{}", file.path().display()),
+        ] {
+            target.add(&fields.parse().ok().unwrap());
+        }
+        let fields: Vec<_> = target
+            .fields()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        let expected = [("authorization", "Bearer a:b"), ("x-a", "1"), ("x-a", "2")];
+        assert_eq!(fields, expected);
+        for wrong in ["secret", "a b: secret", "a: secret\u{7f}", "@/none"] {
+            let error = wrong.parse::<HeaderFields>().err().unwrap();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

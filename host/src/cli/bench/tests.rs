@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use serde_json::{Value, json};
+use wharf_testkit::closed_port;
 
 use super::fake::{Asked, FakeServer, Reply};
 use super::*;
@@ -163,12 +164,8 @@ async fn a_server_that_refuses_everything_fails_the_command() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told() {
-    let (server, _) = server().await;
-    let (url, address) = (server.url(), server.address);
-    drop(server);
-    while tokio::net::TcpListener::bind(address).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    let port = closed_port();
+    let url = format!("http://{}", port.local_addr().unwrap());
     let error = run(&url, &[]).await.unwrap_err();
     let text = format!("{error:#}");
     assert!(

@@ -295,6 +295,7 @@ impl Case {
                     in_flight: file.in_flight,
                     latency: Duration::from_micros(file.latency_us),
                     free_memory: file.free_memory,
+                    rests: false,
                 },
             })
         };

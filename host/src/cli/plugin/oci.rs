@@ -1,7 +1,7 @@
 //! `wharf plugin push` and `pull`: plugins in OCI registries, in the layout of Wasm artifacts that other tools read, too.
 //!
-//! The component is the one layer. Its settings, `NAME.toml`, are an annotation of the manifest. They can hold grants, so whoever
-//! pulls takes them only by asking for them.
+//! The component is the one layer. Its settings, `NAME.toml`, and its signature, `NAME.wasm.sig`, are annotations of the manifest.
+//! Settings can hold grants, so whoever pulls takes them only by asking for them.
 
 mod artifact;
 
@@ -16,7 +16,7 @@ use wharf_core::Name;
 use wharf_sandbox::{Config, Summary};
 use wharf_toolchain::write_whole;
 
-use self::artifact::{Artifact, read_manifest};
+use self::artifact::{Artifact, Beside, read_manifest};
 use crate::cli::oci::{Credentials, Part, Reference, Registry, block_on};
 use crate::cli::output;
 use crate::cli::progress::Busy;
@@ -27,6 +27,8 @@ Examples:
   wharf plugin push top-k.wasm registry.example.com/plugins/top-k:1.2.0
   wharf plugin push top-k.wasm localhost:5000/top-k --settings top-k.toml --json
 
+A signature goes with it where there is one: FILE.sig beside the component.
+
 It signs in with what `docker login` or `podman login` has stored. Registries on this machine are asked in plain HTTP, all
 others by HTTPS. --json writes one line with the keys reference, digest and bytes. More keys may come.";
 
@@ -36,9 +38,9 @@ Examples:
   wharf plugin pull registry.example.com/plugins/top-k:1.2.0 --output site/plugins
   wharf plugin pull registry.example.com/plugins/top-k@sha256:DIGEST --name ranking --settings
 
-The component becomes NAME.wasm in one step, so a site that serves takes it whole. --settings takes NAME.toml too: read its
-grants before the plugin serves. --json writes one line with the keys reference, digest, bytes, component and settings. More
-keys may come.";
+The component becomes NAME.wasm in one step, so a site that serves takes it whole; a signature that came with it becomes
+NAME.wasm.sig. --settings takes NAME.toml too: read its grants before the plugin serves. --json writes one line with the keys
+reference, digest, bytes, component, settings and signature. More keys may come.";
 
 /// Flags of `wharf plugin push`.
 #[derive(Args)]
@@ -90,11 +92,17 @@ pub(super) fn push(args: &Push) -> Result<ExitCode> {
         ),
         None => None,
     };
+    let signature = signature_of(&args.component);
+    let signature = signature.is_file().then(|| read(&signature)).transpose()?;
     // What the host would refuse to load is not given to others.
     let name: Name = "plugin".parse().context("a fixed name is one")?;
     let text = settings.as_deref().unwrap_or_default();
     let summary = Summary::of(&name, &component, text, &Config::default())?;
-    let artifact = Artifact::new(component, settings, &summary)?;
+    let beside = Beside {
+        settings,
+        signature,
+    };
+    let artifact = Artifact::new(component, beside, &summary)?;
     let bytes = artifact.component.len();
     let busy = Busy::new(format!("pushing {bytes} bytes to {}", args.reference));
     let digest = block_on(async {
@@ -133,17 +141,30 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
         args.output.join(format!("{name}.wasm")),
         args.output.join(format!("{name}.toml")),
     );
-    let settings = artifact.settings.as_deref().filter(|_| args.settings);
+    let Beside {
+        settings: sent,
+        signature,
+    } = &artifact.beside;
+    let settings = sent.as_deref().filter(|_| args.settings);
     if let Some(settings) = settings {
         if toml.exists() && !args.force {
             bail!("{} is there already: --force replaces it", toml.display());
         }
         // Before the component: a site that is watched takes both together.
         write(&toml, settings.as_bytes())?;
-    } else if artifact.settings.is_some() {
+    } else if sent.is_some() {
         output::notice(
             "wharf: settings came with it and were left out; --settings takes them, grants included",
         );
+    }
+    let sig = signature_of(&wasm);
+    match signature {
+        Some(signature) => write(&sig, signature)?,
+        // That of another component would be in its way.
+        None if sig.exists() => {
+            fs::remove_file(&sig).with_context(|| format!("cannot remove {}", sig.display()))?;
+        }
+        None => {}
     }
     write(&wasm, &artifact.component)?;
     if args.json {
@@ -153,6 +174,7 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
             "bytes": artifact.component.len(),
             "component": wasm,
             "settings": settings.map(|_| &toml),
+            "signature": signature.as_ref().map(|_| &sig),
         });
         output::line(report)?;
     } else {
@@ -175,8 +197,13 @@ impl Artifact {
         let (digest, manifest) = registry.manifest().await?;
         let found = read_manifest(&manifest)?;
         let component = registry.read(&found.layer, "the component").await?;
-        Ok((digest, Self::found(component, found.settings)))
+        Ok((digest, Self::found(component, found.beside)))
     }
+}
+
+/// Where the signature of a component is.
+fn signature_of(component: &Path) -> PathBuf {
+    component.with_added_extension("sig")
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

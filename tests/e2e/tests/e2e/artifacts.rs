@@ -11,7 +11,9 @@ use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use wharf_e2e::{Client, Request, Response, Site, Wharf, interpreter, onnx, wait_for};
+use wharf_e2e::{
+    Client, LONG_PATIENCE, Request, Response, Site, Wharf, interpreter, onnx, wait_within,
+};
 
 use crate::expect_shifted_by;
 
@@ -41,12 +43,14 @@ impl Store {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             _log: log,
         };
-        store.address = wait_for("the store to say where it listens", async || {
+        // It has much to load before it listens.
+        let listens = async || -> Option<SocketAddr> {
             let said = std::fs::read_to_string(&path).ok()?;
             let (_, said) = said.split_once("Running on http://")?;
             said.lines().next()?.trim().parse().ok()
-        })
-        .await?;
+        };
+        store.address =
+            wait_within(LONG_PATIENCE, "the store to say where it listens", listens).await?;
         let bucket = Request::get("/models").by(Method::PUT, "");
         Client::new(store.address).send(&bucket).await?.accepted()?;
         Ok(store)

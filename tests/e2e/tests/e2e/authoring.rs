@@ -18,7 +18,7 @@ impl Desk {
         Ok(Self(tempfile::tempdir()?))
     }
 
-    /// Makes a plugin in Rust here.
+    /// Makes a plugin in Rust here. All tests build in one folder, where what is built has its name alone: a name is one test's.
     fn plugin(&self, name: &str, stage: &str) -> Result<PathBuf> {
         self.plugin_in("rust", name, stage)
     }
@@ -183,12 +183,12 @@ fn pass_their_own_tests(language: &str, stages: &[&str]) -> Result<()> {
 // The interpreter is compiled anew for each plugin, which takes half a minute: a stage of tensors or bodies, and one of streams.
 #[test]
 fn the_templates_in_python_pass_their_own_tests() -> Result<()> {
-    pass_their_own_tests("python", &["postprocess", "token-filter"])
+    pass_their_own_tests("python", &["preprocess", "token-filter"])
 }
 
 #[test]
 fn the_templates_in_javascript_pass_their_own_tests() -> Result<()> {
-    pass_their_own_tests("javascript", &["router", "chunk-filter"])
+    pass_their_own_tests("javascript", &["postprocess", "chunk-filter"])
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_toolchain_that_is_missing_is_said_with_its_command() -> Result<()> {
 #[test]
 fn a_case_that_fails_says_where_and_can_be_updated() -> Result<()> {
     let desk = Desk::new()?;
-    let folder = desk.plugin("shout", "preprocess")?;
+    let folder = desk.plugin("halves", "preprocess")?;
     document(&folder, &["build"])?;
     let expected = folder.join("cases/example/expected.json");
     let right = std::fs::read_to_string(&expected)?;
@@ -256,21 +256,21 @@ fn a_case_that_fails_says_where_and_can_be_updated() -> Result<()> {
 #[test]
 fn settings_that_the_plugin_refuses_exit_with_78() -> Result<()> {
     let desk = Desk::new()?;
-    let folder = desk.plugin("shout", "preprocess")?;
+    let folder = desk.plugin("strict", "preprocess")?;
     document(&folder, &["build"])?;
-    write(&folder.join("shout.toml"), "[settings]\nfaktor = 1.0\n")?;
+    write(&folder.join("strict.toml"), "[settings]\nfaktor = 1.0\n")?;
     let refused = wharf(&folder, &["test"])?;
     assert_eq!(refused.status.code(), Some(78), "{refused:?}");
     let text = String::from_utf8(refused.stderr)?;
     assert!(text.contains("settings.faktor"), "{text}");
 
-    write(&folder.join("shout.toml"), "isolation = \"none\"\n")?;
+    write(&folder.join("strict.toml"), "isolation = \"none\"\n")?;
     assert_eq!(wharf(&folder, &["inspect"])?.status.code(), Some(78));
     let built = wharf(&folder, &["build"])?;
     assert_eq!(built.status.code(), Some(78));
     let text = String::from_utf8(built.stderr)?;
     assert!(
-        text.contains("shout.wasm was built") && text.contains("isolation"),
+        text.contains("strict.wasm was built") && text.contains("isolation"),
         "{text}"
     );
     Ok(())
@@ -279,7 +279,7 @@ fn settings_that_the_plugin_refuses_exit_with_78() -> Result<()> {
 #[test]
 fn a_component_that_is_older_than_its_source_is_tested_with_a_warning() -> Result<()> {
     let desk = Desk::new()?;
-    let folder = desk.plugin("shout", "preprocess")?;
+    let folder = desk.plugin("older", "preprocess")?;
     document(&folder, &["build"])?;
     let warned = || -> Result<bool> {
         let tested = wharf(&folder, &["test"])?;
@@ -300,8 +300,8 @@ fn a_component_that_is_older_than_its_source_is_tested_with_a_warning() -> Resul
 #[test]
 fn source_that_does_not_compile_fails_and_keeps_the_component() -> Result<()> {
     let desk = Desk::new()?;
-    let folder = desk.plugin("shout", "router")?;
-    write(&folder.join("shout.wasm"), "the one before")?;
+    let folder = desk.plugin("broken", "router")?;
+    write(&folder.join("broken.wasm"), "the one before")?;
     write(
         &folder.join("src/lib.rs"),
         "fn broken() -> u32 { \"text\" }",
@@ -311,7 +311,7 @@ fn source_that_does_not_compile_fails_and_keeps_the_component() -> Result<()> {
     let text = String::from_utf8(failed.stderr)?;
     assert!(text.contains("mismatched types"), "{text}");
     assert_eq!(
-        std::fs::read_to_string(folder.join("shout.wasm"))?,
+        std::fs::read_to_string(folder.join("broken.wasm"))?,
         "the one before"
     );
     Ok(())
@@ -352,12 +352,12 @@ fn a_replay_shows_the_backtrace_of_a_fault() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watched_plugin_changes_in_the_running_site() -> Result<()> {
     let desk = Desk::new()?;
-    let folder = desk.plugin("shout", "preprocess")?;
+    let folder = desk.plugin("watched", "preprocess")?;
     let site = Site::empty()?;
     site.adder("adder", 1, 1.0)?;
     site.write(
         "routes/route.toml",
-        "model = \"adder\"\ninput = \"tensors\"\npre = [\"shout\"]\n",
+        "model = \"adder\"\ninput = \"tensors\"\npre = [\"watched\"]\n",
     )?;
     let mut watch = Child(
         program()?
@@ -367,7 +367,7 @@ async fn a_watched_plugin_changes_in_the_running_site() -> Result<()> {
             .env("CARGO_TARGET_DIR", guest_build()?)
             .spawn()?,
     );
-    let component = site.path().join("plugins/shout.wasm");
+    let component = site.path().join("plugins/watched.wasm");
     wait_for("the first build", async || {
         component.is_file().then_some(())
     })

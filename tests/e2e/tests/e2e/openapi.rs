@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use wharf_e2e::{
-    Client, Site, Wharf, execute, interpreter, onnx, program, python, quickstart, repository,
+    Client, Site, Wharf, execute, execute_within, interpreter, onnx, program, python, quickstart,
+    repository,
 };
 
 /// The document that a server gives.
@@ -199,7 +201,9 @@ async fn schemathesis_finds_no_violation() -> Result<()> {
             .arg(repository("tests/generated/schemathesis.toml"))
             .arg("run")
             .arg(format!("http://{address}/openapi.json"));
-        execute(&format!("schemathesis, {what}"), tested).await?;
+        // It sends thousands of requests, and thinks long about each.
+        let patience = Duration::from_secs(900);
+        execute_within(patience, &format!("schemathesis, {what}"), tested).await?;
     }
     ensure!(wharf.is_alive(), "the server has ended");
     let answer = wharf.client().get("/v2/health/live").await?;

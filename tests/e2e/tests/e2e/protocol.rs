@@ -80,12 +80,20 @@ async fn the_examples_of_clients_work() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_manifests_for_kserve_name_what_the_program_has() -> Result<()> {
+    let folder = repository("examples/kserve").into_os_string();
+    let script = format!("{FOLDER}/manifests.py");
+    let arguments = ["--folder".into(), folder.clone(), "--environment".into()];
+    let environment = python(&script, &arguments).await?;
+    let variables = environment.lines().filter_map(|line| line.split_once('='));
     let site = Site::empty()?;
-    let wharf = Wharf::serve(&site).await?;
+    let wharf = Wharf::serve_with(&site, |command| {
+        command.envs(variables);
+    })
+    .await?;
     site.write("help.txt", help("serve")?)?;
     let arguments = [
         "--folder".into(),
-        repository("examples/kserve").into_os_string(),
+        folder,
         "--help-text".into(),
         site.path().join("help.txt").into_os_string(),
         "--url".into(),
@@ -93,13 +101,19 @@ async fn the_manifests_for_kserve_name_what_the_program_has() -> Result<()> {
         "--admin".into(),
         wharf.admin_listen().to_string().into(),
     ];
-    expect_all_checks(&python(&format!("{FOLDER}/manifests.py"), &arguments).await?)
+    expect_all_checks(&python(&script, &arguments).await?)
 }
 
 async fn tritonclient(script: &str) -> Result<()> {
     let site = Site::empty()?;
     python(&format!("{FOLDER}/models.py"), &[site.path()]).await?;
-    let wharf = Wharf::serve(&site).await?;
+    // There are settings of traces where there is somebody to send them to; nobody has to be there.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let collector = format!("http://{}", nobody.local_addr()?);
+    let wharf = Wharf::serve_with(&site, |command| {
+        command.env("WHARF_TELEMETRY__OTLP_ENDPOINT", collector);
+    })
+    .await?;
     let url = wharf.listen().to_string();
     let output = python(&format!("{FOLDER}/{script}"), &["--url", &url]).await?;
     expect_all_checks(&output)?;

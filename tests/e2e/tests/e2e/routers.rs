@@ -71,6 +71,45 @@ async fn an_experiment_keeps_its_users_through_reloads_and_moves_only_those_it_m
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_model_helps_out_while_the_preferred_one_is_dead() -> Result<()> {
+    let far = Site::empty()?;
+    far.adder("large", 1, 2.0)?;
+    let peer = Wharf::serve(&far).await?;
+    let site = Site::empty()?;
+    site.adder("small", 1, 1.0)?;
+    let endpoint = peer.listen();
+    site.write(
+        "upstreams/large.toml",
+        format!(
+            "protocol = \"oip-http\"\nendpoints = [\"http://{endpoint}\"]\n\
+             [breaker]\nconsecutive_failures = 3\nopen_ms = 60000\nmax_open_ms = 60000\n"
+        ),
+    )?;
+    site.plugin("fallback", "fallback")?;
+    site.write(
+        "plugins/fallback.toml",
+        "[settings]\norder = [\"large\", \"small\"]\nlimits.max_queue_depth = 100\n",
+    )?;
+    let route =
+        route("fallback", ["large", "small"]).replace("model = \"large\"", "upstream = \"large\"");
+    site.write("routes/chat.toml", route)?;
+    let mut wharf = Wharf::serve(&site).await?;
+    let mut client = wharf.client();
+    ensure!(shift(&mut client, &one_to_four("chat")).await? == 2.0);
+
+    peer.kill().await?;
+    let mut refused = 0;
+    while client.send(&one_to_four("chat")).await?.status != 200 {
+        refused += 1;
+        ensure!(refused <= 3, "the dead one is still chosen");
+    }
+    for _ in 0..20 {
+        ensure!(shift(&mut client, &one_to_four("chat")).await? == 1.0);
+    }
+    expect_recovered(&mut wharf, "small").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_model_helps_out_while_the_preferred_one_is_busy() -> Result<()> {
     let site = Site::empty()?;
     site.write("models/large/1/model.onnx", onnx::slow(20))?;

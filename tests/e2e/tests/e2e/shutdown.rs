@@ -57,7 +57,7 @@ async fn a_warm_up_ends_with_the_server() -> Result<()> {
         "models/long/model.toml",
         "[warmup]\ntimeout_ms = 600000\n[[warmup.samples]]\ncount = 1000\ninputs = {}\n",
     )?;
-    site.write("models/long/1/model.onnx", onnx::slow(4000))?;
+    site.write("models/long/1/model.onnx", onnx::slow(400))?;
     let mut client = wharf.client();
     wait_for("the load to be under way", async || {
         let index = client.post("/v2/repository/index", &json!({})).await;

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use wharf_e2e::{Load, Site, Wharf, guest, wait_for};
+use wharf_e2e::{LONG_PATIENCE, Load, Site, Wharf, guest, wait_for, wait_within};
 
 use crate::{is_shifted_by, one_to_four};
 
@@ -118,6 +118,8 @@ async fn generation(wharf: &Wharf) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
+    const KNOWN: [&str; 3] = ["known", "again", "once-more"];
+
     let site = site()?;
     // A folder that is new is watched from the next look on.
     site.plugin("echo", "echo")?;
@@ -127,7 +129,7 @@ async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
     let settings =
         format!("[serving]\ndebounce_ms = 60000\n[plugins]\ncache_folder = {folder:?}\n");
     site.write("wharf.toml", settings)?;
-    for name in ["new", "known"] {
+    for name in ["new"].iter().chain(&KNOWN) {
         let text = format!("model = \"first\"\ninput = \"tensors\"\npre = [\"{name}\"]\n");
         site.write(&format!("routes/{name}.toml"), text)?;
     }
@@ -145,13 +147,23 @@ async fn a_plugin_that_is_dropped_in_serves_within_a_second() -> Result<()> {
         Ok(dropped.elapsed())
     };
     arrival("new").await?;
-    wharf
-        .wait_for_metrics("optimised code in the place of the draft", |metrics| {
-            metrics.sum("plugin_draft_total", &["outcome=\"replaced\""]) >= 1.0
-        })
-        .await?;
-    // Compiling was for the first: the same component comes from the cache.
-    let known = arrival("known").await?;
-    ensure!(known < Duration::from_secs(1), "it took {known:?}");
+    // It is compiled by threads that give way to all others.
+    let replaced = async || -> Option<()> {
+        let metrics = wharf.metrics().await.ok()?;
+        (metrics.sum("plugin_draft_total", &["outcome=\"replaced\""]) >= 1.0).then_some(())
+    };
+    wait_within(
+        LONG_PATIENCE,
+        "optimised code in the place of the draft",
+        replaced,
+    )
+    .await?;
+    // Compiling was for the first: the same component comes from the cache. The fastest of a few says how long that takes:
+    // whatever else a machine does only makes one longer.
+    let mut fastest = Duration::MAX;
+    for name in KNOWN {
+        fastest = fastest.min(arrival(name).await?);
+    }
+    ensure!(fastest < Duration::from_secs(1), "it took {fastest:?}");
     Ok(())
 }

@@ -3,48 +3,50 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wharf_core::{ErrorKind, Model, Tensor};
+use tokio::task::JoinHandle;
+use wharf_core::{ErrorKind, Inference, Model, Result, Tensor};
 
 use crate::support::{Site, eventually, floats, infer, onnx, request};
 
 const JOINED: &str =
     "[instances]\ncount = 1\n[batching]\nmax_rows = 8\nqueue_capacity = 64\nqueue_wait_ms = 600000";
 
-/// A run that takes long enough for others to gather behind it: of the model's own rows, but of a width of its own.
-async fn occupy(
-    model: &Arc<dyn Model>,
-) -> tokio::task::JoinHandle<wharf_core::Result<Vec<Tensor>>> {
-    let running = tokio::spawn({
-        let model = Arc::clone(model);
-        async move { infer(&model, vec![floats("x", &[1, 7], &[7.0; 7])]).await }
-    });
-    eventually("the run begins", || model.load().in_flight == 1).await;
-    running
+fn send(model: &Arc<dyn Model>, input: Tensor) -> JoinHandle<Result<Inference>> {
+    let model = Arc::clone(model);
+    tokio::spawn(async move {
+        model
+            .infer(&request(Duration::from_secs(60)), vec![input])
+            .await
+    })
 }
 
-/// Queues requests one after another, so that their order is known.
-async fn queue(
-    model: &Arc<dyn Model>,
-    inputs: Vec<Tensor>,
-) -> Vec<tokio::task::JoinHandle<wharf_core::Result<Vec<Tensor>>>> {
+/// Queues requests one after another, so that their order is known, behind a run that ends when all of them wait. The model is
+/// [`onnx::slow_by_width`]. Gives what became of each, and the rows of the runs.
+async fn queue(model: &Arc<dyn Model>, inputs: Vec<Tensor>) -> (Vec<Vec<Tensor>>, Vec<u64>) {
+    let first = send(model, floats("x", &[1, 100], &[7.0; 100]));
+    eventually("the run begins", || model.load().in_flight == 1).await;
     let mut waiting = Vec::new();
     for input in inputs {
         let depth = model.load().queue_depth;
-        let model_of_task = Arc::clone(model);
-        waiting.push(tokio::spawn(async move {
-            infer(&model_of_task, vec![input]).await
-        }));
+        waiting.push(send(model, input));
         eventually("the request waits", || model.load().queue_depth > depth).await;
     }
-    waiting
+    first.abort();
+    let (mut outputs, mut runs) = (Vec::new(), Vec::new());
+    for task in waiting {
+        let inference = task.await.unwrap().unwrap();
+        outputs.push(inference.outputs);
+        runs.extend(inference.timings.run_rows);
+    }
+    runs.sort_unstable();
+    (outputs, runs)
 }
 
 #[tokio::test]
 async fn what_waits_is_joined_and_split_by_rows() {
     let site = Site::new();
-    let model = site.serve(&onnx::slow_rows(400_000), JOINED);
+    let model = site.serve(&onnx::slow_by_width(), JOINED);
     assert_eq!(model.info().max_batch_rows, 8);
-    let first = occupy(&model).await;
     let inputs: Vec<Tensor> = (1..=4_u16)
         .map(|rows| {
             let values: Vec<f32> = (0..rows * 2)
@@ -53,16 +55,10 @@ async fn what_waits_is_joined_and_split_by_rows() {
             floats("x", &[u64::from(rows), 2], &values)
         })
         .collect();
-    let waiting = queue(&model, inputs.clone()).await;
-    first.await.unwrap().unwrap();
+    let (outputs, runs) = queue(&model, inputs.clone()).await;
     // 1 + 2 + 3 rows fit in 8, 4 more do not.
-    eventually("the first three run as one", || {
-        let load = model.load();
-        load.in_flight == 3 && load.queue_depth == 1
-    })
-    .await;
-    for (task, input) in waiting.into_iter().zip(inputs) {
-        let outputs = task.await.unwrap().unwrap();
+    assert_eq!(runs, [4, 6]);
+    for (outputs, input) in outputs.into_iter().zip(inputs) {
         assert_eq!(outputs[0].shape(), input.shape());
         assert_eq!(outputs[0].data(), input.data());
     }
@@ -71,9 +67,8 @@ async fn what_waits_is_joined_and_split_by_rows() {
 #[tokio::test]
 async fn shapes_that_differ_run_apart() {
     let site = Site::new();
-    let model = site.serve(&onnx::slow_rows(400_000), JOINED);
-    let first = occupy(&model).await;
-    let waiting = queue(
+    let model = site.serve(&onnx::slow_by_width(), JOINED);
+    let (outputs, runs) = queue(
         &model,
         vec![
             floats("x", &[1, 2], &[1.0, 2.0]),
@@ -83,20 +78,13 @@ async fn shapes_that_differ_run_apart() {
         ],
     )
     .await;
-    first.await.unwrap().unwrap();
-    eventually("the two that fit run as one", || {
-        let load = model.load();
-        load.in_flight == 2 && load.queue_depth == 2
-    })
-    .await;
-    let mut results = Vec::new();
-    for task in waiting {
-        results.push(task.await.unwrap().unwrap().remove(0));
-    }
-    assert_eq!(results[0].as_slice::<f32>().unwrap(), [1.0, 2.0]);
-    assert_eq!(results[1].as_slice::<f32>().unwrap(), [3.0, 4.0, 5.0]);
-    assert_eq!(results[2].as_slice::<f32>().unwrap(), [6.0, 7.0]);
-    assert_eq!(results[3].shape()[..], [9, 2]);
+    // The two that fit run as one.
+    assert_eq!(runs, [1, 2, 9]);
+    let found = |index: usize| outputs[index][0].as_slice::<f32>().unwrap();
+    assert_eq!(found(0), [1.0, 2.0]);
+    assert_eq!(found(1), [3.0, 4.0, 5.0]);
+    assert_eq!(found(2), [6.0, 7.0]);
+    assert_eq!(outputs[3][0].shape()[..], [9, 2]);
 }
 
 #[tokio::test]

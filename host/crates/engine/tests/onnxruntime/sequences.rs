@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wharf_core::{ErrorKind, Inference, RequestContext, Sequence, SequenceId, Tensor};
 
-use crate::support::{Site, eventually, floats, infer, onnx, request};
+use crate::support::{Site, eventually, floats, infer, onnx, request, turns};
 
 const SETTINGS: &str = r#"
 [instances]
@@ -204,7 +204,7 @@ async fn sequences_are_joined_and_each_keeps_its_order() {
 #[tokio::test]
 async fn a_sequence_that_rests_too_long_is_forgotten() {
     let site = Site::new();
-    let short = "[sequences]\ncapacity = 1\nidle_ms = 50";
+    let short = "[sequences]\ncapacity = 1\nidle_ms = 1000";
     let model = site.serve(&adder(), &SETTINGS.replace("[sequences]", short));
     assert_eq!(sum(model.infer(&of(1, true, false), index(0)).await), 10.0);
     let full = model
@@ -212,9 +212,10 @@ async fn a_sequence_that_rests_too_long_is_forgotten() {
         .await
         .unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Unavailable);
-    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(30);
     while model.infer(&of(2, true, false), index(0)).await.is_err() {
-        assert!(std::time::Instant::now() < until, "it is never forgotten");
+        assert!(Instant::now() < until, "it is never forgotten");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let gone = model
         .infer(&of(1, false, false), index(0))
@@ -225,27 +226,32 @@ async fn a_sequence_that_rests_too_long_is_forgotten() {
 
 #[tokio::test]
 async fn one_request_of_a_sequence_runs_at_a_time() {
-    let graph = onnx::slow_rows(400_000);
+    const FOREVER: i64 = 1_000_000_000_000;
     let site = Site::new();
-    let model = site.serve(
-        &graph,
-        "[instances]\ncount = 2\n[sequences]\nidle_ms = 1000",
-    );
-    let run = |start: bool| {
+    let settings = "[instances]\ncount = 2\n[sequences]\nidle_ms = 60000";
+    let model = site.serve(&onnx::slow(), settings);
+    let run = |start: bool, count: i64| {
         let model = Arc::clone(&model);
-        tokio::spawn(async move {
-            let x = vec![floats("x", &[1, 1], &[1.0])];
-            model.infer(&of(1, start, false), x).await
-        })
+        tokio::spawn(async move { model.infer(&of(1, start, false), turns(count)).await })
     };
-    let first = run(true);
+    run(true, 1).await.unwrap().unwrap();
+    let first = run(false, FOREVER);
     eventually("it runs", || model.load().in_flight == 1).await;
-    let second = run(false);
-    let first = first.await.unwrap().unwrap();
-    assert_eq!(first.timings.run_rows, Some(1));
+    let second = run(false, 1);
+    // On one thread: it has asked for its turn.
+    tokio::task::yield_now().await;
+    let since = Instant::now();
+    // Nothing tells that it does not run: with a turn it would have its answer by then, or stand in the queue.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let load = model.load();
+    assert_eq!((load.in_flight, load.queue_depth), (1, 0), "it has a turn");
+    assert!(!second.is_finished(), "it has a turn");
+    let waited = since.elapsed();
+    first.abort();
     let second = second.await.unwrap().unwrap();
+    assert_eq!(second.timings.run_rows, Some(1));
     assert!(
-        second.timings.queue > second.timings.compute_infer / 4,
+        second.timings.queue >= waited,
         "it waited for its turn: {:?}",
         second.timings
     );

@@ -205,16 +205,22 @@ fn what_would_take_long_to_compile_is_refused_by_a_cap() {
     let body = "(drop (i32.const 0))".repeat(10_000);
     let many = ::wat::parse_str(format!("(component (core module {functions}))")).unwrap();
     let large = ::wat::parse_str(format!("(component (core module (func {body})))")).unwrap();
+    // None of its functions is large, and they are not many.
+    let function = format!("(func {})", "(drop (i32.const 0))".repeat(5000));
+    let long = format!("(component (core module {}))", function.repeat(100));
+    let long = ::wat::parse_str(long).unwrap();
     let site = Site::with(Config {
         component_functions: 1000,
         function_kb: 16,
-        component_mb: 1,
+        component_code_mb: 1,
+        component_mb: 2,
         ..Config::default()
     });
     for (component, cap) in [
         (&many[..], "plugins.component_functions = 1000"),
         (&large, "plugins.function_kb = 16 (KiB)"),
-        (&vec![0; (1 << 20) + 1], "plugins.component_mb = 1 (MiB)"),
+        (&long, "plugins.component_code_mb = 1 (MiB)"),
+        (&vec![0; (2 << 20) + 1], "plugins.component_mb = 2 (MiB)"),
     ] {
         let error = refusal(&site, component, "");
         assert!(error.message.contains(cap), "{}", error.message);

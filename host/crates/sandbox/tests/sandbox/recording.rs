@@ -332,7 +332,7 @@ async fn what_models_answered_is_part_of_it_and_what_is_not_is_said() {
     let site = Site::new();
     let models: Arc<dyn ModelCalls> = FakeModelCalls::new(&[("same", "")]);
     site.sandbox.connect(Arc::downgrade(&models));
-    let settings = "[grants.model]\ntargets = ['*']\n[limits]\ncall_ms = 50\n[record]\n";
+    let settings = "[grants.model]\ntargets = ['*']\n[limits]\ncall_ms = 1000\n[record]\n";
     let ensemble = site.load("ensemble", &guest("ensemble"), settings).unwrap();
     let spin = request_with(&[("x-targets", "same@stable,missing"), ("x-then", "spin")]);
     ensemble

@@ -20,9 +20,9 @@ async fn gone_over(site: &Site, plugins: f64) {
     assert_eq!((drafts(site, "kept"), drafts(site, "left")), (0.0, 0.0));
 }
 
-/// Calls until the one draft of the site is replaced, as fast as it goes. Gives how many calls that were.
+/// Calls again and again until the one draft of the site is replaced. Gives how many calls that were.
 async fn call_until_replaced(site: &Site, mut call: impl AsyncFnMut()) -> u64 {
-    let latest = Instant::now() + Duration::from_secs(60);
+    let latest = Instant::now() + Duration::from_secs(300);
     let mut calls = 0;
     while drafts(site, "replaced") < 1.0 {
         assert!(
@@ -31,7 +31,8 @@ async fn call_until_replaced(site: &Site, mut call: impl AsyncFnMut()) -> u64 {
         );
         call().await;
         calls += 1;
-        tokio::task::yield_now().await;
+        // What optimises gives way to all others: calls without a pause would leave it nothing of a machine that is busy anyway.
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     calls
 }

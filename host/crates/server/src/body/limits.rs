@@ -79,7 +79,7 @@ impl BodyLimits {
             self.max_bytes,
             self.size_key()
         );
-        Error::new(ErrorKind::TooLarge, message)
+        Error::new(ErrorKind::TooLarge, message).with_field("body")
     }
 
     /// Refuses a body that takes too long.

@@ -103,13 +103,14 @@ impl Framing {
         }
     }
 
-    /// Whether a header block has begun and not ended.
-    pub(super) fn is_in_head(&self) -> bool {
-        match self.state {
+    /// The number of the header block that has begun and not ended.
+    pub(super) fn unended_head(&self) -> Option<u64> {
+        let has_begun = match self.state {
             State::RequestLine => !self.carry.is_empty(),
             State::Fields => true,
             _ => false,
-        }
+        };
+        has_begun.then_some(self.heads)
     }
 
     /// Whether every byte so far belongs to a request that is whole.
@@ -244,7 +245,7 @@ mod tests {
         whole.feed(bytes);
         assert_eq!(whole.heads, cut.heads);
         assert_eq!(whole.malformed, cut.malformed);
-        assert_eq!(whole.is_in_head(), cut.is_in_head());
+        assert_eq!(whole.unended_head(), cut.unended_head());
         whole
     }
 
@@ -257,7 +258,7 @@ mod tests {
         );
         assert_eq!(framing.heads, 4);
         assert_eq!(framing.malformed(), None);
-        assert!(!framing.is_in_head());
+        assert_eq!(framing.unended_head(), None);
     }
 
     #[test]
@@ -312,14 +313,14 @@ mod tests {
     #[test]
     fn a_header_that_has_not_ended_is_known() {
         for bytes in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r"] {
-            assert!(follow(bytes.as_bytes()).is_in_head(), "{bytes}");
+            assert_eq!(follow(bytes.as_bytes()).unended_head(), Some(0), "{bytes}");
         }
         for bytes in [
             "",
             "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
         ] {
-            assert!(!follow(bytes.as_bytes()).is_in_head(), "{bytes}");
+            assert_eq!(follow(bytes.as_bytes()).unended_head(), None, "{bytes}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Frames;
 use super::framing::Framing;
 use super::socket::Socket;
 use super::watch::Watch;
@@ -18,29 +19,35 @@ pub(super) struct Stream {
     prefix: Vec<u8>,
     /// How much of the prefix has been read again.
     taken: usize,
-    /// HTTP/1 only: HTTP/2 has one framing, and h2 keeps it.
-    framing: Option<Framing>,
-    in_head: bool,
+    followed: Followed,
+    /// The number of the header block that has begun and not ended.
+    unended_head: Option<u64>,
     write_stuck: bool,
     watch: Arc<Watch>,
 }
 
+/// What the bytes of a client are read as.
+enum Followed {
+    Http1(Framing),
+    Http2(Frames),
+}
+
 impl Stream {
     pub(super) fn http1(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>) -> Self {
-        Self::new(socket, prefix, watch, Some(Framing::default()))
+        Self::new(socket, prefix, watch, Followed::Http1(Framing::default()))
     }
 
     pub(super) fn http2(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>) -> Self {
-        Self::new(socket, prefix, watch, None)
+        Self::new(socket, prefix, watch, Followed::Http2(Frames::default()))
     }
 
-    fn new(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>, framing: Option<Framing>) -> Self {
+    fn new(socket: Socket, prefix: Vec<u8>, watch: Arc<Watch>, followed: Followed) -> Self {
         Self {
             socket: Some(socket),
             prefix,
             taken: 0,
-            framing,
-            in_head: false,
+            followed,
+            unended_head: None,
             write_stuck: false,
             watch,
         }
@@ -51,16 +58,22 @@ impl Stream {
     }
 
     fn note_read(&mut self, bytes: &[u8]) {
-        let Some(framing) = &mut self.framing else {
-            return;
+        let unended_head = match &mut self.followed {
+            Followed::Http1(framing) => {
+                framing.feed(bytes);
+                if let Some((request, malformed)) = framing.malformed() {
+                    self.watch.set_malformed(request, malformed);
+                }
+                framing.unended_head()
+            }
+            Followed::Http2(frames) => {
+                frames.feed(bytes);
+                frames.unended_head()
+            }
         };
-        framing.feed(bytes);
-        if let Some((request, malformed)) = framing.malformed() {
-            self.watch.set_malformed(request, malformed);
-        }
-        if framing.is_in_head() != self.in_head {
-            self.in_head = !self.in_head;
-            self.watch.set_in_head(self.in_head);
+        if unended_head != self.unended_head {
+            self.unended_head = unended_head;
+            self.watch.set_in_head(unended_head.is_some());
         }
     }
 
@@ -76,10 +89,10 @@ impl Stream {
 /// Hands the socket back: whoever served the connection may have to linger on it.
 impl Drop for Stream {
     fn drop(&mut self) {
-        let is_between = self
-            .framing
-            .as_ref()
-            .is_some_and(Framing::is_between_requests);
+        let is_between = match &self.followed {
+            Followed::Http1(framing) => framing.is_between_requests(),
+            Followed::Http2(_) => false,
+        };
         if let Some(socket) = self.socket.take()
             && !is_between
         {

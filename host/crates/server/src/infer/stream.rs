@@ -56,7 +56,7 @@ pub(super) async fn pass_on(
         .ok_or_else(|| Error::internal("the body is taken once"))?;
     if sent.size_hint().lower() > most.max_bytes as u64 {
         *body = Some(sent);
-        return Err(most.too_large("request body").with_field("body").into());
+        return Err(most.too_large("request body").into());
     }
     let (lent, back) = Lent::new(sent);
     let request = Arc::new(RequestContext {
@@ -146,7 +146,7 @@ impl Limited {
     fn take(&mut self, data: Bytes) -> Result<Frame<Bytes>> {
         self.chunks.count()?;
         if data.len() > self.left {
-            return Err(self.most.too_large("request body").with_field("body"));
+            return Err(self.most.too_large("request body"));
         }
         self.left -= data.len();
         Ok(Frame::data(data))

@@ -1,6 +1,7 @@
 //! Refusals that only HTTP knows: of negotiation, preconditions, ranges and lengths.
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use wharf_core::Error;
 
 /// A refusal with a status of its own.
 #[derive(Debug)]
@@ -68,6 +69,13 @@ impl Refusal {
             .headers
             .push((HeaderName::from_static(name), HeaderValue::from(offset)));
         refusal
+    }
+
+    /// A header of more fields than are taken.
+    pub(crate) fn fields(error: &Error) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let names = ("header-fields", "Too many header fields");
+        Self::new(status, names, "headers", error.message())
     }
 
     /// A body that comes without its length.

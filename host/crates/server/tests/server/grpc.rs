@@ -24,6 +24,10 @@ fn config() -> Config {
 /// Starts a server with models `echo` (FP32 [*, 2] to the same), `pair` (two inputs, two outputs), `slow`, which waits at
 /// the gate, and one for each datatype; and with a route `picture` whose stages read and write bodies.
 async fn start() -> Running {
+    start_with(config()).await
+}
+
+async fn start_with(config: Config) -> Running {
     const ECHO: &str = "input x FP32 * 2\noutput y FP32 * 2";
     let site = Site::new();
     site.model("echo", 1, ECHO);
@@ -42,5 +46,5 @@ async fn start() -> Running {
     site.plugin("text", "");
     let picture = "model = \"numbers\"\npre = [\"text\"]\npost = [\"text\"]\n";
     site.route("picture", picture);
-    Setup::new(config(), site).start().await
+    Setup::new(config, site).start().await
 }

@@ -115,7 +115,7 @@ async fn the_deadline_ends_a_request_wherever_it_is() {
     let input = Payload::Tensors(vec![tensor("input", &[1.0])]);
     for route in ["slow", "stuck"] {
         let route = snapshot.route(route).unwrap();
-        let request = request_with("slow", Duration::from_millis(5), &[]);
+        let request = request_with("slow", Duration::from_millis(500), &[]);
         let error = route.run(&request, input.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Deadline);
         assert_eq!(route.in_flight(), 0);
@@ -146,7 +146,7 @@ async fn what_ends_before_a_model_is_chosen_is_counted() {
     let snapshot = harness.serving.snapshot();
     let input = || Payload::Tensors(vec![tensor("input", &[1.0])]);
     harness.run("trap", input()).await.unwrap_err();
-    let request = request_with("stuck", Duration::from_millis(5), &[]);
+    let request = request_with("stuck", Duration::from_millis(500), &[]);
     let stuck = snapshot.route("stuck").unwrap();
     stuck.run(&request, input()).await.unwrap_err();
     harness.run("choose", input()).await.unwrap();

@@ -92,10 +92,11 @@ async fn a_request_that_is_given_up_has_failed() {
     site.model("slow", 1, "gate never");
     let harness = Harness::start(site, by_order()).await;
     let snapshot = harness.serving.snapshot();
-    let late = request_with("slow", Duration::from_millis(5), &[]);
+    let late = request_with("slow", Duration::from_secs(1), &[]);
     let input = || Payload::Tensors(vec![tensor("input", &[1.0])]);
     let route = snapshot.route("slow").unwrap();
     route.run(&late, input()).await.unwrap_err();
+    harness.engine.gates.get("never").arrived(1).await;
     let taken = harness.serving.snapshot();
     let leaving = tokio::spawn(async move {
         let route = taken.route("slow").unwrap();
@@ -107,7 +108,7 @@ async fn a_request_that_is_given_up_has_failed() {
         of(&harness, "slow", 1).fail.count == 2
     })
     .await;
-    assert!(of(&harness, "slow", 1).fail.time >= Duration::from_millis(5));
+    assert!(of(&harness, "slow", 1).fail.time >= Duration::from_millis(100));
     for outcome in ["deadline", "cancelled"] {
         let count = harness.metric("model_request_total", &[("outcome", outcome)]);
         assert_eq!(count, Some(1.0), "{outcome}");

@@ -73,6 +73,34 @@ async fn an_upstream_is_a_model_like_one_of_the_site() {
 }
 
 #[tokio::test]
+async fn a_router_is_not_offered_what_is_asked_nothing_for_a_while() {
+    let site = Site::new();
+    site.model("local", 1, "add 1");
+    site.upstream("remote", "add 10\nrests");
+    site.upstream("other", "add 20\nrests");
+    site.plugin("first", "stages router");
+    let candidates = |names: &[&str]| {
+        let candidate = |name: &&str| match *name {
+            "local" => "[[candidates]]\nmodel = 'local'\n".to_owned(),
+            name => format!("[[candidates]]\nupstream = '{name}'\n"),
+        };
+        let candidates: String = names.iter().map(candidate).collect();
+        format!("router = 'first'\n{candidates}")
+    };
+    site.route("some", &candidates(&["remote", "other", "local"]));
+    site.route("none", &candidates(&["other", "remote"]));
+    let harness = Harness::start(site, by_order()).await;
+    assert_eq!(harness.number("some", 1.0).await, 2.0);
+    // Where all of them rest, the router has its choice, and the client gets what the chosen one says.
+    assert_eq!(harness.number("none", 1.0).await, 21.0);
+
+    harness.site.upstream("remote", "add 30");
+    harness.serving.reload().await;
+    assert_eq!(harness.number("some", 1.0).await, 31.0);
+    harness.serving.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_upstream_comes_into_force_when_it_answers() {
     let site = Site::new();
     site.upstream("remote", "add 10\nabsent");

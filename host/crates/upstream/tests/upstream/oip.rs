@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use wharf_core::ErrorKind;
 use wharf_protobuf::{Fields, Message};
-use wharf_testkit::eventually;
+use wharf_testkit::{closed_port, eventually};
 
 use crate::peer::{
     Body, Handler, Peer, Speaks, answering, described, echo, good, handler, json as document,
@@ -217,11 +217,9 @@ async fn what_a_peer_refuses_is_the_clients_error_and_what_it_has_no_room_for_ma
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_loads_once_it_is_and_stays() {
-    let peer = Peer::start(Speaks::Http1, good()).await;
-    let address = peer.address;
-    peer.end().await;
+    let port = closed_port();
     let site = Site::new();
-    let endpoints = [format!("http://{address}")];
+    let endpoints = [format!("http://{}", port.local_addr().unwrap())];
     let upstream = site
         .open(&settings(
             "oip-http",
@@ -235,7 +233,7 @@ async fn an_upstream_that_is_not_there_loads_once_it_is_and_stays() {
     assert_eq!(problem.key.as_deref(), Some("endpoints"));
     assert!(problem.message.contains("cannot be reached"), "{problem}");
 
-    let peer = Peer::at(address, Speaks::Http1, good()).await;
+    let peer = Peer::on(port.listen(16).unwrap(), Speaks::Http1, good());
     eventually("it is there", || upstream.model().is_some()).await;
     assert!(upstream.problem().is_none());
     assert!(site.changes.load(Ordering::SeqCst) > 0);

@@ -56,12 +56,12 @@ where
 
 impl Peer {
     pub(crate) async fn start(speaks: Speaks, handler: Handler) -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), speaks, handler).await
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::on(TcpListener::bind(any).await.unwrap(), speaks, handler)
     }
 
-    /// Starts where another one was.
-    pub(crate) async fn at(address: SocketAddr, speaks: Speaks, handler: Handler) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// Starts on a listener.
+    pub(crate) fn on(listener: TcpListener, speaks: Speaks, handler: Handler) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let task = tokio::spawn(serve(listener, speaks, handler, Arc::clone(&seen)));

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream as Frames, Full, StreamBody};
 use tokio::sync::mpsc;
 use wharf_core::{BodyStream, Error, ErrorKind, Model, Result, Streamed};
-use wharf_testkit::{eventually, request_with};
+use wharf_testkit::{closed_port, eventually, request_with};
 
 use crate::peer::{Handler, Peer, Speaks, empty, full, handler, status};
 use crate::site::{Site, idle, settings};
@@ -135,11 +135,10 @@ async fn a_body_is_sent_once_and_a_dead_endpoint_costs_nothing() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(failing.seen("/score").len(), 1);
 
-    let dead = Peer::start(Speaks::Http1, echoing()).await;
-    let address = dead.address;
-    dead.end().await;
+    let dead = closed_port();
     let good = Peer::start(Speaks::Http1, echoing()).await;
-    let endpoints = [address, good.address].map(|it| format!("http://{it}/score"));
+    let endpoints =
+        [dead.local_addr().unwrap(), good.address].map(|it| format!("http://{it}/score"));
     let model = site
         .model(&settings("http", &endpoints, "retry_budget = 1.0"))
         .await;

@@ -1,3 +1,5 @@
+use wharf_testkit::closed_port;
+
 use super::*;
 use crate::cli::bench::call::RestBody;
 use crate::cli::bench::fake::{FakeServer, Reply};
@@ -135,13 +137,9 @@ async fn a_connection_that_the_server_closes_is_opened_again() {
 #[tokio::test]
 async fn a_server_that_is_gone_fails_every_request() {
     let server = FakeServer::start(|_| Reply::new(200, "{}")).await;
-    let gone = load(&server, Pace::Closed);
-    let address = server.address;
-    drop(server);
-    let free = async || tokio::net::TcpListener::bind(address).await.is_ok();
-    while !free().await {
-        tokio::task::yield_now().await;
-    }
+    let port = closed_port();
+    let mut gone = load(&server, Pace::Closed);
+    gone.address = port.local_addr().unwrap();
     let recorder = measure(&gone).await.recorder;
     assert_eq!(
         recorder.requests(),

@@ -1,6 +1,10 @@
 //! What a registry keeps of a plugin: manifest, config and layer of a Wasm OCI artifact.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
@@ -12,9 +16,13 @@ const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const LAYER: &str = "application/wasm";
 /// The annotation that has the text of `NAME.toml`. It is none of OCI's own, which other tools might read otherwise.
 const SETTINGS: &str = "dev.wharf.plugin.settings";
+/// The annotation that has `NAME.wasm.sig`, in base64.
+const SIGNATURE: &str = "dev.wharf.plugin.signature";
 
 /// The largest text of settings: registries keep manifests below 4 MiB.
 const SETTINGS_BYTES: usize = 1 << 20;
+/// A signature of Ed25519.
+const SIGNATURE_BYTES: usize = 64;
 /// The largest component that is taken.
 const COMPONENT_BYTES: u64 = 1 << 30;
 
@@ -22,8 +30,17 @@ const COMPONENT_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Artifact {
     pub(super) component: Bytes,
-    pub(super) settings: Option<String>,
+    pub(super) beside: Beside,
     config: Bytes,
+}
+
+/// What goes with a component.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// The text of `NAME.toml`.
+    pub(super) settings: Option<String>,
+    /// The bytes of `NAME.wasm.sig`. Whether they sign the component, a host finds out that knows whom to trust.
+    pub(super) signature: Option<Vec<u8>>,
 }
 
 /// The parts of a manifest that are read. Manifests have others.
@@ -32,27 +49,27 @@ struct Manifest {
     config: Descriptor,
     layers: Vec<Descriptor>,
     #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 }
 
 /// What a manifest says of a plugin.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) layer: Descriptor,
-    pub(super) settings: Option<String>,
+    pub(super) beside: Beside,
 }
 
 impl Artifact {
-    pub(super) fn new(
-        component: Vec<u8>,
-        settings: Option<String>,
-        summary: &Summary,
-    ) -> Result<Self> {
-        if settings
-            .as_ref()
-            .is_some_and(|text| text.len() > SETTINGS_BYTES)
-        {
+    pub(super) fn new(component: Vec<u8>, beside: Beside, summary: &Summary) -> Result<Self> {
+        let settings = beside.settings.as_ref();
+        if settings.is_some_and(|text| text.len() > SETTINGS_BYTES) {
             bail!("the settings are larger than 1 MiB");
+        }
+        let signature = beside.signature.as_ref();
+        if signature.is_some_and(|bytes| bytes.len() != SIGNATURE_BYTES) {
+            bail!(
+                "the signature beside the component has not the {SIGNATURE_BYTES} bytes of one of Ed25519"
+            );
         }
         let component = Bytes::from(component);
         let imports: Vec<&str> = summary
@@ -79,15 +96,15 @@ impl Artifact {
         Ok(Self {
             config: Bytes::from(config.to_string()),
             component,
-            settings,
+            beside,
         })
     }
 
     /// The artifact that a registry had.
-    pub(super) fn found(component: Bytes, settings: Option<String>) -> Self {
+    pub(super) fn found(component: Bytes, beside: Beside) -> Self {
         Self {
             component,
-            settings,
+            beside,
             config: Bytes::new(),
         }
     }
@@ -105,8 +122,17 @@ impl Artifact {
             "config": part(CONFIG, &self.config),
             "layers": [part(LAYER, &self.component)],
         });
-        if let Some(settings) = &self.settings {
-            manifest["annotations"] = json!({SETTINGS: settings});
+        let signature = self.beside.signature.as_ref();
+        let signature = signature.map(|bytes| BASE64_STANDARD.encode(bytes));
+        let annotations: BTreeMap<&str, &String> = [
+            (SETTINGS, self.beside.settings.as_ref()),
+            (SIGNATURE, signature.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+        if !annotations.is_empty() {
+            manifest["annotations"] = json!(annotations);
         }
         Bytes::from(manifest.to_string())
     }
@@ -125,7 +151,7 @@ pub(super) fn read_manifest(text: &[u8]) -> Result<Found> {
             manifest.config.media_type
         );
     }
-    let mut settings = manifest.annotations;
+    let mut annotations = manifest.annotations;
     let [layer] = <[Descriptor; 1]>::try_from(manifest.layers)
         .ok()
         .context("a Wasm artifact has one layer, the component")?;
@@ -141,8 +167,17 @@ pub(super) fn read_manifest(text: &[u8]) -> Result<Found> {
             layer.size
         );
     }
+    let signature = annotations.remove(SIGNATURE).map(|text| {
+        let bytes = BASE64_STANDARD.decode(text).ok();
+        bytes
+            .filter(|bytes| bytes.len() == SIGNATURE_BYTES)
+            .context("the signature that came with it is none of Ed25519 in base64")
+    });
     Ok(Found {
         layer,
-        settings: settings.remove(SETTINGS),
+        beside: Beside {
+            settings: annotations.remove(SETTINGS),
+            signature: signature.transpose()?,
+        },
     })
 }

@@ -16,7 +16,11 @@ fn artifact(settings: Option<&str>) -> Artifact {
     let name: Name = "top-k".parse().unwrap();
     let text = settings.unwrap_or_default();
     let summary = Summary::of(&name, COMPONENT, text, &Config::default()).unwrap();
-    Artifact::new(COMPONENT.to_vec(), settings.map(str::to_owned), &summary).unwrap()
+    let beside = Beside {
+        settings: settings.map(str::to_owned),
+        signature: None,
+    };
+    Artifact::new(COMPONENT.to_vec(), beside, &summary).unwrap()
 }
 
 /// The configuration of logins with one for the registry.
@@ -77,7 +81,7 @@ async fn what_is_pushed_is_pulled() {
         let (digest, pulled) = pull_from(&version, nothing(folder.path())).await.unwrap();
         assert_eq!(digest, pushed);
         assert_eq!(pulled.component, COMPONENT);
-        assert_eq!(pulled.settings.as_deref(), Some(settings));
+        assert_eq!(pulled.beside.settings.as_deref(), Some(settings));
     }
     // The same again is the same artifact, and uploads nothing.
     let uploads = fake.uploads();
@@ -124,6 +128,11 @@ async fn a_registry_is_not_believed() {
         *changed.pointer_mut(path).unwrap() = value;
         changed
     };
+    let with_annotation = |name: &str, value: &str| {
+        let mut changed = manifest.clone();
+        changed["annotations"] = json!({name: value});
+        changed
+    };
     for (changed, expected) in [
         (
             with(
@@ -153,6 +162,10 @@ async fn a_registry_is_not_believed() {
             "the most that is taken",
         ),
         (with("/layers/0/size", json!(7)), "damaged"),
+        (
+            with_annotation("dev.wharf.plugin.signature", "c2hvcnQ="),
+            "none of Ed25519",
+        ),
         (json!({"manifests": []}), "no manifest"),
     ] {
         fake.put_manifest("1", changed.to_string().as_bytes());
@@ -221,6 +234,7 @@ fn the_commands_write_files_in_one_step() {
     let path = |name: &str| folder.path().join(name);
     fs::write(path("own.wasm"), COMPONENT).unwrap();
     fs::write(path("own.toml"), "[settings]\nk = 3\n").unwrap();
+    fs::write(path("own.wasm.sig"), [7; 64]).unwrap();
     let reference: Reference = format!("{}/top-k:2", fake.host()).parse().unwrap();
     push(&Push {
         component: path("own.wasm"),
@@ -260,13 +274,27 @@ fn the_commands_write_files_in_one_step() {
         .unwrap()
         .map(|file| file.unwrap().file_name())
         .collect();
-    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(names.len(), 3, "{names:?}");
+    let signature = path("plugins/top-k.wasm.sig");
+    assert_eq!(fs::read(&signature).unwrap(), [7; 64]);
+
+    // What has no signature leaves none of another component's behind.
+    let again = |file: &str| {
+        push(&Push {
+            component: path(file),
+            reference: reference.clone(),
+            settings: None,
+            json: false,
+        })
+    };
+    fs::remove_file(path("own.wasm.sig")).unwrap();
+    again("own.wasm").unwrap();
+    take(false, false).unwrap();
+    assert!(!signature.exists());
+    fs::write(path("own.wasm.sig"), "of other length").unwrap();
+    assert!(again("own.wasm").is_err());
+    fs::remove_file(path("own.wasm.sig")).unwrap();
+
     fs::write(path("own.wasm"), b"no component").unwrap();
-    let refused = push(&Push {
-        component: path("own.wasm"),
-        reference,
-        settings: None,
-        json: false,
-    });
-    assert!(refused.is_err());
+    assert!(again("own.wasm").is_err());
 }

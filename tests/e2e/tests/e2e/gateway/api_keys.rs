@@ -1,6 +1,7 @@
 //! API keys, as the program makes them.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use wharf_e2e::{Site, Wharf, program, wait_for};
 
 use super::Asking;
@@ -62,4 +63,44 @@ async fn a_key_works_until_it_is_taken_out_of_the_file() -> Result<()> {
     .await?;
     let answers = asking().bearing(&staying).send(&wharf).await?;
     answers.are_shifted_by(2.0)
+}
+
+/// `wharf bench` makes its requests up of what the server says of the model, and here the server asks for a key each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_load_generator_shows_a_key_over_each_protocol() -> Result<()> {
+    let site = Site::empty()?;
+    site.write("wharf.toml", GATEWAY)?;
+    site.adder("shift", 1, 2.0)?;
+    let (key, entry) = make("load", "infer")?;
+    site.write("api-keys.toml", entry)?;
+    site.write("fields.txt", format!("x-api-key: {key}\n"))?;
+    let wharf = Wharf::serve(&site).await?;
+    let url = format!("http://{}", wharf.listen());
+    let fields = format!("@{}", site.path().join("fields.txt").display());
+    let bench = |flags: &[&str]| {
+        let mut command = program()?;
+        command.args(["bench", "--url", &url, "--model", "shift", "--json"]);
+        command.args(["--duration", "300ms", "--warmup", "0", "--connections", "2"]);
+        anyhow::Ok(command.args(flags).output()?)
+    };
+    for (protocol, data) in [("rest", "json"), ("rest", "binary"), ("grpc", "binary")] {
+        let flags = ["--protocol", protocol, "--data", data, "--header", &fields];
+        let output = bench(&flags)?;
+        ensure!(output.status.success(), "{output:?}");
+        let summary: Value = serde_json::from_slice(&output.stdout)?;
+        let count = |member: &str| summary[member].as_u64();
+        ensure!(count("succeeded") > Some(0), "{protocol}: {summary}");
+        ensure!(
+            count("refused") == Some(0) && count("failed") == Some(0),
+            "{protocol}: {summary}"
+        );
+        let output = bench(&flags[..4])?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{output:?}");
+        ensure!(
+            said.contains("401") || said.contains("grpc-status 16"),
+            "{said}"
+        );
+    }
+    Ok(())
 }

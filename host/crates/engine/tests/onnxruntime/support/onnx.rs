@@ -155,6 +155,24 @@ pub(crate) fn slow() -> Vec<u8> {
 
 /// The same, a fixed number of turns for a batch of rows, so that requests can be joined.
 pub(crate) fn slow_rows(turns: i64) -> Vec<u8> {
+    turning_rows(&[], &tensor("turns", INT64, &[], &turns.to_le_bytes()))
+}
+
+/// The same, as many turns as the rows are wide, to the power of five: narrow ones are done at once, and of rows of a hundred
+/// no test sees the end.
+pub(crate) fn slow_by_width() -> Vec<u8> {
+    let turns = [
+        node("Shape", &["x"], &["shape"], &[]),
+        node("Gather", &["shape", "last"], &["width"], &[]),
+        node("Mul", &["width", "width"], &["square"], &[]),
+        node("Mul", &["square", "square"], &["fourth"], &[]),
+        node("Mul", &["fourth", "width"], &["turns"], &[]),
+    ];
+    turning_rows(&turns, &tensor("last", INT64, &[], &1_i64.to_le_bytes()))
+}
+
+/// `y = x` after `turns` turns of a loop, which is the initializer or what the nodes make of it.
+fn turning_rows(nodes: &[Message], initializer: &Message) -> Vec<u8> {
     let body = graph(
         &[
             node("Identity", &["go"], &["go_on"], &[]),
@@ -172,11 +190,13 @@ pub(crate) fn slow_rows(turns: i64) -> Vec<u8> {
         .bytes(1, "body")
         .message(6, &body)
         .varint(20, 5);
+    let mut nodes = nodes.to_vec();
+    nodes.push(node("Loop", &["turns", "", "x"], &["y"], &[body]));
     model(&graph(
-        &[node("Loop", &["turns", "", "x"], &["y"], &[body])],
+        &nodes,
         &[value("x", FLOAT, &[-1, -1])],
         &[value("y", FLOAT, &[-1, -1])],
-        &[tensor("turns", INT64, &[], &turns.to_le_bytes())],
+        std::slice::from_ref(initializer),
     ))
     .into_bytes()
 }

@@ -16,7 +16,7 @@ impl Host for GuestState {
         Ok(secret.read(&name).ok_or_else(|| {
             let name = &name[..name.floor_char_boundary(NAME_BYTES)];
             Error::Denied(format!(
-                "the plugin's grant does not name the secret {name:?}"
+                "the grant secret does not name {name:?}: the operator adds it to grants.secret.names of the plugin"
             ))
         }))
     }

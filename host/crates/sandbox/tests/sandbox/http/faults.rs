@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use wharf_testkit::eventually;
+use serde_json::{Value, json};
+use wharf_core::ErrorKind;
+use wharf_testkit::{closed_port, eventually};
 
 use super::server::{Server, Then, raw};
-use super::{ask, ask_for, get, grant, outbound};
-use crate::site::{Site, body, guest, request, request_within};
+use super::{ask, get, grant, outbound};
+use crate::site::{Site, body, guest, request, request_within, text};
 
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_refused() {
@@ -72,10 +73,8 @@ async fn header_blocks_have_a_bound() {
 async fn a_server_without_an_answer_is_unavailable() {
     let (site, server) = (Site::new(), Server::start().await);
     let hang = format!("{}/hang", server.origin());
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
+    let port = closed_port();
+    let gone = format!("http://{}", port.local_addr().unwrap());
     let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nten bytes.".to_vec();
     let cases = [
         (hang, "timeout"),
@@ -103,7 +102,12 @@ async fn a_server_without_an_answer_is_unavailable() {
     let mut counts = std::collections::BTreeMap::new();
     for (url, outcome) in cases {
         let origin = url.strip_suffix("/hang").unwrap_or(&url).to_owned();
-        let plugin = outbound(&site, &format!("origins = [{origin:?}]\ntimeout_ms = 300"));
+        // Short only where it is waited for: it would come first where the machine is busy.
+        let timeout_ms = if outcome == "timeout" { 300 } else { 60_000 };
+        let plugin = outbound(
+            &site,
+            &format!("origins = [{origin:?}]\ntimeout_ms = {timeout_ms}"),
+        );
         let came = get(&plugin, &url).await;
         assert_eq!(came["error"], "unavailable", "{url}: {came}");
         let message = came["message"].as_str().unwrap();
@@ -179,17 +183,28 @@ async fn a_request_ends_before_the_one_that_it_is_for() {
     let (site, server) = (Site::new(), Server::start().await);
     let plugin = outbound(&site, &grant(&[&server]));
     let plan = || json!({"requests": [{"url": format!("{}/hang", server.origin())}]});
-    // The guest has a moment left to answer with something else.
-    let outcome = ask_for(&plugin, &request_within(Duration::from_millis(500)), plan()).await;
+    // The guest has a moment left to answer with something else. A machine that is busy may take it away, but not every time.
+    let mut asked = 0_u32;
+    let answer = loop {
+        asked += 1;
+        let request = request_within(Duration::from_millis(500));
+        match plugin.preprocess(&request, body(&plan().to_string())).await {
+            Ok(answer) => break text(&answer),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Deadline, "{error}"),
+        }
+        assert!(asked < 60, "the guest never has a moment left");
+    };
+    let outcome: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(outcome[0]["error"], "unavailable");
     let mut plan = plan();
     plan["requests"][0]["timeout_ms"] = json!(50);
     let began = std::time::Instant::now();
     assert_eq!(ask(&plugin, plan).await[0]["error"], "unavailable");
     assert!(began.elapsed() < Duration::from_secs(4));
-    assert_eq!(
-        site.metric("plugin_http_request_total", &[("outcome", "timeout")]),
-        2.0
+    let timeouts = site.metric("plugin_http_request_total", &[("outcome", "timeout")]);
+    assert!(
+        (2.0..=f64::from(asked + 1)).contains(&timeouts),
+        "{timeouts}"
     );
 }
 
@@ -217,7 +232,7 @@ async fn answers_count_against_the_guests_memory() {
         .preprocess(&request(), body(&plan.to_string()))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), wharf_core::ErrorKind::PluginFault);
+    assert_eq!(error.kind(), ErrorKind::PluginFault);
     eventually("nothing is under way", || server.connections().1 <= 16).await;
     assert_eq!(
         get(&plugin, &format!("{}/large?8388608", server.origin())).await["length"],

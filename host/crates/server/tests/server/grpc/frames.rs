@@ -7,9 +7,10 @@ use flate2::Compression;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use prost::Message as _;
+use wharf_server::Config;
 use wharf_server::inference::ModelInferResponse;
 
-use super::start;
+use super::{config, start, start_with};
 use crate::support::Running;
 use crate::support::grpc::{Call, bytes_of, floats, frame};
 
@@ -87,7 +88,28 @@ async fn a_message_over_the_limit_is_refused_before_it_is_read() {
     call.send(&[0, 0xff, 0xff, 0xff, 0xff][..]).await;
     let ended = call.ended().await;
     assert_eq!(ended.code, 11, "{ended:?}");
+    assert!(ended.message.starts_with("body: "), "{ended:?}");
     assert!(ended.message.contains("server.max_body_bytes"));
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_message_of_too_many_frames_is_refused() {
+    let server = start_with(Config {
+        body_timeout_ms: 20_000,
+        ..config()
+    })
+    .await;
+    let message = frame(0, &[0; 65_600]);
+    let mut call = Call::infer(server.address, &[]).await;
+    for byte in &message {
+        if !call.send(vec![*byte]).await {
+            break;
+        }
+    }
+    let ended = call.ended().await;
+    assert_eq!(ended.code, 13, "{ended:?}");
+    assert!(ended.message.contains("too many frames"), "{ended:?}");
     server.is_well().await;
 }
 

@@ -1,12 +1,16 @@
 //! HTTP/2 with prior knowledge, by its own client and by hand.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
+use wharf_server::Config;
+
 use super::{config, start};
-use crate::support::http::Client;
+use crate::support::grpc::Call;
+use crate::support::http::{Client, PATIENCE};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -132,7 +136,7 @@ async fn flood(name: &str, frames: Vec<u8>) {
     });
     let mut said = Vec::new();
     let reading = tokio::io::AsyncReadExt::read_to_end(&mut read, &mut said);
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(30), reading)
+    let _ = tokio::time::timeout(PATIENCE, reading)
         .await
         .unwrap_or_else(|_| panic!("{name}: the server goes along with it"));
     sending.await.unwrap();
@@ -150,6 +154,123 @@ fn kinds(mut bytes: &[u8]) -> Vec<u8> {
         bytes = rest.get(length..).unwrap_or_default();
     }
     kinds
+}
+
+#[tokio::test]
+async fn a_header_block_that_does_not_end_is_cut_off() {
+    let server = start(config()).await;
+    let begun = frame(HEADERS, 0, 1, POST);
+    let more = frame(CONTINUATION, 0, 1, b"\x40\x01a\x01b");
+    // Nothing more comes, or always a little: byte by byte, and frame by frame.
+    for (sent, trickled) in [
+        (&begun[..], &[][..]),
+        (&begun[..9], &[]),
+        (&begun[..9], &begun[9..10]),
+        (&begun, &more),
+    ] {
+        let mut client = Client::connect(server.address).await;
+        let start = [PREFACE, &frame(SETTINGS, 0, 0, &[]), sent].concat();
+        client.send(start).await;
+        let begun = Instant::now();
+        let mut trickle = tokio::time::interval(Duration::from_millis(100));
+        let (mut read, mut write) = client.socket.split();
+        let mut said = Vec::new();
+        let mut reading =
+            std::pin::pin!(tokio::io::AsyncReadExt::read_to_end(&mut read, &mut said));
+        loop {
+            tokio::select! {
+                _ = reading.as_mut() => break,
+                _ = trickle.tick() => {
+                    let _ = tokio::io::AsyncWriteExt::write_all(&mut write, trickled).await;
+                }
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{sent:?}: the server goes along with it"
+            );
+        }
+        // Longer than a header may take, and before an idle connection is asked to go.
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_header_of_too_many_fields_is_refused() {
+    let server = start(config()).await;
+    let mut client = connect(server.address).await;
+    for (count, status) in [(100, 200), (101, 431)] {
+        let mut request = http::Request::get("http://x/v2/health/live");
+        for _ in 0..count {
+            request = request.header("x", "y");
+        }
+        let mut ready = client.clone().ready().await.unwrap();
+        let (answer, _) = ready.send_request(request.body(()).unwrap(), true).unwrap();
+        let (got, body) = whole(answer).await.unwrap();
+        assert_eq!(got, status, "{count}");
+        if status != 200 {
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["field"], "headers", "{problem}");
+            assert!(problem["detail"].to_string().contains("101"), "{problem}");
+        }
+    }
+    // The connection goes on.
+    assert_eq!(infer(&mut client, "echo").await.unwrap().0, 200);
+
+    // Two more come from the call itself.
+    let call = Call::infer(server.address, &[("x", "y"); 99]).await;
+    let ended = call.finish(Bytes::new()).await;
+    assert_eq!(ended.code, 11, "{ended:?}");
+    assert!(ended.message.starts_with("headers: "), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_header_of_too_many_bytes_is_refused() {
+    let server = start(config()).await;
+    let mut client = connect(server.address).await;
+    let request = http::Request::get("http://x/v2/health/live").header("x", "y".repeat(17 << 10));
+    let mut ready = client.clone().ready().await.unwrap();
+    let (answer, _) = ready.send_request(request.body(()).unwrap(), true).unwrap();
+    assert_eq!(whole(answer).await.unwrap().0, 431);
+    assert_eq!(infer(&mut client, "echo").await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_body_of_too_many_frames_is_refused() {
+    let server = start(Config {
+        body_timeout_ms: 20_000,
+        ..config()
+    })
+    .await;
+    let mut client = connect(server.address).await;
+    let request = http::Request::post("http://x/v1/infer/echo")
+        .body(())
+        .unwrap();
+    let mut ready = client.clone().ready().await.unwrap();
+    let (answer, mut body) = ready.send_request(request, false).unwrap();
+    let sending = tokio::spawn(async move {
+        // The server may have answered before all of it is sent.
+        for _ in 0..=65_536 {
+            body.reserve_capacity(1);
+            let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+            if !matches!(room, Some(Ok(_)))
+                || body.send_data(Bytes::from_static(b" "), false).is_err()
+            {
+                return;
+            }
+        }
+        let _ = body.send_data(Bytes::new(), true);
+    });
+    let (status, problem) = whole(answer).await.unwrap();
+    let problem = String::from_utf8_lossy(&problem);
+    assert_eq!(status, 400, "{problem}");
+    assert!(problem.contains("65536 chunks"), "{problem}");
+    sending.await.unwrap();
+    assert_eq!(infer(&mut client, "echo").await.unwrap().0, 200);
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ async fn new_content_of_the_release_in_force_is_tried_like_a_new_one() {
         harness.releases(),
         [(1, ReleaseState::InForce), (1, ReleaseState::OnTrial)]
     );
-    for _ in 0..60 {
+    for _ in 0..100 {
         let _ = harness.drawn("sum", "1").await;
     }
     eventually("the roll-back", || {
