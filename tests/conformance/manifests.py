@@ -68,7 +68,7 @@ FIELDS = {
 MODELS_MOUNT = "/mnt/models"
 
 # What a secret of the cluster is here.
-SECRET = "of-32-characters-and-known-to-none"
+SECRET = "a-token-that-the-cluster-keeps-secret"
 
 
 class Manifests:
@@ -141,7 +141,7 @@ def an_admin_listener_that_others_reach_has_a_token(manifests):
 def the_environment_means_what_the_manifest_says_of_it(manifests):
     # Operators need the token, and the metrics none.
     expect_equal(status(manifests.admin, "/admin/snapshot"), 401)
-    expect_equal(status(manifests.admin, "/admin/snapshot", {"authorization": f"Bearer {SECRET}"}), 200)
+    expect_equal(status(manifests.admin, "/admin/snapshot", authorization=f"Bearer {SECRET}"), 200)
     # A request that says nothing of a tenant is an operator's: it learns that there is no such model, and not that it may not ask.
     expect_equal(status(manifests.url, "/v2/models/nobody"), 404)
 
@@ -159,7 +159,7 @@ def ports_and_paths_are_those_that_the_program_serves(manifests):
     expect_equal(status(manifests.admin, annotations["prometheus.kserve.io/path"]), 200)
 
 
-def status(address, path, headers={}):
+def status(address, path, **headers):
     connection = http.client.HTTPConnection(address, timeout=30)
     connection.request("GET", path, headers=headers)
     return connection.getresponse().status

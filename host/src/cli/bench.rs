@@ -41,7 +41,7 @@ use inputs::InputSpec;
 use metadata::Model;
 use progress::ProgressLine;
 use summary::{Subject, Summary};
-use target::{HeaderFields, Target};
+use target::{Target, header_fields};
 
 /// What `--help` says at its end.
 pub(crate) const HELP: &str = "\
@@ -114,7 +114,7 @@ pub(crate) struct Bench {
     /// A header field of every request, such as "authorization: Bearer TOKEN", or @FILE with a field a line. May be given
     /// again.
     #[arg(long = "header", value_name = "FIELD")]
-    headers: Vec<HeaderFields>,
+    headers: Vec<String>,
     /// A file with the whole request, in place of inputs: JSON, JSON with binary tensors behind it, or with gRPC an
     /// encoded `ModelInferRequest`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["inputs", "shapes", "data"])]
@@ -140,13 +140,17 @@ impl Bench {
     /// Puts the load on the server, and writes the summary to standard output.
     pub(crate) fn run(mut self) -> Result<ExitCode> {
         if (self.protocol, self.data) == (Protocol::Grpc, Some(Data::Json)) {
-            let message = "--data json is for --protocol rest: gRPC carries tensors as binary\n";
-            let error = clap::Error::raw(ErrorKind::ArgumentConflict, message);
-            error.print()?;
-            return Ok(ExitCode::from(2));
+            let message = "--data json is for --protocol rest: gRPC carries tensors as binary";
+            return wrong_use(ErrorKind::ArgumentConflict, message);
         }
-        for fields in &self.headers {
-            self.url.add(fields);
+        // Here, since clap repeats what it cannot read, and it may be a secret.
+        for text in &self.headers {
+            match header_fields(text) {
+                Ok(fields) => self.url.add(fields),
+                Err(message) => {
+                    return wrong_use(ErrorKind::ValueValidation, &format!("--header: {message}"));
+                }
+            }
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -302,6 +306,12 @@ impl Bench {
             },
         }
     }
+}
+
+/// Says what is wrong with the flags, as clap does where it sees it itself.
+fn wrong_use(kind: ErrorKind, message: &str) -> Result<ExitCode> {
+    clap::Error::raw(kind, format!("{message}\n")).print()?;
+    Ok(ExitCode::from(2))
 }
 
 #[cfg(test)]

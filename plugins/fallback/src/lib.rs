@@ -84,7 +84,7 @@ wharf_plugin_sdk::export!(Fallback: router, lifecycle);
 /// A candidate that the order names.
 struct Place<'a> {
     candidate: &'a Candidate,
-    /// Its place in the route file.
+    /// Its place among those that are offered.
     index: usize,
     /// The place of its label in the order.
     label: usize,

@@ -1,5 +1,7 @@
 """Does what a test or a measurement asks for, in Python."""
 
+# What looks names up reads it when it is needed, and then no module can be read any more.
+import encodings.idna
 import os
 import socket
 import time

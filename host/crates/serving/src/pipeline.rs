@@ -135,22 +135,39 @@ impl Route {
         let Some(router) = &self.router else {
             return self.targets.first().ok_or_else(no_target);
         };
-        let (targets, candidates) = self.offered();
         let span =
             stage_span!("route", plugin = %router.plugin.info().name, otel.status_code = Empty);
         let choice = async {
-            let error = match router.plugin.route(request, &candidates).await {
-                Ok(index) => return Ok(index),
-                Err(error) => self.failed(error, request)?,
-            };
-            match (router.on_failure, &router.previous) {
-                (OnFailure::Skip, _) => Ok(0),
-                (OnFailure::Previous, Some(previous)) => previous.route(request, &candidates).await,
-                _ => Err(error),
+            let (targets, offered) = self.offered();
+            match self.ask(router, request, &offered).await {
+                // It may know no other than what was left out: that one says when it is asked again.
+                Err(error) if error.is_said_by_guest() && offered.len() < self.targets.len() => {
+                    let all: Vec<Candidate> = self.targets.iter().map(Target::candidate).collect();
+                    let index = self.ask(router, request, &all).await?;
+                    self.targets.get(index).ok_or_else(no_target)
+                }
+                chosen => targets.get(chosen?).copied().ok_or_else(no_target),
             }
         };
-        let index = within(span, choice).await?;
-        targets.get(index).copied().ok_or_else(no_target)
+        within(span, choice).await
+    }
+
+    /// Asks a router for the index of one of the candidates, and does on failure what the stage's policy says.
+    async fn ask(
+        &self,
+        router: &Stage,
+        request: &Arc<RequestContext>,
+        candidates: &[Candidate],
+    ) -> Result<usize> {
+        let error = match router.plugin.route(request, candidates).await {
+            Ok(index) => return Ok(index),
+            Err(error) => self.failed(error, request)?,
+        };
+        match (router.on_failure, &router.previous) {
+            (OnFailure::Skip, _) => Ok(0),
+            (OnFailure::Previous, Some(previous)) => previous.route(request, candidates).await,
+            _ => Err(error),
+        }
     }
 
     /// What a router chooses among. A model that is asked nothing, since it kept failing, is left out while there is another:

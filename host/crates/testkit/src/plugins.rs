@@ -332,7 +332,10 @@ impl Plugin for FakePlugin {
             candidates
                 .iter()
                 .position(|candidate| candidate.labels.iter().any(|known| known == label))
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, "no candidate has this label"))
+                .ok_or_else(|| {
+                    let message = "no candidate has this label";
+                    Error::new(ErrorKind::NotFound, message).said_by_guest()
+                })
         })
     }
 

@@ -120,7 +120,8 @@ impl Endpoints {
 
     /// Whether there is none to choose.
     pub(crate) fn are_all_out(&self) -> bool {
-        self.out() == self.all.len()
+        let now = Instant::now();
+        self.iter().all(|it| it.is_out(now).is_some())
     }
 }
 
@@ -204,12 +205,14 @@ mod tests {
             let visit = half.choose(&[]).unwrap();
             assert_ne!(&**visit.endpoint().address.authority(), "peer0:80");
         }
+        assert!(!half.are_all_out());
         let whole = endpoints(2, 1.0);
         assert!(whole.iter().all(|it| whole.failed(it)));
+        assert!(whole.are_all_out());
         let back = whole.choose(&[]).unwrap_err();
         assert_eq!(back - Instant::now(), Duration::from_secs(1));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(whole.choose(&[]).is_ok());
-        assert_eq!(whole.out(), 0);
+        assert_eq!((whole.out(), whole.are_all_out()), (0, false));
     }
 }

@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use hyper::Uri;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    USER_AGENT,
+};
 use tokio::net::{TcpStream, lookup_host};
 
 /// A server's URL: `http://HOST[:PORT][/PREFIX]`.
@@ -17,33 +20,48 @@ pub(super) struct Target {
     fields: Vec<Field>,
 }
 
-type Field = (HeaderName, HeaderValue);
+/// A header field of every request.
+pub(super) type Field = (HeaderName, HeaderValue);
 
-/// Header fields of every request: `NAME: VALUE`, or `@FILE` with a field a line.
-#[derive(Clone)]
-pub(super) struct HeaderFields(Vec<Field>);
+/// Names that a request or its connection sets itself.
+const OWN: [HeaderName; 7] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    TE,
+    TRANSFER_ENCODING,
+    USER_AGENT,
+];
 
-impl FromStr for HeaderFields {
-    type Err = String;
+/// Reads header fields: `NAME: VALUE`, or `@FILE` with a field a line.
+///
+/// # Errors
+/// Where it is none; since a value may be a secret, no error repeats it.
+pub(super) fn header_fields(text: &str) -> Result<Vec<Field>, String> {
+    let lines = match text.strip_prefix('@') {
+        None => text.to_owned(),
+        Some(file) => {
+            std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?
+        }
+    };
+    let lines = lines.lines().filter(|line| !line.trim().is_empty());
+    lines.map(header_field).collect()
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let lines = match text.strip_prefix('@') {
-            None => text.to_owned(),
-            Some(file) => std::fs::read_to_string(file)
-                .map_err(|error| format!("cannot read {file}: {error}"))?,
-        };
-        // A value may be a secret: no error repeats it.
-        let field = |line: &str| {
-            let (name, value) = line.split_once(':')?;
-            let mut value = HeaderValue::from_str(value.trim()).ok()?;
-            value.set_sensitive(true);
-            Some((name.trim().parse().ok()?, value))
-        };
-        let lines = lines.lines().filter(|line| !line.trim().is_empty());
-        let fields: Option<Vec<_>> = lines.map(field).collect();
-        fields.map(Self).ok_or_else(|| {
-            "give a header field as \"NAME: VALUE\", or a file of such lines as @FILE".to_owned()
-        })
+fn header_field(line: &str) -> Result<Field, String> {
+    let field = || {
+        let (name, value) = line.split_once(':')?;
+        let mut value = HeaderValue::from_str(value.trim()).ok()?;
+        value.set_sensitive(true);
+        Some((name.trim().parse::<HeaderName>().ok()?, value))
+    };
+    match field() {
+        Some((name, _)) if OWN.contains(&name) => {
+            Err(format!("the field {name} is the request's own"))
+        }
+        Some(field) => Ok(field),
+        None => Err("give a field as \"NAME: VALUE\", or a file of such lines as @FILE".to_owned()),
     }
 }
 
@@ -83,8 +101,8 @@ impl Target {
     }
 
     /// Adds fields to every request.
-    pub(super) fn add(&mut self, fields: &HeaderFields) {
-        self.fields.extend_from_slice(&fields.0);
+    pub(super) fn add(&mut self, fields: Vec<Field>) {
+        self.fields.extend(fields);
     }
 
     /// What every request has in its header.
@@ -181,7 +199,7 @@ mod tests {
             "authorization: Bearer a:b",
             &format!("@{}", file.path().display()),
         ] {
-            target.add(&fields.parse().ok().unwrap());
+            target.add(header_fields(fields).unwrap());
         }
         let fields: Vec<_> = target
             .fields()
@@ -190,8 +208,14 @@ mod tests {
             .collect();
         let expected = [("authorization", "Bearer a:b"), ("x-a", "1"), ("x-a", "2")];
         assert_eq!(fields, expected);
-        for wrong in ["secret", "a b: secret", "a: secret\u{7f}", "@/none"] {
-            let error = wrong.parse::<HeaderFields>().err().unwrap();
+        for wrong in [
+            "secret",
+            "a b: secret",
+            "a: secret\u{7f}",
+            "Host: secret",
+            "@/none",
+        ] {
+            let error = header_fields(wrong).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -192,5 +192,8 @@ fn wrong_flags_are_usage_errors() {
     }
     let bench = parse(&["--protocol", "grpc", "--data", "json"]).unwrap();
     assert_eq!(bench.run().unwrap(), ExitCode::from(2));
+    // clap would repeat what it cannot read, and it may be a secret.
+    let bench = parse(&["--header", "Authorization=Bearer secret"]).unwrap();
+    assert_eq!(bench.run().unwrap(), ExitCode::from(2));
     assert_eq!(parse(&["--concurrency", "7"]).unwrap().connections, Some(7));
 }

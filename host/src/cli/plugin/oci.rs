@@ -30,7 +30,7 @@ Examples:
 A signature goes with it where there is one: FILE.sig beside the component.
 
 It signs in with what `docker login` or `podman login` has stored. Registries on this machine are asked in plain HTTP, all
-others by HTTPS. --json writes one line with the keys reference, digest and bytes. More keys may come.";
+others by HTTPS. --json writes one line with the keys reference, digest, bytes and signed. More keys may come.";
 
 /// What `pull --help` says at its end.
 pub(super) const PULL_HELP: &str = "\
@@ -104,6 +104,7 @@ pub(super) fn push(args: &Push) -> Result<ExitCode> {
     };
     let artifact = Artifact::new(component, beside, &summary)?;
     let bytes = artifact.component.len();
+    let is_signed = artifact.beside.signature.is_some();
     let busy = Busy::new(format!("pushing {bytes} bytes to {}", args.reference));
     let digest = block_on(async {
         let registry = Registry::connect(&args.reference, Credentials::of_user())?;
@@ -112,10 +113,12 @@ pub(super) fn push(args: &Push) -> Result<ExitCode> {
     drop(busy);
     if args.json {
         let reference = args.reference.to_string();
-        let report = json!({"reference": reference, "digest": digest, "bytes": bytes});
+        let report =
+            json!({"reference": reference, "digest": digest, "bytes": bytes, "signed": is_signed});
         output::line(report)?;
     } else {
-        output::line(format_args!("{} {digest}", args.reference))?;
+        let signed = if is_signed { " signed" } else { "" };
+        output::line(format_args!("{} {digest}{signed}", args.reference))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -158,13 +161,10 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
         );
     }
     let sig = signature_of(&wasm);
-    match signature {
-        Some(signature) => write(&sig, signature)?,
-        // That of another component would be in its way.
-        None if sig.exists() => {
-            fs::remove_file(&sig).with_context(|| format!("cannot remove {}", sig.display()))?;
-        }
-        None => {}
+    // An operator may have signed what is there already.
+    let is_new = fs::read(&wasm).ok().as_deref() != Some(&*artifact.component);
+    if is_new || !sig.exists() {
+        put_signature(&sig, signature.as_deref())?;
     }
     write(&wasm, &artifact.component)?;
     if args.json {
@@ -199,6 +199,20 @@ impl Artifact {
         let component = registry.read(&found.layer, "the component").await?;
         Ok((digest, Self::found(component, found.beside)))
     }
+}
+
+/// Puts the signature of a component where it belongs. One of another component goes: a host that trusts its key would refuse this.
+fn put_signature(file: &Path, signature: Option<&[u8]>) -> Result<()> {
+    if let Some(signature) = signature {
+        return write(file, signature);
+    }
+    if file.exists() {
+        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+        output::notice(
+            "wharf: no signature came with it, and the one that was here, of another component, is removed",
+        );
+    }
+    Ok(())
 }
 
 /// Where the signature of a component is.

@@ -289,6 +289,6 @@ pub struct ModelLoad {
     pub latency: Duration,
     /// The bytes free on the device, where known.
     pub free_memory: Option<u64>,
-    /// Whether it is asked nothing for a while, since it kept failing.
+    /// Whether it is asked nothing for a while, since it kept failing: then no router is offered it beside others.
     pub rests: bool,
 }

@@ -83,8 +83,10 @@ async fn a_batch_runs_on_while_one_of_its_clients_stays() {
         tokio::spawn(async move { infer(&model, vec![floats("x", &[1, 1], &[value])]).await })
     };
     // The run may be over before somebody looks.
-    let mut left = false;
+    let (mut left, mut tries) = (false, 0);
     while !left {
+        tries += 1;
+        assert!(tries <= 50, "each run was over before its client left");
         let (leaves, stays) = (spawn(1.0), spawn(2.0));
         eventually("both run as one, or did", || {
             model.load().in_flight == 2 || leaves.is_finished()

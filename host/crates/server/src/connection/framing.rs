@@ -218,7 +218,7 @@ impl Fields {
 }
 
 /// Skips up to `left` bytes; gives the rest, and what is left to skip.
-fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
+pub(super) fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
     match usize::try_from(left) {
         Ok(count) if count <= bytes.len() => (&bytes[count..], 0),
         _ => (&[], left - bytes.len() as u64),

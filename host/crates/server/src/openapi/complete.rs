@@ -11,7 +11,7 @@ use crate::problem;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 /// Any operation may be refused so: for its header, or the server's own state.
-const ALWAYS: [u16; 3] = [400, 500, 503];
+const ALWAYS: [u16; 4] = [400, 431, 500, 503];
 /// One that is not for everybody.
 const OF_CLIENTS: [u16; 3] = [401, 403, 429];
 /// One that names something.

@@ -196,6 +196,17 @@ pub(super) fn refusals() -> Vec<Refusal> {
             "The body comes without its length.",
         ),
         Refusal::of(
+            &problem::Refusal::fields(
+                &Error::new(
+                    ErrorKind::TooLarge,
+                    "has 101 fields, and 100 are taken (server.max_headers); send fewer",
+                )
+                .with_field("headers"),
+            )
+            .into(),
+            "The header is larger than allowed, or has more fields. Over HTTP/1.1 the answer has no body.",
+        ),
+        Refusal::of(
             &refused(
                 ErrorKind::NoRoom,
                 "the server's disk is full; ask its operator for room",

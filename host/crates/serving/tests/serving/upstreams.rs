@@ -79,6 +79,7 @@ async fn a_router_is_not_offered_what_is_asked_nothing_for_a_while() {
     site.upstream("remote", "add 10\nrests");
     site.upstream("other", "add 20\nrests");
     site.plugin("first", "stages router");
+    site.plugin("picky", "stages router\npick far");
     let candidates = |names: &[&str]| {
         let candidate = |name: &&str| match *name {
             "local" => "[[candidates]]\nmodel = 'local'\n".to_owned(),
@@ -89,8 +90,14 @@ async fn a_router_is_not_offered_what_is_asked_nothing_for_a_while() {
     };
     site.route("some", &candidates(&["remote", "other", "local"]));
     site.route("none", &candidates(&["other", "remote"]));
+    site.route(
+        "sticky",
+        "router = 'picky'\n[[candidates]]\nmodel = 'local'\n[[candidates]]\nupstream = 'other'\nlabels = ['far']",
+    );
     let harness = Harness::start(site, by_order()).await;
     assert_eq!(harness.number("some", 1.0).await, 2.0);
+    // A router that would have no other gets it after all: what it chose says when it is asked again.
+    assert_eq!(harness.number("sticky", 1.0).await, 21.0);
     // Where all of them rest, the router has its choice, and the client gets what the chosen one says.
     assert_eq!(harness.number("none", 1.0).await, 21.0);
 

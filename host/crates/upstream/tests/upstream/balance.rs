@@ -98,7 +98,7 @@ async fn an_upstream_that_fails_as_a_whole_is_asked_nothing_for_a_while() {
     let fails = Arc::new(AtomicBool::new(true));
     let peer = Peer::start(Speaks::Http1, flapping(&fails)).await;
     let site = Site::new();
-    let more = "retries = 0\n[breaker]\nconsecutive_failures = 3\nopen_ms = 300";
+    let more = "retries = 0\n[breaker]\nconsecutive_failures = 3\nopen_ms = 3000";
     let model = site
         .model(&settings("oip-http", &endpoints(&[peer.address]), more))
         .await;
@@ -116,8 +116,10 @@ async fn an_upstream_that_fails_as_a_whole_is_asked_nothing_for_a_while() {
         model.check_room().unwrap_err().kind(),
         ErrorKind::Unavailable
     );
+    assert!(model.load().rests);
     fails.store(false, Ordering::SeqCst);
     eventually("it may be asked", || model.check_room().is_ok()).await;
+    assert!(!model.load().rests);
     assert_eq!(ask(&model, &[1.0]).await.unwrap(), [1.0]);
     assert_eq!(ask(&model, &[1.0]).await.unwrap(), [1.0]);
 }

@@ -279,22 +279,25 @@ fn the_commands_write_files_in_one_step() {
     assert_eq!(fs::read(&signature).unwrap(), [7; 64]);
 
     // What has no signature leaves none of another component's behind.
-    let again = |file: &str| {
+    let again = || {
         push(&Push {
-            component: path(file),
+            component: path("own.wasm"),
             reference: reference.clone(),
             settings: None,
             json: false,
         })
     };
     fs::remove_file(path("own.wasm.sig")).unwrap();
-    again("own.wasm").unwrap();
+    again().unwrap();
+    take(false, false).unwrap();
+    assert!(signature.exists(), "it signs what is there");
+    fs::write(path("plugins/top-k.wasm"), "another component").unwrap();
     take(false, false).unwrap();
     assert!(!signature.exists());
     fs::write(path("own.wasm.sig"), "of other length").unwrap();
-    assert!(again("own.wasm").is_err());
+    assert!(again().is_err());
     fs::remove_file(path("own.wasm.sig")).unwrap();
 
     fs::write(path("own.wasm"), b"no component").unwrap();
-    assert!(again("own.wasm").is_err());
+    assert!(again().is_err());
 }

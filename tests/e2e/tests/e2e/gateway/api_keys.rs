@@ -80,7 +80,8 @@ async fn the_load_generator_shows_a_key_over_each_protocol() -> Result<()> {
     let bench = |flags: &[&str]| {
         let mut command = program()?;
         command.args(["bench", "--url", &url, "--model", "shift", "--json"]);
-        command.args(["--duration", "300ms", "--warmup", "0", "--connections", "2"]);
+        // Within the plan's rate.
+        command.args(["--rate", "50", "--duration", "500ms", "--warmup", "0"]);
         anyhow::Ok(command.args(flags).output()?)
     };
     for (protocol, data) in [("rest", "json"), ("rest", "binary"), ("grpc", "binary")] {
