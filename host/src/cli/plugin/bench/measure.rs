@@ -58,16 +58,24 @@ pub(super) async fn median(
     Ok(middle(times.split_off(warm)))
 }
 
-/// The median time to copy the payload once into fresh memory; none for what has no payload.
+/// The median time to copy the payload once into fresh memory; a router gets none.
 pub(super) fn copy(work: &Work) -> Duration {
-    let (Work::Preprocess(payload) | Work::Postprocess(payload)) = work else {
-        return Duration::ZERO;
-    };
-    let copied = || match payload {
-        Payload::Body(body) => vec![body.data.to_vec()],
-        Payload::Tensors(tensors) => {
-            let copies = tensors.iter().map(|tensor| tensor.data().to_vec());
-            copies.collect()
+    let copied = || -> Vec<Vec<u8>> {
+        match work {
+            Work::Preprocess(Payload::Body(body)) | Work::Postprocess(Payload::Body(body)) => {
+                vec![body.data.to_vec()]
+            }
+            Work::Preprocess(Payload::Tensors(tensors))
+            | Work::Postprocess(Payload::Tensors(tensors)) => tensors
+                .iter()
+                .map(|tensor| tensor.data().to_vec())
+                .collect(),
+            Work::TokenFilter(pushes) => {
+                let tokens = pushes.iter().flatten();
+                tokens.map(|token| token.text.clone().into()).collect()
+            }
+            Work::ChunkFilter(_, chunks) => chunks.iter().map(|chunk| chunk.to_vec()).collect(),
+            Work::Router(_) => Vec::new(),
         }
     };
     let times = (0..200).map(|_| {

@@ -12,7 +12,7 @@ use wharf_server::inference::ModelInferResponse;
 
 use super::{config, start, start_with};
 use crate::support::Running;
-use crate::support::grpc::{Call, bytes_of, floats, frame};
+use crate::support::grpc::{Call, bytes_of, floats, frame, pause_now_and_then};
 
 const GZIP: (&str, &str) = ("grpc-encoding", "gzip");
 const DEFLATE: (&str, &str) = ("grpc-encoding", "deflate");
@@ -102,7 +102,8 @@ async fn a_message_of_too_many_frames_is_refused() {
     .await;
     let message = frame(0, &[0; 65_600]);
     let mut call = Call::infer(server.address, &[]).await;
-    for byte in &message {
+    for (count, byte) in message.iter().enumerate() {
+        pause_now_and_then(count).await;
         if !call.send(vec![*byte]).await {
             break;
         }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use wharf_server::Config;
 
 use super::{config, start};
-use crate::support::grpc::Call;
+use crate::support::grpc::{Call, pause_now_and_then};
 use crate::support::http::{Client, PATIENCE};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -259,12 +259,13 @@ async fn a_body_of_too_many_frames_is_refused() {
     let (answer, mut body) = ready.send_request(request, false).unwrap();
     let sending = tokio::spawn(async move {
         // The server may have answered before all of it is sent.
-        for _ in 0..=65_536 {
+        for count in 0..=65_536 {
+            pause_now_and_then(count).await;
             body.reserve_capacity(1);
             let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
-            if !matches!(room, Some(Ok(_)))
-                || body.send_data(Bytes::from_static(b" "), false).is_err()
-            {
+            let sent = matches!(room, Some(Ok(_)))
+                .then(|| body.send_data(Bytes::from_static(b" "), false));
+            if !matches!(sent, Some(Ok(()))) {
                 return;
             }
         }

@@ -11,7 +11,7 @@ use wharf_server::inference::{InferParameter, InferTensorContents, ModelInferReq
 
 use super::Running;
 
-pub(crate) use frames::{Call, frame};
+pub(crate) use frames::{Call, frame, pause_now_and_then};
 
 pub(crate) type Client = GrpcInferenceServiceClient<Channel>;
 

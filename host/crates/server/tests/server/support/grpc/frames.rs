@@ -146,3 +146,11 @@ impl Ended {
         M::decode(&self.body[5..]).unwrap()
     }
 }
+
+/// Lets the server read what was sent, each time that it is many frames: h2 ends a connection on which thousands of small frames
+/// wait to be read.
+pub(crate) async fn pause_now_and_then(count: usize) {
+    if count % 1000 == 999 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
