@@ -162,8 +162,8 @@ pub(super) fn pull(args: &Pull) -> Result<ExitCode> {
     }
     let sig = signature_of(&wasm);
     // An operator may have signed what is there already.
-    let is_new = fs::read(&wasm).ok().as_deref() != Some(&*artifact.component);
-    if is_new || !sig.exists() {
+    let is_there = || fs::read(&wasm).ok().as_deref() == Some(&*artifact.component);
+    if !sig.exists() || !is_there() {
         put_signature(&sig, signature.as_deref())?;
     }
     write(&wasm, &artifact.component)?;

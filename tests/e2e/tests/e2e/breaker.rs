@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use wharf_e2e::{Load, Report, Wharf, wait_for};
 
@@ -107,29 +107,32 @@ async fn hostile_requests_do_not_roll_a_good_release_back() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_looping_plugin_leaves_its_neighbours_their_latency() -> Result<()> {
-    let site = site("spin", "call_ms = 2000")?;
+    let site = site("spin", "call_ms = 200")?;
     // The loop is to go on: neither is it rolled back nor spared.
     site.write("wharf.toml", "[serving]\nbreaker_faults = 0\n")?;
     let mut wharf = Wharf::serve(&site).await?;
-    let mut beside = Vec::new();
-    for _ in 0..3 {
+    let time = Duration::from_secs(2);
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    // What else a machine does spoils a round, and what the loop does would spoil them all.
+    for round in 1..=9 {
+        alone.push(neighbour(&wharf, time).await?.p99());
         let looping = Load::start(wharf.listen(), 1, &one_to_four("hostile"));
-        beside.push(neighbour(&wharf, Duration::from_secs(3)).await?.p99());
+        beside.push(neighbour(&wharf, time).await?.p99());
         let report = looping.stop().await?;
         ensure!(
             report.answered == 0 && report.failed > 0,
             "the loop was not called"
         );
+        let (alone, beside) = (median(&mut alone), median(&mut beside));
+        // Half as much again is the aim, and `cargo xtask bench` measures it. The loop takes one of few cores that the clients
+        // of this test share, so a margin is added: a neighbour that had to wait for a tick of the loop, or for its end, would
+        // take tens or hundreds of milliseconds.
+        let most = (alone * 3 / 2).max(alone + Duration::from_millis(15));
+        if round >= 3 && beside <= most {
+            return expect_recovered(&mut wharf, "adder").await;
+        }
     }
-    let beside = median(beside);
-    // Half as much again as without the loop is the aim, and `cargo xtask bench` measures it. The loop takes one of few cores
-    // that the clients of this test share, so here it is what must not happen: a neighbour that had to wait for the end of a
-    // call would take seconds.
-    ensure!(
-        beside < Duration::from_millis(500),
-        "the neighbour's p99 is {beside:?}"
-    );
-    expect_recovered(&mut wharf, "adder").await
+    bail!("the neighbour's p99 went from {alone:?} to {beside:?}")
 }
 
 async fn neighbour(wharf: &Wharf, time: Duration) -> Result<Report> {
@@ -144,7 +147,7 @@ async fn neighbour(wharf: &Wharf, time: Duration) -> Result<Report> {
     Ok(report)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }

@@ -1,5 +1,6 @@
 //! Plugins that are slow, greedy or curious.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -31,22 +32,38 @@ pub(crate) fn route(on_failure: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endless_loop_ends_at_its_limit_and_delays_no_neighbour() -> Result<()> {
-    let site = site("spin", "call_ms = 2000")?;
+    let site = site("spin", "call_ms = 200")?;
     let mut wharf = Wharf::serve(&site).await?;
 
-    let beside = neighbours(&wharf, Duration::from_secs(3), async || {
+    let shortest = Cell::new(Duration::MAX);
+    let looping = async || {
+        let begun = Instant::now();
         wharf
             .client()
             .send(&one_to_four("hostile"))
             .await?
             .problem(502)?;
+        shortest.set(shortest.get().min(begun.elapsed()));
         Ok(())
-    })
-    .await?;
-    // The loop takes one of few cores; what must not happen is that neighbours wait until its call ends.
+    };
+    // What else a machine does spoils a look, and what the loop does would spoil them all.
+    let mut seen = Vec::new();
+    loop {
+        let alone = neighbours(&wharf, Duration::from_secs(2), async || Ok(())).await?;
+        let beside = neighbours(&wharf, Duration::from_secs(2), &looping).await?;
+        // The loop takes one of few cores; what must not happen is that neighbours wait until its call ends.
+        if beside < (alone * 10).max(Duration::from_millis(100)) {
+            break;
+        }
+        seen.push((alone, beside));
+        ensure!(
+            seen.len() < 5,
+            "the neighbours' p99, alone and beside it: {seen:?}"
+        );
+    }
     ensure!(
-        beside < Duration::from_secs(1),
-        "the neighbours' p99 is {beside:?}"
+        shortest.get() < Duration::from_secs(1),
+        "the loop ran for {shortest:?}"
     );
     wharf.wait_for_log("limits.call_ms").await?;
     expect_recovered(&mut wharf, "adder").await

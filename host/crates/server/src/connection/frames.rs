@@ -6,7 +6,7 @@
 use super::H2_PREFACE;
 use super::framing::skip;
 
-/// Length, type, flags and stream of a frame (4.1).
+/// Length, type, flags and stream of a frame (RFC 9113, 4.1).
 const HEAD: usize = 9;
 
 const HEADERS: u8 = 1;

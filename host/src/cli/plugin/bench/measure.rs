@@ -62,14 +62,13 @@ pub(super) async fn median(
 pub(super) fn copy(work: &Work) -> Duration {
     let copied = || -> Vec<Vec<u8>> {
         match work {
-            Work::Preprocess(Payload::Body(body)) | Work::Postprocess(Payload::Body(body)) => {
-                vec![body.data.to_vec()]
-            }
-            Work::Preprocess(Payload::Tensors(tensors))
-            | Work::Postprocess(Payload::Tensors(tensors)) => tensors
-                .iter()
-                .map(|tensor| tensor.data().to_vec())
-                .collect(),
+            Work::Preprocess(payload) | Work::Postprocess(payload) => match payload {
+                Payload::Body(body) => vec![body.data.to_vec()],
+                Payload::Tensors(tensors) => {
+                    let copies = tensors.iter().map(|tensor| tensor.data().to_vec());
+                    copies.collect()
+                }
+            },
             Work::TokenFilter(pushes) => {
                 let tokens = pushes.iter().flatten();
                 tokens.map(|token| token.text.clone().into()).collect()

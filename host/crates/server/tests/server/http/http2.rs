@@ -49,11 +49,16 @@ pub(super) async fn fetch(
     client: &mut h2::client::SendRequest<Bytes>,
     path: &str,
 ) -> Result<(u16, Bytes), h2::Error> {
-    let request = http::Request::get(format!("http://x{path}"))
-        .body(())
-        .unwrap();
+    ask(client, http::Request::get(format!("http://x{path}"))).await
+}
+
+/// Sends a request without a body.
+async fn ask(
+    client: &h2::client::SendRequest<Bytes>,
+    request: http::request::Builder,
+) -> Result<(u16, Bytes), h2::Error> {
     let mut client = client.clone().ready().await?;
-    let (answer, _) = client.send_request(request, true)?;
+    let (answer, _) = client.send_request(request.body(()).unwrap(), true)?;
     whole(answer).await
 }
 
@@ -213,9 +218,7 @@ async fn a_header_of_too_many_fields_is_refused() {
         for _ in 0..count {
             request = request.header("x", "y");
         }
-        let mut ready = client.clone().ready().await.unwrap();
-        let (answer, _) = ready.send_request(request.body(()).unwrap(), true).unwrap();
-        let (got, body) = whole(answer).await.unwrap();
+        let (got, body) = ask(&client, request).await.unwrap();
         assert_eq!(got, status, "{count}");
         if status != 200 {
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -238,9 +241,7 @@ async fn a_header_of_too_many_bytes_is_refused() {
     let server = start(config()).await;
     let mut client = connect(server.address).await;
     let request = http::Request::get("http://x/v2/health/live").header("x", "y".repeat(17 << 10));
-    let mut ready = client.clone().ready().await.unwrap();
-    let (answer, _) = ready.send_request(request.body(()).unwrap(), true).unwrap();
-    assert_eq!(whole(answer).await.unwrap().0, 431);
+    assert_eq!(ask(&client, request).await.unwrap().0, 431);
     assert_eq!(infer(&mut client, "echo").await.unwrap().0, 200);
 }
 
