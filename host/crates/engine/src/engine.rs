@@ -4,6 +4,7 @@ mod classes;
 mod load;
 mod mock;
 mod plan;
+mod rows;
 mod warmup;
 
 pub use mock::MockEngine;

@@ -10,6 +10,7 @@ pub fn onnx_walk(model: &[u8]) {
     let Ok(inspection) = onnx::inspect(model) else {
         return;
     };
+    onnx::rows::are_apart(model);
     for tensor in inspection.external {
         let end = tensor.offset.checked_add(tensor.bytes);
         assert!(

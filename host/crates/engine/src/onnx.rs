@@ -1,10 +1,11 @@
-//! Reads an ONNX file before ONNX Runtime does, for what could reach outside of it: tensors whose data lie in other files; and
-//! in its place, for the inputs and outputs.
+//! Reads an ONNX file before ONNX Runtime does, for what could reach outside of it: tensors whose data lie in other files; in
+//! its place, for the inputs and outputs; and for what it does not tell: whether rows can be joined.
 //!
 //! The file comes from whoever trains models, and is not trusted: it is walked in place, without an allocation that its
 //! content could drive, and to a bounded depth.
 
 mod outlets;
+pub(crate) mod rows;
 mod tensor;
 mod walk;
 

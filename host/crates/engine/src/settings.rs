@@ -99,8 +99,9 @@ pub struct Threads {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// The most rows of one batch. Joining is safe only where every row is worked on by itself, which no check can see, so
-    /// it is off (1) unless said.
+    /// The most rows of one batch. Joining is safe only where every row is worked on by itself. Where the graph shows that,
+    /// and every request has rows of the same bytes, it is 64, or what 256 KiB of inputs hold; elsewhere it is 1, which joins
+    /// nothing.
     pub max_rows: Option<NonZeroU32>,
     /// A batch of one of these rows is run at once; what has other rows waits for `delay_ms` to become one.
     pub preferred_rows: Vec<u64>,
@@ -360,14 +361,6 @@ impl Settings {
             .map(|input| input.data.as_str())
             .filter(|data| !matches!(*data, "zeros" | "random"));
         classes.chain(data).collect()
-    }
-
-    /// The most rows of one batch.
-    #[must_use]
-    pub fn max_rows(&self) -> u64 {
-        self.batching
-            .max_rows
-            .map_or(1, |rows| u64::from(rows.get()))
     }
 }
 

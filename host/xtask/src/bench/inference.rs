@@ -176,7 +176,12 @@ pub(super) fn cnn(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
 pub(super) fn batching(ground: &Ground<'_>, report: &mut Report) -> Result<()> {
     let site = ModelSite::new()?
         .with(BenchModel::Mlp, "[batching]\nmax_rows = 64\n", ground.paths)?
-        .with_name("mlp-single", BenchModel::Mlp, "", ground.paths)?;
+        .with_name(
+            "mlp-single",
+            BenchModel::Mlp,
+            "[batching]\nmax_rows = 1\n",
+            ground.paths,
+        )?;
     let wharf = Wharf::start(&ground.binaries, site.path())?;
     let row: Vec<u8> = (0..784_u16)
         .flat_map(|index| (f32::from(index % 256) / 256.0).to_le_bytes())

@@ -23,6 +23,19 @@ async fn the_networks_of_onnx_give_what_they_must() -> Result<()> {
     wharf.expect_idle().await
 }
 
+/// Each operator of ONNX, as the package `onnx` tests it, whose rows the server joins without being asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_joined_unasked_do_not_depend_on_each_other() -> Result<()> {
+    let site = Site::empty()?;
+    let script = format!("{FOLDER}/rows.py");
+    python(&script, &["site".as_ref(), site.path().as_os_str()]).await?;
+    let wharf = Wharf::serve(&site).await?;
+    let url = wharf.listen().to_string();
+    let output = python(&script, &["check", "--url", &url]).await?;
+    ensure!(output.contains("joined by rows, 0 wrong"), "{output}");
+    wharf.expect_idle().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tritonclient_works_over_http() -> Result<()> {
     tritonclient("tritonclient_http.py").await

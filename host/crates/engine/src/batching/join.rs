@@ -13,8 +13,9 @@ pub(super) fn rows(inputs: &[Tensor]) -> Option<u64> {
 }
 
 /// Says whether all inputs and outputs of a model have a free first dimension, the batch.
-pub(crate) fn is_joinable(specs: &[TensorSpec]) -> bool {
-    !specs.is_empty() && specs.iter().all(|spec| spec.shape.first() == Some(&None))
+pub(crate) fn is_joinable<'a>(specs: impl IntoIterator<Item = &'a TensorSpec>) -> bool {
+    let mut specs = specs.into_iter().peekable();
+    specs.peek().is_some() && specs.all(|spec| spec.shape.first() == Some(&None))
 }
 
 /// Says whether two requests that have rows differ in these alone. Names and datatypes are the model's.

@@ -9,8 +9,9 @@ use wharf_core::{Cancel, LoadError, Model, ModelInfo, ModelVersion, Queueing, Te
 use super::OnnxEngine;
 use super::classes::with_classes;
 use super::plan::Plan;
+use super::rows::max_rows;
 use super::warmup::warm_up;
-use crate::batching::{Limits, Scheduler, Share, is_joinable};
+use crate::batching::{Limits, Scheduler, Share};
 use crate::devices::FreeMemory;
 use crate::memory;
 use crate::model::{OnnxModel, Parts};
@@ -120,22 +121,14 @@ impl OnnxEngine {
 
     fn limits(&self, source: &Source, session: &Session) -> Result<Limits, LoadError> {
         let Settings { batching, .. } = &source.settings;
-        let max_rows = source.settings.max_rows();
-        // What a request may leave out is not joined.
-        let required: Vec<TensorSpec> = session
-            .inputs
-            .iter()
-            .filter(|spec| !spec.optional)
-            .cloned()
-            .collect();
-        if max_rows > 1 && !(is_joinable(&required) && is_joinable(&session.outputs)) {
-            return Err(LoadError::new(
+        let max_rows = max_rows(source, &session.inputs, &session.outputs).ok_or_else(|| {
+            LoadError::new(
                 source.settings_label.clone(),
                 "requests can be joined only where every input and output has a free first dimension; remove max_rows, or \
                  export the model with a dynamic batch",
             )
-            .with_key("batching.max_rows"));
-        }
+            .with_key("batching.max_rows")
+        })?;
         let capacity = batching
             .queue_capacity
             .or(self.config.queue_capacity)

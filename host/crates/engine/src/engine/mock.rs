@@ -15,7 +15,8 @@ use wharf_core::{
 
 use super::classes::with_classes;
 use super::load::wiring;
-use crate::batching::{Limits, is_joinable};
+use super::rows::max_rows;
+use crate::batching::Limits;
 use crate::onnx::{Dimension, Outlet, Outlets, outlets};
 use crate::site::{DigestCache, Source};
 use crate::{CudaProbe, Device, DeviceProbe, validate};
@@ -79,16 +80,8 @@ impl MockModel {
         let settings = &source.settings;
         let inputs: Vec<TensorSpec> = outlets.inputs.iter().map(spec).collect();
         let outputs: Vec<TensorSpec> = outlets.outputs.iter().map(spec).collect();
-        let required: Vec<TensorSpec> = inputs
-            .iter()
-            .filter(|spec| !spec.optional)
-            .cloned()
-            .collect();
-        let max_batch_rows = match is_joinable(&required) && is_joinable(&outputs) {
-            true => settings.max_rows(),
-            // The sizes that a file does not say are ONNX Runtime's to find out.
-            false => 1,
-        };
+        // The sizes that a file does not say are ONNX Runtime's to find out.
+        let max_batch_rows = max_rows(source, &inputs, &outputs).unwrap_or(1);
         let wiring = wiring(source, &inputs, &outputs)?;
         let outputs = with_classes(&outputs, source)?;
         let (inputs, outputs) = match &wiring {

@@ -34,7 +34,7 @@ impl Settings {
                 "versions.count",
                 "only policy \"latest\" takes a count; remove it or change the policy",
             ),
-            _ if !self.batching.delay_ms.is_zero() && self.max_rows() == 1 => wrong(
+            _ if !self.batching.delay_ms.is_zero() && self.batching.rows() == 1 => wrong(
                 "batching.delay_ms",
                 "a delay is of no use where nothing is joined; set batching.max_rows too",
             ),
@@ -135,9 +135,14 @@ impl Warmup {
 }
 
 impl Batching {
+    /// The most rows of a batch that are asked for. What the graph allows beyond is no ground for other settings.
+    fn rows(&self) -> u64 {
+        self.max_rows.map_or(1, |rows| u64::from(rows.get()))
+    }
+
     fn check(&self, file: &str) -> Result<(), LoadError> {
         let wrong = |key: &str, message: &str| Err(LoadError::new(file, message).with_key(key));
-        let max_rows = self.max_rows.map_or(1, |rows| u64::from(rows.get()));
+        let max_rows = self.rows();
         let levels = self.priority_levels;
         if !self.preferred_rows.is_sorted()
             || self

@@ -17,7 +17,7 @@ fn every_key_is_optional_and_read() {
     )
     .unwrap();
     assert_eq!(settings.instances.device, Some(Device::Cuda(1)));
-    assert_eq!(settings.max_rows(), 32);
+    assert_eq!(settings.batching.max_rows.map(NonZeroU32::get), Some(32));
     assert_eq!(settings.warmup.shapes["X"], [1, 3]);
 }
 
@@ -202,8 +202,7 @@ fn the_reference_is_read_and_gives_the_defaults() {
     assert_eq!(settings.instances.device.take(), Some(Device::Cpu));
     settings.threads = Threads::default();
     let batching = &mut settings.batching;
-    assert_eq!(batching.max_rows.take().map(NonZeroU32::get), Some(1));
-    batching.queue_capacity = None;
+    (batching.max_rows, batching.queue_capacity) = (None, None);
     assert_eq!(settings, Settings::default());
 }
 

@@ -1,0 +1,99 @@
+//! How many rows a batch of a model may have: as its settings say, or as its graph allows.
+
+use wharf_core::TensorSpec;
+
+use crate::batching::is_joinable;
+use crate::onnx;
+use crate::site::Source;
+
+/// The most rows of a batch that nobody asked for.
+const ROWS: u64 = 64;
+/// The most bytes of its inputs. What has larger rows works long on each, and what a run costs beside is little: a batch
+/// gains nothing then, and all in it wait for the last.
+const BYTES: u64 = 256 << 10;
+/// What a text is taken for.
+const TEXT: u64 = 16;
+
+/// The most rows of a batch; none where the settings want some joined that cannot be.
+pub(super) fn max_rows(
+    source: &Source,
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+) -> Option<u64> {
+    // What a request may leave out is not joined.
+    let required: Vec<&TensorSpec> = inputs.iter().filter(|spec| !spec.optional).collect();
+    let can_join = is_joinable(required.iter().copied()) && is_joinable(outputs);
+    match source.settings.batching.max_rows {
+        Some(rows) if rows.get() > 1 => can_join.then_some(u64::from(rows.get())),
+        Some(_) => Some(1),
+        None if can_join => Some(by_default(&source.model, &required)),
+        None => Some(1),
+    }
+}
+
+fn by_default(model: &[u8], inputs: &[&TensorSpec]) -> u64 {
+    let row = inputs
+        .iter()
+        .try_fold(0_u64, |sum, spec| sum.checked_add(row_bytes(spec)?));
+    match row {
+        Some(row) if 2 * row.max(1) <= BYTES && onnx::rows::are_apart(model) => {
+            (BYTES / row.max(1)).min(ROWS)
+        }
+        _ => 1,
+    }
+}
+
+/// The bytes of a row; none where a request may choose its length.
+fn row_bytes(spec: &TensorSpec) -> Option<u64> {
+    let element = spec.datatype.size().map_or(TEXT, |size| size as u64);
+    let dimensions = spec.shape.get(1..)?;
+    dimensions
+        .iter()
+        .try_fold(element, |bytes, size| bytes.checked_mul((*size)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_core::Datatype;
+    use wharf_protobuf::Message;
+
+    use super::*;
+
+    /// `y = relu(x)`, or `y = x` less the mean of its rows.
+    fn model(operator: &str) -> Vec<u8> {
+        let value = |name: &str| {
+            let batch = Message::new().bytes(2, "batch");
+            let shape = Message::new().messages(1, &[batch, Message::new().varint(1, 4)]);
+            let tensor = Message::new().varint(1, 1).message(2, &shape);
+            let kind = Message::new().message(1, &tensor);
+            Message::new().bytes(1, name).message(2, &kind)
+        };
+        let node = Message::new()
+            .bytes(1, "x")
+            .bytes(2, "y")
+            .bytes(4, operator);
+        let graph = Message::new()
+            .message(1, &node)
+            .message(11, &value("x"))
+            .message(12, &value("y"));
+        let opset = Message::new().varint(2, 17);
+        let model = Message::new().varint(1, 8).message(7, &graph);
+        model.message(8, &opset).into_bytes()
+    }
+
+    #[test]
+    fn small_rows_are_joined_where_the_graph_keeps_them_apart() {
+        let of = |dimensions: &[Option<u64>], model: &[u8]| {
+            let shape = [&[None], dimensions].concat();
+            by_default(model, &[&TensorSpec::new("x", Datatype::Fp32, shape)])
+        };
+        let relu = model("Relu");
+        assert_eq!(of(&[Some(4)], &relu), 64);
+        assert_eq!(of(&[], &relu), 64);
+        assert_eq!(of(&[Some(4096)], &relu), 16);
+        assert_eq!(of(&[Some(3), Some(224), Some(224)], &relu), 1);
+        assert_eq!(of(&[None], &relu), 1, "requests have rows of other lengths");
+        assert_eq!(of(&[Some(4)], &model("Det")), 1, "nothing is known of it");
+        assert_eq!(of(&[Some(u64::MAX)], &relu), 1);
+    }
+}

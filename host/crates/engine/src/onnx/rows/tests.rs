@@ -1,0 +1,356 @@
+use wharf_protobuf::Message;
+
+use super::are_apart;
+
+const FLOAT: u64 = 1;
+const INT64: u64 = 7;
+
+/// A graph: `x` is its input, of rows with these further dimensions; `y` its output.
+struct Graph {
+    input: Vec<Option<u64>>,
+    nodes: Vec<Message>,
+    constants: Vec<Message>,
+    opset: u64,
+}
+
+impl Graph {
+    fn of(input: &[Option<u64>]) -> Self {
+        Self {
+            input: input.to_vec(),
+            nodes: Vec::new(),
+            constants: Vec::new(),
+            opset: 17,
+        }
+    }
+
+    /// Adds a node that makes `outputs` of `inputs`, names with spaces between.
+    fn node(self, operator: &str, inputs: &str, outputs: &str) -> Self {
+        self.with(operator, inputs, outputs, &[])
+    }
+
+    /// Adds a node with attributes.
+    fn with(
+        mut self,
+        operator: &str,
+        inputs: &str,
+        outputs: &str,
+        attributes: Attributes<'_>,
+    ) -> Self {
+        let (domain, operator) = operator.split_once("::").unwrap_or(("", operator));
+        let mut node = Message::new().bytes(4, operator).bytes(7, domain);
+        for name in inputs.split(' ') {
+            node = node.bytes(1, name.trim_matches('-'));
+        }
+        for name in outputs.split(' ') {
+            node = node.bytes(2, name);
+        }
+        for (name, numbers) in attributes {
+            let attribute = Message::new().bytes(1, name);
+            let attribute = match numbers {
+                [number] if !LISTS.contains(name) => attribute.int(3, *number),
+                numbers => attribute.packed(8, numbers),
+            };
+            node = node.message(5, &attribute);
+        }
+        self.nodes.push(node);
+        self
+    }
+
+    /// Adds a constant of floats.
+    fn floats(mut self, name: &str, shape: &[i64]) -> Self {
+        let tensor = Message::new().packed(1, shape).varint(2, FLOAT);
+        self.constants.push(tensor.bytes(8, name));
+        self
+    }
+
+    /// Adds a constant list.
+    fn numbers(mut self, name: &str, numbers: &[i64]) -> Self {
+        let length = i64::try_from(numbers.len()).unwrap();
+        let tensor = Message::new().packed(1, &[length]).varint(2, INT64);
+        self.constants
+            .push(tensor.packed(7, numbers).bytes(8, name));
+        self
+    }
+
+    fn opset(mut self, version: u64) -> Self {
+        self.opset = version;
+        self
+    }
+
+    fn bytes(&self) -> Message {
+        let value = |name: &str, dimensions: &[Option<u64>]| {
+            let mut shape = Message::new().message(1, &Message::new().bytes(2, "batch"));
+            for size in dimensions {
+                let size = size.map_or_else(Message::new, |size| Message::new().varint(1, size));
+                shape = shape.message(1, &size);
+            }
+            let tensor = Message::new().varint(1, FLOAT).message(2, &shape);
+            let kind = Message::new().message(1, &tensor);
+            Message::new().bytes(1, name).message(2, &kind)
+        };
+        let graph = Message::new()
+            .messages(1, &self.nodes)
+            .messages(5, &self.constants)
+            .message(11, &value("x", &self.input))
+            .message(12, &value("y", &[]));
+        let opset = Message::new().varint(2, self.opset);
+        Message::new()
+            .varint(1, 8)
+            .message(7, &graph)
+            .message(8, &opset)
+    }
+
+    fn is_apart(&self) -> bool {
+        are_apart(&self.bytes().into_bytes())
+    }
+}
+
+/// Attributes: a number each, or a list.
+type Attributes<'a> = &'a [(&'a str, &'a [i64])];
+
+const LISTS: [&str; 2] = ["axes", "perm"];
+
+/// Checks graphs of one node that makes `y` of `x` and constants.
+fn check(input: &[Option<u64>], cases: &[(&str, &str, Attributes<'_>, bool)]) {
+    for (operator, inputs, attributes, expected) in cases {
+        let graph = Graph::of(input)
+            .floats("scalar", &[])
+            .floats("four", &[4])
+            .floats("row", &[1, 4])
+            .floats("table", &[4, 5])
+            .floats("filter", &[8, 3, 3, 3])
+            .numbers("first", &[0])
+            .numbers("second", &[1])
+            .numbers("last", &[-1])
+            .with(operator, inputs, "y", attributes);
+        assert_eq!(
+            graph.is_apart(),
+            *expected,
+            "{operator} {inputs} {attributes:?}"
+        );
+    }
+}
+
+#[test]
+fn rules_for_tables() {
+    check(
+        &[Some(4)],
+        &[
+            ("Relu", "x", &[], true),
+            ("Add", "x four", &[], true),
+            ("Add", "row x", &[], true),
+            ("Mul", "x x", &[], true),
+            ("Add", "x table", &[], false),
+            ("Clip", "x - scalar", &[], true),
+            ("Softmax", "x", &[], true),
+            ("Softmax", "x", &[("axis", &[-1])], true),
+            ("Softmax", "x", &[("axis", &[0])], false),
+            ("Softmax", "x", &[("axis", &[-2])], false),
+            ("LayerNormalization", "x four four", &[], true),
+            ("LayerNormalization", "x table", &[], false),
+            ("BatchNormalization", "x four four four four", &[], true),
+            (
+                "BatchNormalization",
+                "x four four four four",
+                &[("training_mode", &[1])],
+                false,
+            ),
+            ("Gemm", "x table", &[], true),
+            ("Gemm", "x table", &[("transA", &[1])], false),
+            ("Gemm", "table x", &[], false),
+            ("Gemm", "x table table", &[], false),
+            ("MatMul", "x table", &[], true),
+            ("MatMul", "x four", &[], true),
+            ("MatMul", "x x", &[], false),
+            ("MatMul", "table x", &[], false),
+            ("ReduceMean", "x", &[("axes", &[1])], true),
+            ("ReduceMean", "x", &[("axes", &[0])], false),
+            ("ReduceMean", "x", &[], false),
+            ("ReduceSum", "x last", &[], true),
+            ("ReduceSum", "x first", &[("keepdims", &[0])], false),
+            ("ArgMax", "x", &[("axis", &[1])], true),
+            ("ArgMax", "x", &[], false),
+            ("TopK", "x second", &[], true),
+            ("Gather", "x second", &[("axis", &[1])], true),
+            ("Gather", "x first", &[], false),
+            ("Gather", "table x", &[], true),
+            ("Gather", "table x", &[("axis", &[1])], false),
+            ("Concat", "x x", &[("axis", &[1])], true),
+            ("Concat", "x x", &[("axis", &[0])], false),
+            ("Concat", "x row", &[("axis", &[1])], false),
+            ("Transpose", "x", &[("perm", &[0, 1])], true),
+            ("Transpose", "x", &[("perm", &[1, 0])], false),
+            ("Transpose", "x", &[], false),
+            ("Unsqueeze", "x second", &[], true),
+            ("Unsqueeze", "x first", &[], false),
+            ("Squeeze", "x second", &[], true),
+            ("Squeeze", "x", &[], false),
+            ("CumSum", "x first", &[], false),
+            ("DynamicQuantizeLinear", "x", &[], false),
+            ("QuantizeLinear", "x scalar", &[], true),
+            ("QuantizeLinear", "x four", &[("axis", &[0])], false),
+            ("com.acme::Relu", "x", &[], false),
+            ("ai.onnx::Relu", "x", &[], true),
+            ("ai.onnx.ml::Scaler", "x", &[], true),
+            ("ai.onnx.ml::TreeEnsembleRegressor", "x", &[], true),
+            ("ai.onnx.ml::ZipMap", "x", &[], false),
+        ],
+    );
+}
+
+#[test]
+fn rules_for_images() {
+    check(
+        &[Some(3), Some(8), Some(8)],
+        &[
+            ("Conv", "x filter", &[], true),
+            ("Conv", "x filter four", &[], true),
+            ("Conv", "filter x", &[], false),
+            ("MaxPool", "x", &[], true),
+            ("GlobalAveragePool", "x", &[], true),
+            ("InstanceNormalization", "x four four", &[], true),
+            ("Flatten", "x", &[], true),
+            ("Flatten", "x", &[("axis", &[2])], false),
+            ("Flatten", "x", &[("axis", &[0])], false),
+            ("ai.onnx.ml::TreeEnsembleRegressor", "x", &[], false),
+            ("Add", "x four", &[], true),
+            ("MatMul", "x x", &[], true),
+            ("Split", "x", &[("axis", &[1])], true),
+            ("Split", "x", &[], false),
+        ],
+    );
+}
+
+#[test]
+fn a_shape_keeps_rows_where_each_keeps_its_elements() {
+    let of = |input: &[Option<u64>], shape: &[i64]| {
+        let graph = Graph::of(input).numbers("shape", shape);
+        graph.node("Reshape", "x shape", "y").is_apart()
+    };
+    let image = [Some(2), Some(3)];
+    assert!(of(&image, &[-1, 6]));
+    assert!(of(&image, &[0, -1]));
+    assert!(of(&image, &[0, 0, 3, 1]));
+    assert!(!of(&image, &[-1, 3]), "two rows of each");
+    assert!(!of(&image, &[-1, 12]), "one of two rows");
+    assert!(!of(&image, &[6, -1]));
+    assert!(!of(&image, &[1, -1]));
+    assert!(!of(&image, &[]));
+    assert!(!of(&[None], &[-1, 6]), "how long a row is, is not known");
+    assert!(of(&[None], &[0, 2, -1]));
+    // A shape that comes from the input.
+    let graph = Graph::of(&image).node("Shape", "x", "shape");
+    assert!(!graph.node("Reshape", "x shape", "y").is_apart());
+}
+
+#[test]
+fn the_sizes_of_a_row_are_followed() {
+    let filtered = || {
+        Graph::of(&[Some(3), Some(8), Some(8)])
+            .floats("filter", &[8, 3, 3, 3])
+            .node("Conv", "x filter", "conv")
+            .node("GlobalAveragePool", "conv", "pool")
+    };
+    let shaped = |width| {
+        let graph = filtered().numbers("shape", &[-1, width]);
+        graph.node("Reshape", "pool shape", "y").is_apart()
+    };
+    assert!(shaped(8) && !shaped(4));
+    let folded = filtered().with("ReduceMax", "conv", "max", &[("axes", &[2, 3])]);
+    let graph = folded.numbers("shape", &[-1, 2, 4]);
+    assert!(graph.node("Reshape", "max shape", "y").is_apart());
+}
+
+#[test]
+fn one_mixed_value_is_enough_where_it_reaches_an_output() {
+    let graph = || Graph::of(&[Some(4)]).node("CumSum", "x x", "mixed");
+    assert!(graph().node("Relu", "x", "y").is_apart());
+    assert!(!graph().node("Add", "x mixed", "y").is_apart());
+    assert!(!graph().node("Relu", "mixed", "y").is_apart());
+}
+
+#[test]
+fn what_was_made_of_constants_is_one() {
+    let graph = Graph::of(&[Some(4)]).floats("w", &[4, 5]);
+    // Its shape is not followed, so that nothing is known of what it meets.
+    let turned = graph.with("Transpose", "w", "turned", &[("perm", &[1, 0])]);
+    assert!(!turned.node("Add", "x turned", "y").is_apart());
+    let graph = Graph::of(&[Some(4)]).floats("w", &[4, 5]);
+    let cast = graph.node("Cast", "w", "cast");
+    assert!(cast.node("Gemm", "x cast", "y").is_apart());
+}
+
+#[test]
+fn what_is_not_understood_is_not_apart() {
+    let relu = || Graph::of(&[Some(4)]).node("Relu", "x", "y");
+    assert!(relu().is_apart());
+    assert!(!relu().opset(6).is_apart(), "other rules of broadcasting");
+    assert!(!Graph::of(&[Some(4)]).node("Relu", "later", "y").is_apart());
+    assert!(!relu().node("Relu", "x", "y").is_apart(), "two of a name");
+    // A function could have the name of any operator.
+    let function = Message::new().bytes(1, "Relu");
+    assert!(!are_apart(
+        &relu().bytes().message(25, &function).into_bytes()
+    ));
+    // A graph of its own reads `x` by name.
+    let inner = Message::new().bytes(1, "body").message(6, &Message::new());
+    let hiding = Message::new()
+        .bytes(2, "c")
+        .bytes(4, "If")
+        .message(5, &inner);
+    let mut graph = Graph::of(&[Some(4)]).floats("go", &[]);
+    graph.nodes.push(hiding.bytes(1, "go"));
+    assert!(!graph.node("Gemm", "x c", "y").is_apart());
+    assert!(!are_apart(b"\x08\x08\x3a\xff"));
+    assert!(!are_apart(b""));
+}
+
+#[test]
+fn softmax_of_old_goes_over_all_from_its_axis_on() {
+    let of = |axis: &[i64]| {
+        let graph = Graph::of(&[Some(2), Some(3)]).opset(11);
+        graph
+            .with("Softmax", "x", "y", &[("axis", axis)])
+            .is_apart()
+    };
+    assert!(of(&[1]) && of(&[2]) && !of(&[0]));
+    assert!(
+        Graph::of(&[Some(3)])
+            .opset(11)
+            .node("Softmax", "x", "y")
+            .is_apart()
+    );
+    assert!(
+        !Graph::of(&[]).node("Softmax", "x", "y").is_apart(),
+        "along the rows"
+    );
+}
+
+#[test]
+fn an_input_that_may_be_left_out_is_a_constant() {
+    let value = |name: &str, first: Message| {
+        let shape = Message::new().messages(1, &[first]);
+        let tensor = Message::new().varint(1, FLOAT).message(2, &shape);
+        let kind = Message::new().message(1, &tensor);
+        Message::new().bytes(1, name).message(2, &kind)
+    };
+    let is_apart = |step: Message| {
+        let node = Message::new().bytes(1, "x").bytes(1, "step").bytes(2, "y");
+        let graph = Message::new()
+            .message(1, &node.bytes(4, "Add"))
+            .message(
+                5,
+                &Message::new()
+                    .packed(1, &[1])
+                    .varint(2, FLOAT)
+                    .bytes(8, "step"),
+            )
+            .message(11, &value("x", Message::new()))
+            .message(11, &step)
+            .message(12, &value("y", Message::new()));
+        let opset = Message::new().varint(2, 17);
+        let model = Message::new().varint(1, 8).message(7, &graph);
+        are_apart(&model.message(8, &opset).into_bytes())
+    };
+    assert!(is_apart(value("step", Message::new().varint(1, 1))));
+}

@@ -1,0 +1,142 @@
+//! What is known of a value of the graph.
+
+use wharf_protobuf::{Field, Fields, varint};
+
+use crate::onnx::{Dimension, OnnxError};
+
+/// Tensors of more dimensions are no rows.
+const MAX_RANK: usize = 16;
+/// Numbers are read of constants of at most so many: axes and shapes.
+const MAX_NUMBERS: usize = 2 * MAX_RANK;
+/// `TensorProto.DataType` of INT64.
+const INT64: u64 = 7;
+
+/// A value of the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// The same for every request.
+    Constant(Constant),
+    /// Rows, with the dimensions after the first, as far as they are known.
+    Rows(Vec<Option<u64>>),
+    /// Nothing is known of it.
+    Mixed,
+}
+
+/// What is known of a constant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Constant {
+    pub(super) dimensions: Option<Vec<u64>>,
+    /// Its numbers, where these are few, and of INT64.
+    pub(super) numbers: Option<Vec<i64>>,
+}
+
+impl Value {
+    /// A constant of which no more is known.
+    pub(super) const CONSTANT: Self = Self::Constant(Constant {
+        dimensions: None,
+        numbers: None,
+    });
+
+    /// Rows of these further dimensions.
+    pub(super) fn rows(dimensions: Vec<Option<u64>>) -> Self {
+        if dimensions.len() < MAX_RANK {
+            Self::Rows(dimensions)
+        } else {
+            Self::Mixed
+        }
+    }
+
+    /// What an input of the model is.
+    pub(super) fn of_input(shape: &[Dimension]) -> Self {
+        match shape.split_first() {
+            Some((Dimension::Named(_) | Dimension::Free, dimensions)) => Self::rows(
+                dimensions
+                    .iter()
+                    .map(|dimension| match dimension {
+                        Dimension::Fixed(size) => Some(*size),
+                        Dimension::Named(_) | Dimension::Free => None,
+                    })
+                    .collect(),
+            ),
+            _ => Self::Mixed,
+        }
+    }
+
+    pub(super) fn is_constant(&self) -> bool {
+        matches!(self, Self::Constant(_))
+    }
+
+    /// The further dimensions of rows.
+    pub(super) fn as_rows(&self) -> Option<&[Option<u64>]> {
+        match self {
+            Self::Rows(dimensions) => Some(dimensions),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_constant(&self) -> Option<&Constant> {
+        match self {
+            Self::Constant(constant) => Some(constant),
+            _ => None,
+        }
+    }
+}
+
+impl Constant {
+    /// Reads a `TensorProto`, and its name.
+    pub(super) fn read(tensor: &[u8]) -> Result<(&str, Self), OnnxError> {
+        let (mut name, mut element) = ("", 0);
+        let (mut dimensions, mut numbers) = (Vec::new(), Vec::new());
+        let mut raw = None;
+        for field in Fields::of(tensor) {
+            match field? {
+                (1, field) => integers(field, MAX_RANK, &mut dimensions)?,
+                (2, Field::Varint(number)) => element = number,
+                (7, field) => integers(field, MAX_NUMBERS, &mut numbers)?,
+                (8, text @ Field::Bytes(_)) => name = text.text()?,
+                (9, Field::Bytes(bytes)) => raw = Some(bytes),
+                _ => {}
+            }
+        }
+        if let Some(bytes) = raw
+            && bytes.len() <= 8 * MAX_NUMBERS
+        {
+            let (words, _) = bytes.as_chunks();
+            numbers = words.iter().map(|word| i64::from_le_bytes(*word)).collect();
+        }
+        let sizes = dimensions.into_iter().map(|size| u64::try_from(size).ok());
+        let dimensions = sizes.collect::<Option<Vec<u64>>>();
+        let dimensions = dimensions.filter(|sizes| sizes.len() <= MAX_RANK);
+        let elements = dimensions.as_ref().and_then(|sizes| {
+            sizes
+                .iter()
+                .try_fold(1_u64, |all, size| all.checked_mul(*size))
+        });
+        // External data, and what was too long, leave another number of numbers.
+        let is_whole = element == INT64 && elements == Some(numbers.len() as u64);
+        let constant = Self {
+            dimensions,
+            numbers: is_whole.then_some(numbers),
+        };
+        Ok((name, constant))
+    }
+}
+
+/// Adds the integers of a field, packed or one by one, up to one more than `limit`.
+pub(super) fn integers(
+    field: Field<'_>,
+    limit: usize,
+    numbers: &mut Vec<i64>,
+) -> Result<(), OnnxError> {
+    match field {
+        Field::Varint(number) => numbers.push(number.cast_signed()),
+        Field::Bytes(mut packed) => {
+            while !packed.is_empty() && numbers.len() <= limit {
+                numbers.push(varint(&mut packed)?.cast_signed());
+            }
+        }
+        Field::Fixed32(_) | Field::Fixed64(_) => {}
+    }
+    numbers.truncate(limit + 1);
+    Ok(())
+}
