@@ -42,7 +42,7 @@ impl Scheduler {
             let now = Instant::now();
             let turn = match self.gathers_until(&queue, now) {
                 Some(until) => Turn::WaitUntil(until),
-                None => queue.next(&self.forming, now, &mut expired),
+                None => queue.next(self.forming(), now, &mut expired),
             };
             if !expired.is_empty() {
                 self.metrics.queue_changed(-count(expired.len()));

@@ -23,7 +23,7 @@ impl Scheduler {
     /// lock: whoever comes back last takes it after leaving, and so either sees what was put there before, or is seen to have
     /// left.
     pub(super) fn gathers_until(&self, queue: &Queue, now: Instant) -> Option<Instant> {
-        let full = u64::from(self.depths().0) >= self.limits.max_rows;
+        let full = u64::from(self.depths().0) >= self.max_rows();
         if full || self.gathering.0.load(Relaxed) == 0 {
             return None;
         }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use ort::session::RunOptions;
 use wharf_core::{Inference, Result, Tensor, Timings};
 
-use super::scheduler::{Ran, Scheduler};
+use super::pace::Ran;
+use super::scheduler::Scheduler;
 use super::worker::explain;
 use crate::metrics::Closing;
 use crate::ort::{RunError, Session};

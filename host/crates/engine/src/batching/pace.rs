@@ -10,6 +10,22 @@ const PENALTY: Duration = Duration::from_secs(1);
 /// makes no queue look endless; a model that became slower is known after a few.
 const OUTLIER: u64 = 8;
 
+/// A batch that nobody asked for takes no longer than this, or than [`LONGER`] times a run for one request alone, whichever is
+/// more. Most of what a batch wins it wins by then, and all in it wait for the last.
+const SHORT: Duration = Duration::from_millis(2);
+/// See [`SHORT`].
+const LONGER: u64 = 4;
+
+/// A run that is over, and succeeded.
+#[derive(Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) time: Duration,
+    pub(super) requests: usize,
+    pub(super) rows: u64,
+    /// Of the inputs.
+    pub(super) bytes: u64,
+}
+
 /// The moving averages of a model's runs. Written without a lock: a lost update does no harm.
 pub(super) struct Pace {
     /// Runs shorter than this may be inline; zero turns it off.
@@ -20,6 +36,9 @@ pub(super) struct Pace {
     usual_nanos: AtomicU64,
     /// The share of a run that one request took.
     request_nanos: AtomicU64,
+    /// A run for one request, and the share of any run that one row took.
+    alone_nanos: AtomicU64,
+    row_nanos: AtomicU64,
     /// Requests with inputs up to so many bytes have been short.
     short_bytes: AtomicU64,
     /// Until when none runs inline, in nanoseconds since `born`.
@@ -34,21 +53,29 @@ impl Pace {
             run_nanos: AtomicU64::new(0),
             usual_nanos: AtomicU64::new(0),
             request_nanos: AtomicU64::new(0),
+            alone_nanos: AtomicU64::new(0),
+            row_nanos: AtomicU64::new(0),
             short_bytes: AtomicU64::new(0),
             banned_until: AtomicU64::new(0),
         }
     }
 
-    /// Notes a run of so many requests, whose inputs took so many bytes.
-    pub(super) fn ran(&self, time: Duration, requests: usize, bytes: u64) {
+    /// Notes a run.
+    pub(super) fn ran(&self, ran: Ran) {
+        let Ran {
+            time,
+            requests,
+            rows,
+            bytes,
+        } = ran;
         let nanos = nanos(time);
         average(&self.run_nanos, nanos);
-        let most = match self.usual_nanos.load(Relaxed) {
-            0 => u64::MAX,
-            usual => usual.saturating_mul(OUTLIER),
-        };
-        average(&self.usual_nanos, nanos.min(most));
+        average_of_usual(&self.usual_nanos, nanos);
         average(&self.request_nanos, nanos / requests.max(1) as u64);
+        average_of_usual(&self.row_nanos, nanos / rows.max(1));
+        if requests <= 1 {
+            average_of_usual(&self.alone_nanos, nanos);
+        }
         if self.latency() < self.inline_below && time < self.inline_below {
             self.short_bytes.fetch_max(bytes, Relaxed);
         } else if time >= self.inline_below && bytes > 0 && self.latency() >= self.inline_below {
@@ -71,6 +98,16 @@ impl Pace {
                 0 => true,
                 until => until < nanos(self.born.elapsed()),
             }
+    }
+
+    /// The rows of a run that is short: one where nothing is known yet.
+    pub(super) fn rows_of_a_short_run(&self) -> u64 {
+        let alone = self.alone_nanos.load(Relaxed);
+        let longest = alone.saturating_mul(LONGER).max(nanos(SHORT));
+        match self.row_nanos.load(Relaxed) {
+            0 => 1,
+            row => (longest / row).max(1),
+        }
     }
 
     /// The moving average of a run's time; zero before the first.
@@ -100,6 +137,15 @@ fn average(place: &AtomicU64, value: u64) {
     place.store(new.max(1), Relaxed);
 }
 
+/// The same, where a value that is far too high counts for a few usual ones: see [`OUTLIER`].
+fn average_of_usual(place: &AtomicU64, value: u64) {
+    let most = match place.load(Relaxed) {
+        0 => u64::MAX,
+        usual => usual.saturating_mul(OUTLIER),
+    };
+    average(place, value.min(most));
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -108,12 +154,22 @@ fn nanos(time: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    /// A run of requests of one row each.
+    fn run(time: Duration, requests: usize, bytes: u64) -> Ran {
+        Ran {
+            time,
+            requests,
+            rows: requests as u64,
+            bytes,
+        }
+    }
+
     #[test]
     fn only_sizes_that_were_short_are_short() {
         let pace = Pace::new(Duration::from_micros(200));
         assert!(!pace.is_short(0) || pace.latency().is_zero());
         for _ in 0..3 {
-            pace.ran(Duration::from_micros(20), 1, 100);
+            pace.ran(run(Duration::from_micros(20), 1, 100));
         }
         assert!(pace.is_short(100));
         assert!(!pace.is_short(101));
@@ -125,13 +181,13 @@ mod tests {
     fn one_run_that_was_held_up_does_not_count_for_all() {
         let pace = Pace::new(Duration::ZERO);
         for _ in 0..10 {
-            pace.ran(Duration::from_micros(200), 1, 0);
+            pace.ran(run(Duration::from_micros(200), 1, 0));
         }
-        pace.ran(Duration::from_secs(1), 1, 0);
+        pace.ran(run(Duration::from_secs(1), 1, 0));
         assert!(pace.latency() > Duration::from_millis(100));
         assert!(pace.usual() < Duration::from_micros(400));
         for _ in 0..20 {
-            pace.ran(Duration::from_millis(20), 1, 0);
+            pace.ran(run(Duration::from_millis(20), 1, 0));
         }
         assert!(pace.usual() > Duration::from_millis(15), "it became slower");
     }
@@ -139,11 +195,27 @@ mod tests {
     #[test]
     fn a_slow_model_is_never_short() {
         let pace = Pace::new(Duration::from_micros(200));
-        pace.ran(Duration::from_millis(5), 4, 100);
+        pace.ran(run(Duration::from_millis(5), 4, 100));
         assert!(!pace.is_short(100) && !pace.is_short(0));
         assert_eq!(pace.per_request(), Duration::from_micros(1250));
         let off = Pace::new(Duration::ZERO);
-        off.ran(Duration::from_micros(1), 1, 100);
+        off.ran(run(Duration::from_micros(1), 1, 100));
         assert!(!off.is_short(1));
+    }
+
+    #[test]
+    fn a_batch_that_nobody_asked_for_is_short() {
+        let quick = Pace::new(Duration::ZERO);
+        assert_eq!(quick.rows_of_a_short_run(), 1, "nothing is known");
+        quick.ran(run(Duration::from_micros(20), 1, 0));
+        assert_eq!(quick.rows_of_a_short_run(), 100);
+        // Twenty milliseconds alone, and five for each row of a batch: four times twenty are sixteen rows.
+        let long = Pace::new(Duration::ZERO);
+        long.ran(run(Duration::from_millis(20), 1, 0));
+        assert_eq!(long.rows_of_a_short_run(), 4);
+        for _ in 0..40 {
+            long.ran(run(Duration::from_millis(20), 4, 0));
+        }
+        assert!((15..=16).contains(&long.rows_of_a_short_run()));
     }
 }

@@ -91,10 +91,10 @@ pub(super) struct Instance {
 }
 
 /// How batches are formed.
-#[derive(Clone, Debug)]
-pub(super) struct Forming {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forming<'a> {
     pub(super) max_rows: u64,
-    pub(super) preferred_rows: Vec<u64>,
+    pub(super) preferred_rows: &'a [u64],
     pub(super) delay: Duration,
 }
 
@@ -242,7 +242,12 @@ impl<I> Queue<I> {
     }
 
     /// Finds the next batch. What has waited too long, as far as it was come across, goes into `expired`.
-    pub(super) fn next(&mut self, forming: &Forming, now: Instant, expired: &mut Vec<Job>) -> Turn {
+    pub(super) fn next(
+        &mut self,
+        forming: Forming<'_>,
+        now: Instant,
+        expired: &mut Vec<Job>,
+    ) -> Turn {
         while let Some(first) = self.line.first()
             && first.patience.is_over(now)
         {
@@ -271,7 +276,7 @@ impl<I> Queue<I> {
 
     /// The most rows of the next batch. Where several instances are idle, they divide between them what waits: one that took
     /// all of it would let the others look on.
-    fn fair_rows(&self, forming: &Forming) -> u64 {
+    fn fair_rows(&self, forming: Forming<'_>) -> u64 {
         if !forming.preferred_rows.is_empty() || !forming.delay.is_zero() {
             return forming.max_rows;
         }
@@ -287,7 +292,7 @@ impl<I> Queue<I> {
     fn pick(
         &self,
         head: &Job,
-        forming: &Forming,
+        forming: Forming<'_>,
         now: Instant,
     ) -> (Picked, Instant, Option<(usize, u64)>) {
         let max_rows = forming.max_rows;

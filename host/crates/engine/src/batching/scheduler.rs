@@ -15,7 +15,7 @@ use super::demand::{Capacity, Change};
 use super::dispatch::count;
 use super::gather::Gathering;
 use super::join;
-use super::pace::Pace;
+use super::pace::{Pace, Ran};
 use super::queue::{Forming, Instance, Job, Patience, Queue};
 use super::ticket::Ticket;
 use super::watchdog::Watchdog;
@@ -28,6 +28,8 @@ use crate::ort::Session;
 pub(crate) struct Limits {
     /// The most rows of one batch; 1 joins nothing.
     pub(crate) max_rows: u64,
+    /// Whether nobody asked for batches: then none is long.
+    pub(crate) unasked: bool,
     /// Batches of these rows are run at once, ascending.
     pub(crate) preferred_rows: Vec<u64>,
     /// How long an idle instance waits for a batch to fill.
@@ -58,7 +60,6 @@ impl Limits {
 pub(crate) struct Scheduler {
     pub(super) model: Name,
     pub(super) limits: Limits,
-    pub(super) forming: Forming,
     pub(super) instances: usize,
     /// The devices that the instances are on; an [`Instance`] has its index.
     pub(super) shares: Vec<Share>,
@@ -74,16 +75,6 @@ pub(crate) struct Scheduler {
     pub(super) required: usize,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) metrics: ModelMetrics,
-}
-
-/// A run that is over, and succeeded.
-#[derive(Clone, Copy)]
-pub(super) struct Ran {
-    pub(super) time: Duration,
-    pub(super) requests: usize,
-    pub(super) rows: u64,
-    /// Of the inputs.
-    pub(super) bytes: u64,
 }
 
 impl Scheduler {
@@ -117,11 +108,6 @@ impl Scheduler {
             pace: Pace::new(limits.inline_below),
             joining: Joining::new(limits.max_rows > 1),
             required,
-            forming: Forming {
-                max_rows: limits.max_rows,
-                preferred_rows: limits.preferred_rows.clone(),
-                delay: limits.delay,
-            },
             limits,
             shares,
             queue: Mutex::new(Queue::new(idle, Arc::clone(&backlog))),
@@ -186,8 +172,27 @@ impl Scheduler {
         level as usize - 1
     }
 
+    /// The most rows of a batch now.
+    pub(super) fn max_rows(&self) -> u64 {
+        let most = self.limits.max_rows;
+        if self.limits.unasked {
+            most.min(self.pace.rows_of_a_short_run())
+        } else {
+            most
+        }
+    }
+
+    pub(super) fn forming(&self) -> Forming<'_> {
+        Forming {
+            max_rows: self.max_rows(),
+            preferred_rows: &self.limits.preferred_rows,
+            delay: self.limits.delay,
+        }
+    }
+
     pub(super) fn admission(&self) -> Admission<'_> {
         Admission {
+            max_rows: self.max_rows(),
             backlog: &self.backlog,
             limits: &self.limits,
             pace: &self.pace,
@@ -213,7 +218,7 @@ impl Scheduler {
         } else {
             None
         };
-        let full = self.limits.max_rows;
+        let full = self.max_rows();
         let units = rows.map_or(full, |rows| rows.clamp(1, full));
         let mut queue = self.queue.lock();
         let shed = self.count(&mut queue, 1, 0, now);
@@ -271,7 +276,7 @@ impl Scheduler {
             per_request: self.pace.per_request(),
             delay: self.limits.delay,
             instances: self.instances as u64,
-            rows: self.limits.max_rows,
+            rows: self.max_rows(),
         };
         match queue.demand.count(came, went, now, capacity) {
             Change::None => Vec::new(),
@@ -318,7 +323,7 @@ impl Scheduler {
 
     /// Notes a run that succeeded.
     pub(super) fn ran(&self, ran: Ran) {
-        self.pace.ran(ran.time, ran.requests, ran.bytes);
+        self.pace.ran(ran);
         self.metrics.ran(ran.rows, ran.time);
     }
 
@@ -330,7 +335,12 @@ impl Scheduler {
 
     /// Notes a run of the warm-up, before any request.
     pub(crate) fn warmed_up(&self, time: Duration, bytes: u64) {
-        self.pace.ran(time, 1, bytes);
+        self.pace.ran(Ran {
+            time,
+            requests: 1,
+            rows: 1,
+            bytes,
+        });
     }
 
     /// Turns joining off for good, because the outputs of a batch did not have its rows.

@@ -8,8 +8,9 @@ use wharf_core::{Error, ErrorKind, Inference, Result, Tensor, Timings};
 
 use super::dispatch::Batch;
 use super::join;
+use super::pace::Ran;
 use super::queue::Job;
-use super::scheduler::{Ran, Scheduler, deadline_passed};
+use super::scheduler::{Scheduler, deadline_passed};
 use crate::ort::{RunError, Session};
 
 /// Runs batches until the scheduler closes.

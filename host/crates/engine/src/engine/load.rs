@@ -9,7 +9,7 @@ use wharf_core::{Cancel, LoadError, Model, ModelInfo, ModelVersion, Queueing, Te
 use super::OnnxEngine;
 use super::classes::with_classes;
 use super::plan::Plan;
-use super::rows::max_rows;
+use super::rows::rows;
 use super::warmup::warm_up;
 use crate::batching::{Limits, Scheduler, Share};
 use crate::devices::FreeMemory;
@@ -121,7 +121,7 @@ impl OnnxEngine {
 
     fn limits(&self, source: &Source, session: &Session) -> Result<Limits, LoadError> {
         let Settings { batching, .. } = &source.settings;
-        let max_rows = max_rows(source, &session.inputs, &session.outputs).ok_or_else(|| {
+        let rows = rows(source, &session.inputs, &session.outputs).ok_or_else(|| {
             LoadError::new(
                 source.settings_label.clone(),
                 "requests can be joined only where every input and output has a free first dimension; remove max_rows, or \
@@ -134,7 +134,8 @@ impl OnnxEngine {
             .or(self.config.queue_capacity)
             .unwrap_or(Limits::CAPACITY);
         Ok(Limits {
-            max_rows,
+            max_rows: rows.max,
+            unasked: rows.unasked,
             preferred_rows: batching.preferred_rows.clone(),
             delay: batching.delay_ms.duration(),
             capacity: capacity.get() as usize,

@@ -15,7 +15,7 @@ use wharf_core::{
 
 use super::classes::with_classes;
 use super::load::wiring;
-use super::rows::max_rows;
+use super::rows::rows;
 use crate::batching::Limits;
 use crate::onnx::{Dimension, Outlet, Outlets, outlets};
 use crate::site::{DigestCache, Source};
@@ -81,7 +81,7 @@ impl MockModel {
         let inputs: Vec<TensorSpec> = outlets.inputs.iter().map(spec).collect();
         let outputs: Vec<TensorSpec> = outlets.outputs.iter().map(spec).collect();
         // The sizes that a file does not say are ONNX Runtime's to find out.
-        let max_batch_rows = max_rows(source, &inputs, &outputs).unwrap_or(1);
+        let max_batch_rows = rows(source, &inputs, &outputs).map_or(1, |rows| rows.max);
         let wiring = wiring(source, &inputs, &outputs)?;
         let outputs = with_classes(&outputs, source)?;
         let (inputs, outputs) = match &wiring {

@@ -14,21 +14,34 @@ const BYTES: u64 = 256 << 10;
 /// What a text is taken for.
 const TEXT: u64 = 16;
 
-/// The most rows of a batch; none where the settings want some joined that cannot be.
-pub(super) fn max_rows(
-    source: &Source,
-    inputs: &[TensorSpec],
-    outputs: &[TensorSpec],
-) -> Option<u64> {
+/// The most rows of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) max: u64,
+    /// Whether the settings leave them open.
+    pub(super) unasked: bool,
+}
+
+/// The rows of a batch; none where the settings want some joined that cannot be.
+pub(super) fn rows(source: &Source, inputs: &[TensorSpec], outputs: &[TensorSpec]) -> Option<Rows> {
     // What a request may leave out is not joined.
     let required: Vec<&TensorSpec> = inputs.iter().filter(|spec| !spec.optional).collect();
     let can_join = is_joinable(required.iter().copied()) && is_joinable(outputs);
-    match source.settings.batching.max_rows {
-        Some(rows) if rows.get() > 1 => can_join.then_some(u64::from(rows.get())),
-        Some(_) => Some(1),
-        None if can_join => Some(by_default(&source.model, &required)),
-        None => Some(1),
-    }
+    let asked = source
+        .settings
+        .batching
+        .max_rows
+        .map(|rows| u64::from(rows.get()));
+    let max = match asked {
+        Some(rows) if rows > 1 && !can_join => return None,
+        Some(rows) => rows,
+        None if can_join => by_default(&source.model, &required),
+        None => 1,
+    };
+    Some(Rows {
+        max,
+        unasked: asked.is_none(),
+    })
 }
 
 fn by_default(model: &[u8], inputs: &[&TensorSpec]) -> u64 {

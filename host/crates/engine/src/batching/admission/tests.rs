@@ -5,6 +5,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use wharf_core::Name;
 
 use super::*;
+use crate::batching::pace::Ran;
 use crate::metrics::Metrics;
 use crate::{Device, DeviceMemory, DeviceProbe};
 
@@ -36,11 +37,17 @@ impl Model {
         let meter = SdkMeterProvider::default().meter("test");
         let metrics = Metrics::new(&meter, Arc::new(NoDevices));
         let pace = Pace::new(Duration::ZERO);
-        pace.ran(run, 1, 0);
+        pace.ran(Ran {
+            time: run,
+            requests: 1,
+            rows: 1,
+            bytes: 0,
+        });
         Self {
             backlog: Backlog::new(3, 0),
             limits: Limits {
                 max_rows,
+                unasked: false,
                 preferred_rows: Vec::new(),
                 delay: Duration::ZERO,
                 capacity: 256,
@@ -58,6 +65,7 @@ impl Model {
 
     fn admission(&self) -> Admission<'_> {
         Admission {
+            max_rows: self.limits.max_rows,
             backlog: &self.backlog,
             limits: &self.limits,
             pace: &self.pace,

@@ -13,10 +13,10 @@ fn queue(levels: usize) -> (Queue<()>, Arc<Backlog>) {
     (Queue::new(vec![()], Arc::clone(&backlog)), backlog)
 }
 
-fn forming(max_rows: u64, preferred: &[u64], delay: Duration) -> Forming {
+fn forming(max_rows: u64, preferred: &[u64], delay: Duration) -> Forming<'_> {
     Forming {
         max_rows,
-        preferred_rows: preferred.to_vec(),
+        preferred_rows: preferred,
         delay,
     }
 }
@@ -58,7 +58,7 @@ fn push_of(
 /// The levels and rows of the next batch, and why it is closed.
 fn batch(
     queue: &mut Queue<()>,
-    forming: &Forming,
+    forming: Forming<'_>,
     now: Instant,
 ) -> Result<(Jobs, Closing), &'static str> {
     match queue.next(forming, now, &mut Vec::new()) {
@@ -85,14 +85,14 @@ fn higher_levels_go_first_and_lower_ones_fill_the_batch() {
     assert_eq!(backlog.depths().0, 5);
     let forming = forming(5, &[], Duration::ZERO);
     assert_eq!(
-        batch(&mut queue, &forming, now),
+        batch(&mut queue, forming, now),
         Ok((vec![(0, 1), (1, 2), (1, 1), (2, 1)], Closing::Full))
     );
     assert_eq!(
-        batch(&mut queue, &forming, now),
+        batch(&mut queue, forming, now),
         Ok((vec![(2, 3)], Closing::Idle))
     );
-    assert_eq!(batch(&mut queue, &forming, now), Err("wait"));
+    assert_eq!(batch(&mut queue, forming, now), Err("wait"));
     assert_eq!(backlog.depths().0, 0);
 }
 
@@ -105,24 +105,24 @@ fn the_largest_preferred_batch_is_closed_at_once_and_others_wait() {
     for _ in 0..3 {
         push(&mut queue, (0, 1), now, later);
     }
-    assert_eq!(batch(&mut queue, &forming, now), Err("gather"));
+    assert_eq!(batch(&mut queue, forming, now), Err("gather"));
     for _ in 0..7 {
         push(&mut queue, (0, 1), now + MS, later);
     }
     assert_eq!(
-        batch(&mut queue, &forming, now + MS),
+        batch(&mut queue, forming, now + MS),
         Ok((vec![(0, 1); 8], Closing::Preferred))
     );
-    assert_eq!(batch(&mut queue, &forming, now + MS), Err("gather"));
+    assert_eq!(batch(&mut queue, forming, now + MS), Err("gather"));
     assert_eq!(
-        batch(&mut queue, &forming, now + 11 * MS),
+        batch(&mut queue, forming, now + 11 * MS),
         Ok((vec![(0, 1); 2], Closing::Delay))
     );
     for _ in 0..17 {
         push(&mut queue, (0, 1), now, later);
     }
     assert_eq!(
-        batch(&mut queue, &forming, now),
+        batch(&mut queue, forming, now),
         Ok((vec![(0, 1); 16], Closing::Full))
     );
 }
@@ -139,14 +139,14 @@ fn idle_instances_divide_what_waits() {
     }
     // Half of seven rows is four; three more would be too many.
     assert_eq!(
-        batch(&mut queue, &at_once, now),
+        batch(&mut queue, at_once, now),
         Ok((vec![(0, 2), (0, 1), (0, 1)], Closing::Idle))
     );
     // The other instance is busy now: one takes all that is left.
     queue.take_idle(0);
     push(&mut queue, (0, 4), now, later);
     assert_eq!(
-        batch(&mut queue, &at_once, now),
+        batch(&mut queue, at_once, now),
         Ok((vec![(0, 3), (0, 4)], Closing::Idle))
     );
     // Who asks for sizes, or for time to fill a batch, gets them.
@@ -155,7 +155,7 @@ fn idle_instances_divide_what_waits() {
         push(&mut queue, (0, 1), now, later);
     }
     assert_eq!(
-        batch(&mut queue, &forming(16, &[8], Duration::ZERO), now),
+        batch(&mut queue, forming(16, &[8], Duration::ZERO), now),
         Ok((vec![(0, 1); 8], Closing::Preferred))
     );
 }
@@ -169,7 +169,7 @@ fn what_waited_too_long_is_in_no_batch() {
     let last = push(&mut queue, (0, 3), now, now + MS);
     let mut expired = Vec::new();
     let forming = forming(8, &[], Duration::ZERO);
-    let Turn::Ready(picked) = queue.next(&forming, now + MS, &mut expired) else {
+    let Turn::Ready(picked) = queue.next(forming, now + MS, &mut expired) else {
         panic!("one is left");
     };
     assert_eq!((picked.places, picked.rows), (vec![0], 2));

@@ -31,7 +31,7 @@ fn served_at(queue: &mut Queue<()>, runs: usize, rows: u64) -> Vec<(String, usiz
     let mut tenants = Vec::new();
     for _ in 0..runs {
         let turn = queue.next(
-            &forming(rows, &[], Duration::ZERO),
+            forming(rows, &[], Duration::ZERO),
             Instant::now(),
             &mut Vec::new(),
         );
@@ -103,7 +103,7 @@ fn a_queue_of_one_tenant_is_served_in_the_order_of_arrival() {
     let left = queue.remove(ids[2]).unwrap();
     assert_eq!(left.units, 3);
     let mut rows = Vec::new();
-    while let Ok((jobs, _)) = batch(&mut queue, &forming(1, &[], Duration::ZERO), now) {
+    while let Ok((jobs, _)) = batch(&mut queue, forming(1, &[], Duration::ZERO), now) {
         rows.extend(jobs.into_iter().map(|(_, rows)| rows));
     }
     assert_eq!(rows, [1, 2, 4, 5]);
