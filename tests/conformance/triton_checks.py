@@ -149,9 +149,14 @@ def a_model_says_how_it_is_configured(protocol):
     expect_equal(ranked["input"][0]["data_type"], "TYPE_FP32")
     expect_equal(int(ranked["dynamic_batching"]["priority_levels"]), 2)
     assert "sequence_batching" in config("accumulator")
-    plain = config("pair", "1")
-    expect_equal(int(plain.get("max_batch_size", 0)), 0)
-    expect_equal([[int(size) for size in entry["dims"]] for entry in plain["output"]], [[-1, 4], [-1, 4]])
+    # The graph keeps its rows apart, and nobody says anything of batches.
+    pair = config("pair", "1")
+    expect_equal(int(pair["max_batch_size"]), 64)
+    expect_equal([[int(size) for size in entry["dims"]] for entry in pair["output"]], [[4], [4]])
+    # This one sums over its rows.
+    slow = config("slow", "1")
+    expect_equal(int(slow.get("max_batch_size", 0)), 0)
+    expect_equal([[int(size) for size in entry["dims"]] for entry in slow["output"]], [[-1, 4]])
     expect_error(lambda: protocol.client.get_model_config("nobody"), protocol.missing)
 
 

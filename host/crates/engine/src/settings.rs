@@ -100,8 +100,8 @@ pub struct Threads {
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
     /// The most rows of one batch. Joining is safe only where every row is worked on by itself. Where the graph shows that,
-    /// and every request has rows of the same bytes, it is 64, or what 256 KiB of inputs hold; elsewhere it is 1, which joins
-    /// nothing.
+    /// and every request has rows of the same bytes, it is 64, or what 256 KiB of inputs or of outputs hold, and a batch takes
+    /// no longer than 2 ms or four times a run for one row; elsewhere it is 1, which joins nothing.
     pub max_rows: Option<NonZeroU32>,
     /// A batch of one of these rows is run at once; what has other rows waits for `delay_ms` to become one.
     pub preferred_rows: Vec<u64>,

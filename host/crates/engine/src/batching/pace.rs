@@ -10,7 +10,7 @@ const PENALTY: Duration = Duration::from_secs(1);
 /// makes no queue look endless; a model that became slower is known after a few.
 const OUTLIER: u64 = 8;
 
-/// A batch that nobody asked for takes no longer than this, or than [`LONGER`] times a run for one request alone, whichever is
+/// A batch that nobody asked for takes no longer than this, or than [`LONGER`] times a run for one row, whichever is
 /// more. Most of what a batch wins it wins by then, and all in it wait for the last.
 const SHORT: Duration = Duration::from_millis(2);
 /// See [`SHORT`].
@@ -18,12 +18,12 @@ const LONGER: u64 = 4;
 
 /// A run that is over, and succeeded.
 #[derive(Clone, Copy)]
-pub(super) struct Ran {
-    pub(super) time: Duration,
-    pub(super) requests: usize,
-    pub(super) rows: u64,
+pub(crate) struct Ran {
+    pub(crate) time: Duration,
+    pub(crate) requests: usize,
+    pub(crate) rows: u64,
     /// Of the inputs.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The moving averages of a model's runs. Written without a lock: a lost update does no harm.
@@ -36,7 +36,7 @@ pub(super) struct Pace {
     usual_nanos: AtomicU64,
     /// The share of a run that one request took.
     request_nanos: AtomicU64,
-    /// A run for one request, and the share of any run that one row took.
+    /// A run for one row, and the share of any run that one row took.
     alone_nanos: AtomicU64,
     row_nanos: AtomicU64,
     /// Requests with inputs up to so many bytes have been short.
@@ -73,7 +73,7 @@ impl Pace {
         average_of_usual(&self.usual_nanos, nanos);
         average(&self.request_nanos, nanos / requests.max(1) as u64);
         average_of_usual(&self.row_nanos, nanos / rows.max(1));
-        if requests <= 1 {
+        if rows <= 1 {
             average_of_usual(&self.alone_nanos, nanos);
         }
         if self.latency() < self.inline_below && time < self.inline_below {

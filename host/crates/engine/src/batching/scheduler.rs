@@ -329,18 +329,13 @@ impl Scheduler {
 
     /// Notes how a batch of a model that joins came to be.
     pub(super) fn closed(&self, closing: Closing, rows: u64, gathered: Duration) {
-        let fill = rows as f64 / self.limits.max_rows as f64;
-        self.metrics.closed(closing, fill, gathered);
+        let fill = rows as f64 / self.max_rows() as f64;
+        self.metrics.closed(closing, fill.min(1.0), gathered);
     }
 
     /// Notes a run of the warm-up, before any request.
-    pub(crate) fn warmed_up(&self, time: Duration, bytes: u64) {
-        self.pace.ran(Ran {
-            time,
-            requests: 1,
-            rows: 1,
-            bytes,
-        });
+    pub(crate) fn warmed_up(&self, ran: Ran) {
+        self.pace.ran(ran);
     }
 
     /// Turns joining off for good, because the outputs of a batch did not have its rows.
@@ -348,8 +343,8 @@ impl Scheduler {
         if self.joining.turn_off() {
             tracing::warn!(
                 model = %self.model,
-                "the model's outputs do not have the rows of its inputs; requests are not joined any more, so remove \
-                 batching.max_rows from its model.toml"
+                "the model's outputs do not have the rows of its inputs; requests are not joined any more, so say \
+                 batching.max_rows = 1 in its model.toml"
             );
         }
     }

@@ -41,7 +41,7 @@ impl OnnxEngine {
         let outputs = with_classes(&sessions[0].outputs, &source)?;
         let wiring = wiring(&source, &sessions[0].inputs, &sessions[0].outputs)?;
         let warmed_up = warm_up(&source, &mut sessions, &self.watchdog, cancel);
-        let paces = warmed_up.inspect_err(|_| memory::trim())?;
+        let runs = warmed_up.inspect_err(|_| memory::trim())?;
         let settings = &source.settings;
         let info = ModelInfo {
             name: version.name.clone(),
@@ -76,8 +76,8 @@ impl OnnxEngine {
             Arc::clone(&self.watchdog),
             metrics,
         );
-        for (time, bytes) in paces {
-            scheduler.warmed_up(time, bytes);
+        for ran in runs {
+            scheduler.warmed_up(ran);
         }
         let free_memory = FreeMemory::of(settings.devices(), Arc::clone(&self.probe));
         let cache = settings.cache.enabled.then(|| {

@@ -8,8 +8,8 @@ use crate::site::Source;
 
 /// The most rows of a batch that nobody asked for.
 const ROWS: u64 = 64;
-/// The most bytes of its inputs. What has larger rows works long on each, and what a run costs beside is little: a batch
-/// gains nothing then, and all in it wait for the last.
+/// The most bytes of its inputs, and of its outputs as far as they are known. Where rows are larger, what a run costs beside is little:
+/// a batch gains nothing then, takes memory, and all in it wait for the last.
 const BYTES: u64 = 256 << 10;
 /// What a text is taken for.
 const TEXT: u64 = 16;
@@ -35,7 +35,7 @@ pub(super) fn rows(source: &Source, inputs: &[TensorSpec], outputs: &[TensorSpec
     let max = match asked {
         Some(rows) if rows > 1 && !can_join => return None,
         Some(rows) => rows,
-        None if can_join => by_default(&source.model, &required),
+        None if can_join => by_default(&source.model, &required, outputs),
         None => 1,
     };
     Some(Rows {
@@ -44,15 +44,20 @@ pub(super) fn rows(source: &Source, inputs: &[TensorSpec], outputs: &[TensorSpec
     })
 }
 
-fn by_default(model: &[u8], inputs: &[&TensorSpec]) -> u64 {
-    let row = inputs
+fn by_default(model: &[u8], inputs: &[&TensorSpec], outputs: &[TensorSpec]) -> u64 {
+    let Some(input) = inputs
         .iter()
-        .try_fold(0_u64, |sum, spec| sum.checked_add(row_bytes(spec)?));
-    match row {
-        Some(row) if 2 * row.max(1) <= BYTES && onnx::rows::are_apart(model) => {
-            (BYTES / row.max(1)).min(ROWS)
-        }
-        _ => 1,
+        .try_fold(0_u64, |sum, spec| sum.checked_add(row_bytes(spec)?))
+    else {
+        return 1;
+    };
+    let output = outputs.iter().filter_map(row_bytes);
+    let row = output.fold(0, u64::saturating_add).max(input).max(1);
+    // The cheaper question first.
+    if row <= BYTES / 2 && onnx::rows::are_apart(model) {
+        (BYTES / row).min(ROWS)
+    } else {
+        1
     }
 }
 
@@ -72,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    /// `y = relu(x)`, or `y = x` less the mean of its rows.
+    /// A model of one operator.
     fn model(operator: &str) -> Vec<u8> {
         let value = |name: &str| {
             let batch = Message::new().bytes(2, "batch");
@@ -96,9 +101,12 @@ mod tests {
 
     #[test]
     fn small_rows_are_joined_where_the_graph_keeps_them_apart() {
-        let of = |dimensions: &[Option<u64>], model: &[u8]| {
+        let spec = |dimensions: &[Option<u64>]| {
             let shape = [&[None], dimensions].concat();
-            by_default(model, &[&TensorSpec::new("x", Datatype::Fp32, shape)])
+            TensorSpec::new("x", Datatype::Fp32, shape)
+        };
+        let of = |dimensions: &[Option<u64>], model: &[u8]| {
+            by_default(model, &[&spec(dimensions)], &[spec(&[Some(1)])])
         };
         let relu = model("Relu");
         assert_eq!(of(&[Some(4)], &relu), 64);
@@ -107,6 +115,11 @@ mod tests {
         assert_eq!(of(&[Some(3), Some(224), Some(224)], &relu), 1);
         assert_eq!(of(&[None], &relu), 1, "requests have rows of other lengths");
         assert_eq!(of(&[Some(4)], &model("Det")), 1, "nothing is known of it");
-        assert_eq!(of(&[Some(u64::MAX)], &relu), 1);
+        for size in [u64::MAX, 1 << 61] {
+            assert_eq!(of(&[Some(size)], &relu), 1);
+        }
+        let of = |output: &[Option<u64>]| by_default(&relu, &[&spec(&[])], &[spec(output)]);
+        assert_eq!(of(&[Some(1024), Some(1024)]), 1, "its outputs are large");
+        assert_eq!(of(&[None]), 64);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use wharf_core::{Cancel, LoadError, Tensor, TensorSpec};
 
-use crate::batching::Watchdog;
+use crate::batching::{Ran, Watchdog};
 use crate::ort::{RunError, Session};
 use crate::site::Source;
 use sample::{Input, MAX_BYTES};
@@ -24,7 +24,7 @@ struct Trial<'a> {
     key: Option<String>,
 }
 
-/// Runs every instance. Gives the times of runs and the bytes of their inputs.
+/// Runs every instance. Gives the runs, but for the first of each.
 ///
 /// # Errors
 /// Where a sample does not fit the model, the model fails on one, or all of it takes too long; the error names the key. Where
@@ -34,7 +34,7 @@ pub(super) fn warm_up(
     sessions: &mut [Session],
     watchdog: &Watchdog,
     cancel: &Cancel,
-) -> Result<Vec<(Duration, u64)>, LoadError> {
+) -> Result<Vec<Ran>, LoadError> {
     let specs = sessions[0].inputs.clone();
     let trials = trials(source, &specs)?;
     let warmup = &source.settings.warmup;
@@ -42,11 +42,12 @@ pub(super) fn warm_up(
         return Ok(Vec::new());
     }
     let until = Instant::now() + Duration::from_millis(warmup.timeout_ms);
-    let mut paces = Vec::new();
+    let mut runs = Vec::new();
     for trial in &trials {
         // What one request takes is given back before the next one is made.
         let inputs = trial.make(source)?;
         let bytes = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
+        let rows = inputs.first().map_or(1, Tensor::rows);
         for session in &mut *sessions {
             for run in 0..trial.runs {
                 let started = Instant::now();
@@ -71,12 +72,17 @@ pub(super) fn warm_up(
                     error => refuse(source, trial, &error),
                 })?;
                 if run > 0 {
-                    paces.push((started.elapsed(), bytes));
+                    runs.push(Ran {
+                        time: started.elapsed(),
+                        requests: 1,
+                        rows,
+                        bytes,
+                    });
                 }
             }
         }
     }
-    Ok(paces)
+    Ok(runs)
 }
 
 impl Trial<'_> {

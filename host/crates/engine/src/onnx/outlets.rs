@@ -118,14 +118,18 @@ fn within<'a>(message: &'a [u8], path: &[u64]) -> Result<Vec<(u64, Field<'a>)>, 
     let Some((number, path)) = path.split_first() else {
         return Ok(Fields::of(message).collect::<Result<_, _>>()?);
     };
+    let mut inner = None;
     for field in Fields::of(message) {
-        if let (found, Field::Bytes(inner)) = field?
+        if let (found, Field::Bytes(bytes)) = field?
             && found == *number
+            && inner.replace(bytes).is_some()
         {
-            return within(inner, path);
+            return Err(OnnxError::Refused(
+                "an input or output says twice what it is".to_owned(),
+            ));
         }
     }
-    Ok(Vec::new())
+    inner.map_or_else(|| Ok(Vec::new()), |inner| within(inner, path))
 }
 
 /// Reads a `TensorShapeProto`.

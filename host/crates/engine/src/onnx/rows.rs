@@ -34,7 +34,12 @@ fn look(model: &[u8]) -> Result<bool, OnnxError> {
     for field in Fields::of(model) {
         match field? {
             (7, Field::Bytes(bytes)) => graph = bytes,
-            (8, Field::Bytes(import)) => opset = opset.max(version_of_onnx(import)?),
+            (8, Field::Bytes(import)) => match (version_of_onnx(import)?, opset) {
+                (0, _) => {}
+                (version, 0) => opset = version,
+                // Which of two holds is not said.
+                _ => return Ok(false),
+            },
             // A function of the model may have any name.
             (25, _) => return Ok(false),
             _ => {}

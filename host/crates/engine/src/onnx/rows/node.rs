@@ -5,10 +5,12 @@ use wharf_protobuf::{Field, Fields};
 use super::value::{Constant, integers};
 use crate::onnx::OnnxError;
 
-/// Nodes with more inputs, outputs or attributes have no rule.
+/// A graph whose nodes have more inputs, outputs or attributes is not looked through.
 const MAX_ARGUMENTS: usize = 256;
-/// Lists of more numbers are cut: no rule takes them.
+/// One whose attributes are longer lists is not looked through.
 const MAX_INTEGERS: usize = 32;
+/// `AttributeProto.AttributeType` of a tensor.
+const TENSOR: u64 = 4;
 
 /// A node of the graph.
 pub(super) struct Node<'a> {
@@ -26,7 +28,9 @@ pub(super) struct Node<'a> {
 #[derive(Default)]
 struct Attribute<'a> {
     name: &'a str,
-    integer: Option<i64>,
+    kind: u64,
+    /// Writers leave a 0 out: an attribute that is there without a number has this one, and not its default.
+    integer: i64,
     integers: Vec<i64>,
     tensor: Option<&'a [u8]>,
     has_graphs: bool,
@@ -51,6 +55,11 @@ impl<'a> Node<'a> {
                 (5, Field::Bytes(attribute)) => {
                     let attribute = Attribute::read(attribute)?;
                     read.has_graphs |= attribute.has_graphs;
+                    if read.attribute(attribute.name).is_some() {
+                        return Err(OnnxError::Refused(
+                            "a node has two attributes of one name".to_owned(),
+                        ));
+                    }
                     read.attributes.push(attribute);
                 }
                 (7, text @ Field::Bytes(_)) => read.domain = text.text()?,
@@ -68,7 +77,7 @@ impl<'a> Node<'a> {
 
     /// A number; none where the node leaves it to its default.
     pub(super) fn integer(&self, name: &str) -> Option<i64> {
-        self.attribute(name)?.integer
+        Some(self.attribute(name)?.integer)
     }
 
     /// A list of numbers; none where the node has none of this name.
@@ -76,10 +85,19 @@ impl<'a> Node<'a> {
         Some(&self.attribute(name)?.integers)
     }
 
-    /// A tensor.
-    pub(super) fn tensor(&self, name: &str) -> Option<Constant> {
-        let tensor = self.attribute(name)?.tensor?;
-        Some(Constant::read(tensor).ok()?.1)
+    /// The tensor that a node is, which has nothing else.
+    pub(super) fn value(&self) -> Option<Constant> {
+        match &*self.attributes {
+            [
+                Attribute {
+                    name: "value",
+                    kind: TENSOR,
+                    tensor: Some(tensor),
+                    ..
+                },
+            ] => Some(Constant::read(tensor).ok()?.1),
+            _ => None,
+        }
     }
 
     fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
@@ -96,12 +114,23 @@ impl<'a> Attribute<'a> {
         for field in Fields::of(attribute) {
             match field? {
                 (1, name @ Field::Bytes(_)) => read.name = name.text()?,
-                (3, Field::Varint(number)) => read.integer = Some(number.cast_signed()),
+                (3, Field::Varint(number)) => read.integer = number.cast_signed(),
+                // Two would be merged.
+                (5, _) if read.tensor.is_some() => {
+                    let message = "an attribute has two tensors".to_owned();
+                    return Err(OnnxError::Refused(message));
+                }
                 (5, Field::Bytes(tensor)) => read.tensor = Some(tensor),
                 (6 | 11, _) => read.has_graphs = true,
                 (8, field) => integers(field, MAX_INTEGERS, &mut read.integers)?,
+                (20, Field::Varint(kind)) => read.kind = kind,
                 _ => {}
             }
+        }
+        if read.integers.len() > MAX_INTEGERS {
+            return Err(OnnxError::Refused(format!(
+                "an attribute has more than {MAX_INTEGERS} numbers"
+            )));
         }
         Ok(read)
     }

@@ -2,11 +2,19 @@
 //! makes something mixed: an operator that looks at all rows at once, such as `DynamicQuantizeLinear`, must not get one.
 
 use super::node::{Node, is_onnx};
-use super::shapes::{self, axis};
-use super::value::{Constant, Value};
+use super::shapes;
+use super::value::{Constant, Dimensions, Value, inner, kept, one};
 
-/// The dimensions of rows after the first.
-type Dimensions = Vec<Option<u64>>;
+/// What draws, each run anew, so that those who share a run would share what is drawn.
+const DRAWING: [&str; 7] = [
+    "Bernoulli",
+    "Dropout",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+];
 
 /// From this version on, `Softmax` goes along one axis, by default the last; before, over all from one on.
 const SOFTMAX_BY_AXIS_FROM: u64 = 13;
@@ -14,9 +22,10 @@ const SOFTMAX_BY_AXIS_FROM: u64 = 13;
 /// What a node makes of its inputs, an output each. An input that is left out is none.
 pub(super) fn apply(node: &Node<'_>, inputs: &[Option<&Value>], opset: u64) -> Vec<Value> {
     let all_constant = inputs.iter().flatten().all(|value| value.is_constant());
-    // What graphs of its own read of this one is not among the inputs.
-    if all_constant && !node.has_graphs {
-        let value = match (node.operator, node.tensor("value")) {
+    // What graphs of its own read of this one is not among the inputs, and what other domains draw is not known.
+    if all_constant && is_onnx(node.domain) && !node.has_graphs && !DRAWING.contains(&node.operator)
+    {
+        let value = match (node.operator, node.value()) {
             ("Constant", Some(constant)) => Value::Constant(constant),
             _ => Value::CONSTANT,
         };
@@ -34,18 +43,17 @@ pub(super) fn apply(node: &Node<'_>, inputs: &[Option<&Value>], opset: u64) -> V
 
 /// The outputs that are rows, from the first on; none where nothing is known.
 fn of_onnx(node: &Node<'_>, inputs: &[Option<&Value>], opset: u64) -> Option<Vec<Dimensions>> {
-    let one = |dimensions: Option<Dimensions>| dimensions.map(|dimensions| vec![dimensions]);
     match node.operator {
         "Abs" | "Acos" | "Acosh" | "Add" | "And" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Cast"
-        | "Ceil" | "Celu" | "Clip" | "Cos" | "Cosh" | "Div" | "Elu" | "Equal" | "Erf" | "Exp"
-        | "Floor" | "Gelu" | "Greater" | "GreaterOrEqual" | "HardSigmoid" | "HardSwish"
-        | "Identity" | "IsInf" | "IsNaN" | "LeakyRelu" | "Less" | "LessOrEqual" | "Log" | "Max"
-        | "Mean" | "Min" | "Mish" | "Mod" | "Mul" | "Neg" | "Not" | "Or" | "PRelu" | "Pow"
+        | "Ceil" | "Celu" | "Cos" | "Cosh" | "Div" | "Elu" | "Equal" | "Erf" | "Exp" | "Floor"
+        | "Gelu" | "Greater" | "GreaterOrEqual" | "HardSigmoid" | "HardSwish" | "Identity"
+        | "IsInf" | "IsNaN" | "LeakyRelu" | "Less" | "LessOrEqual" | "Log" | "Max" | "Mean"
+        | "Min" | "Mish" | "Mod" | "Mul" | "Neg" | "Not" | "Or" | "PRelu" | "Pow"
         | "Reciprocal" | "Relu" | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign" | "Sin"
         | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Sub" | "Sum" | "Tan" | "Tanh"
         | "ThresholdedRelu" | "Where" | "Xor" => one(broadcast(inputs)),
-        // Only in training does it draw, and then nobody would serve it.
-        "Dropout" => one(kept(inputs)),
+        // Where `Dropout` draws, in training, it does so for each element. `Clip` takes a number for either bound.
+        "Dropout" | "Clip" => one(kept(inputs)),
         "Softmax" | "LogSoftmax" | "Hardmax" => {
             let default = if opset < SOFTMAX_BY_AXIS_FROM { 1 } else { -1 };
             one(kept_beside(inputs, node.integer("axis").unwrap_or(default)))
@@ -96,18 +104,10 @@ fn of_onnx_ml(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Vec<Dimensio
     }
 }
 
-/// The rows of the first input, where all others are constants.
-pub(super) fn kept(inputs: &[Option<&Value>]) -> Option<Dimensions> {
-    let (first, others) = inputs.split_first()?;
-    let dimensions = (*first)?.as_rows()?;
-    let are_constant = others.iter().flatten().all(|value| value.is_constant());
-    are_constant.then(|| dimensions.to_vec())
-}
-
-/// The same for what goes along an axis, or over all from it on: it must not be that of the rows.
+/// The rows of the first input, for what goes along an axis, or over all from it on: it must not be that of the rows.
 fn kept_beside(inputs: &[Option<&Value>], along: i64) -> Option<Dimensions> {
     let dimensions = kept(inputs)?;
-    axis(along, dimensions.len() + 1).filter(|axis| *axis > 0)?;
+    inner(along, &dimensions)?;
     Some(dimensions)
 }
 

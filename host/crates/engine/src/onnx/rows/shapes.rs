@@ -1,20 +1,16 @@
 //! The rules of operators that lay out, pick and fold: they keep rows apart where they leave the first dimension alone.
 
 use super::node::Node;
-use super::operators::kept;
-use super::value::Value;
-
-type Dimensions = Vec<Option<u64>>;
+use super::value::{Dimensions, Value, axis, inner, kept, one, product};
 
 /// The outputs that are rows, from the first on; none where nothing is known.
 pub(super) fn of_onnx(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Vec<Dimensions>> {
-    let one = |dimensions: Option<Dimensions>| dimensions.map(|dimensions| vec![dimensions]);
     match node.operator {
         "Flatten" => {
             let dimensions = kept(inputs)?;
             let is_second =
                 axis(node.integer("axis").unwrap_or(1), dimensions.len() + 1) == Some(1);
-            one(is_second.then(|| vec![product(&dimensions)]))
+            one(is_second.then(|| vec![product(dimensions)]))
         }
         "Reshape" => one(reshaped(node, inputs)),
         "Transpose" => one(transposed(node, inputs)),
@@ -51,29 +47,6 @@ pub(super) fn of_onnx(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Vec<
     }
 }
 
-/// The dimension that an axis means, which counts from the end where it is negative.
-pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
-    let from = if axis < 0 {
-        i64::try_from(rank).ok()?
-    } else {
-        0
-    };
-    usize::try_from(axis + from)
-        .ok()
-        .filter(|axis| *axis < rank)
-}
-
-/// The same among the dimensions of rows after the first; none where it means the first.
-fn inner(along: i64, dimensions: &[Option<u64>]) -> Option<usize> {
-    axis(along, dimensions.len() + 1)?.checked_sub(1)
-}
-
-fn product(dimensions: &[Option<u64>]) -> Option<u64> {
-    dimensions
-        .iter()
-        .try_fold(1_u64, |product, size| product.checked_mul((*size)?))
-}
-
 /// The numbers of a constant input.
 fn numbers<'a>(inputs: &[Option<&'a Value>], index: usize) -> Option<&'a [i64]> {
     let constant = inputs.get(index).copied().flatten()?.as_constant()?;
@@ -105,8 +78,8 @@ fn reshaped(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Dimensions> {
         0 if !takes_zero => Some(made),
         // As many as come of it: those that there were, where each keeps its elements.
         -1 => {
-            let (one, other) = (product(&made)?, product(&dimensions)?);
-            (one == other && one > 0).then_some(made)
+            let (before, after) = (product(dimensions)?, product(made.iter().copied())?);
+            (before == after && before > 0).then_some(made)
         }
         _ => None,
     }

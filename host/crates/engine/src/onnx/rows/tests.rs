@@ -108,7 +108,7 @@ impl Graph {
 /// Attributes: a number each, or a list.
 type Attributes<'a> = &'a [(&'a str, &'a [i64])];
 
-const LISTS: [&str; 2] = ["axes", "perm"];
+const LISTS: [&str; 3] = ["axes", "perm", "shape"];
 
 /// Checks graphs of one node that makes `y` of `x` and constants.
 fn check(input: &[Option<u64>], cases: &[(&str, &str, Attributes<'_>, bool)]) {
@@ -142,6 +142,7 @@ fn rules_for_tables() {
             ("Mul", "x x", &[], true),
             ("Add", "x table", &[], false),
             ("Clip", "x - scalar", &[], true),
+            ("Clip", "x x", &[], false),
             ("Softmax", "x", &[], true),
             ("Softmax", "x", &[("axis", &[-1])], true),
             ("Softmax", "x", &[("axis", &[0])], false),
@@ -327,6 +328,70 @@ fn softmax_of_old_goes_over_all_from_its_axis_on() {
 }
 
 #[test]
+fn an_attribute_without_its_number_is_zero() {
+    // Writers leave a 0 out: this is no axis that was not given.
+    let named = |name: &str| Message::new().bytes(1, name).varint(20, 2);
+    let of = |node: Message, input: &[Option<u64>]| {
+        let mut graph = Graph::of(input);
+        graph.nodes.push(node.bytes(1, "x").bytes(2, "made"));
+        graph
+    };
+    let axis = || Message::new().message(5, &named("axis"));
+    for operator in ["Softmax", "LpNormalization", "Flatten", "TopK"] {
+        let graph = of(axis().bytes(4, operator), &[Some(4)]);
+        assert!(!graph.node("Relu", "made", "y").is_apart(), "{operator}");
+    }
+    let reduce = Message::new().bytes(4, "ReduceMean");
+    let axes = Message::new().bytes(1, "axes").packed(8, &[1]);
+    let reduce = reduce.message(5, &axes).message(5, &named("keepdims"));
+    let graph = of(reduce, &[Some(3), Some(4)]);
+    let across = graph.with("Softmax", "made", "y", &[("axis", &[-2])]);
+    assert!(!across.is_apart(), "it has lost a dimension");
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_not_apart() {
+    let all = [[1; 33].as_slice(), &[0]].concat();
+    let graph = Graph::of(&[Some(4)]).with("ReduceMean", "x", "mean", &[("axes", &all)]);
+    assert!(!graph.node("Sub", "x mean", "y").is_apart(), "a long list");
+
+    let shape = |numbers: &[i64]| {
+        let length = i64::try_from(numbers.len()).unwrap();
+        let tensor = Message::new().packed(1, &[length]).varint(2, INT64);
+        tensor.packed(7, numbers)
+    };
+    let constant = |attributes: &[Message]| {
+        let mut graph = Graph::of(&[Some(4)]);
+        let node = Message::new().bytes(4, "Constant").bytes(2, "shape");
+        graph.nodes.push(node.messages(5, attributes));
+        graph.node("Reshape", "x shape", "y").is_apart()
+    };
+    let value = || Message::new().bytes(1, "value").varint(20, 4);
+    let tensor = value().message(5, &shape(&[-1, 4]));
+    assert!(constant(std::slice::from_ref(&tensor)));
+    let list = Message::new()
+        .bytes(1, "value_ints")
+        .varint(20, 7)
+        .packed(8, &[1, -1]);
+    assert!(!constant(&[list, tensor.clone()]));
+    assert!(!constant(&[tensor.clone(), tensor.clone()]));
+    let twice = tensor.message(5, &shape(&[1, -1]));
+    assert!(!constant(&[twice]), "two tensors are merged");
+    let as_list = value().varint(20, 7).message(5, &shape(&[-1, 4]));
+    assert!(!constant(&[as_list]), "its kind is another");
+
+    let relu = Graph::of(&[Some(4)]).node("Relu", "x", "y").bytes();
+    let older = Message::new().bytes(1, "ai.onnx").varint(2, 6);
+    assert!(!are_apart(&relu.message(8, &older).into_bytes()));
+}
+
+#[test]
+fn what_is_drawn_is_no_constant() {
+    let graph = Graph::of(&[Some(4)]).with("RandomNormal", "-", "w", &[("shape", &[4, 3])]);
+    assert!(!graph.node("Gemm", "x w", "y").is_apart());
+}
+
+#[test]
 fn an_input_that_may_be_left_out_is_a_constant() {
     let value = |name: &str, first: Message| {
         let shape = Message::new().messages(1, &[first]);
@@ -334,23 +399,19 @@ fn an_input_that_may_be_left_out_is_a_constant() {
         let kind = Message::new().message(1, &tensor);
         Message::new().bytes(1, name).message(2, &kind)
     };
-    let is_apart = |step: Message| {
+    let is_apart = |constants: &[Message]| {
         let node = Message::new().bytes(1, "x").bytes(1, "step").bytes(2, "y");
         let graph = Message::new()
             .message(1, &node.bytes(4, "Add"))
-            .message(
-                5,
-                &Message::new()
-                    .packed(1, &[1])
-                    .varint(2, FLOAT)
-                    .bytes(8, "step"),
-            )
+            .messages(5, constants)
             .message(11, &value("x", Message::new()))
-            .message(11, &step)
+            .message(11, &value("step", Message::new().varint(1, 1)))
             .message(12, &value("y", Message::new()));
         let opset = Message::new().varint(2, 17);
         let model = Message::new().varint(1, 8).message(7, &graph);
         are_apart(&model.message(8, &opset).into_bytes())
     };
-    assert!(is_apart(value("step", Message::new().varint(1, 1))));
+    let step = Message::new().packed(1, &[]).varint(2, FLOAT);
+    assert!(is_apart(&[step.bytes(8, "step")]));
+    assert!(!is_apart(&[]), "one of a fixed size is no row");
 }

@@ -11,13 +11,16 @@ const MAX_NUMBERS: usize = 2 * MAX_RANK;
 /// `TensorProto.DataType` of INT64.
 const INT64: u64 = 7;
 
+/// The dimensions of rows after the first, as far as they are known.
+pub(super) type Dimensions = Vec<Option<u64>>;
+
 /// A value of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     /// The same for every request.
     Constant(Constant),
-    /// Rows, with the dimensions after the first, as far as they are known.
-    Rows(Vec<Option<u64>>),
+    /// Rows, with the dimensions after the first.
+    Rows(Dimensions),
     /// Nothing is known of it.
     Mixed,
 }
@@ -38,7 +41,7 @@ impl Value {
     });
 
     /// Rows of these further dimensions.
-    pub(super) fn rows(dimensions: Vec<Option<u64>>) -> Self {
+    pub(super) fn rows(dimensions: Dimensions) -> Self {
         if dimensions.len() < MAX_RANK {
             Self::Rows(dimensions)
         } else {
@@ -87,7 +90,7 @@ impl Constant {
     pub(super) fn read(tensor: &[u8]) -> Result<(&str, Self), OnnxError> {
         let (mut name, mut element) = ("", 0);
         let (mut dimensions, mut numbers) = (Vec::new(), Vec::new());
-        let mut raw = None;
+        let (mut raw, mut elsewhere) = (None, false);
         for field in Fields::of(tensor) {
             match field? {
                 (1, field) => integers(field, MAX_RANK, &mut dimensions)?,
@@ -95,6 +98,8 @@ impl Constant {
                 (7, field) => integers(field, MAX_NUMBERS, &mut numbers)?,
                 (8, text @ Field::Bytes(_)) => name = text.text()?,
                 (9, Field::Bytes(bytes)) => raw = Some(bytes),
+                (13, _) => elsewhere = true,
+                (14, Field::Varint(location)) => elsewhere |= location != 0,
                 _ => {}
             }
         }
@@ -107,19 +112,53 @@ impl Constant {
         let sizes = dimensions.into_iter().map(|size| u64::try_from(size).ok());
         let dimensions = sizes.collect::<Option<Vec<u64>>>();
         let dimensions = dimensions.filter(|sizes| sizes.len() <= MAX_RANK);
-        let elements = dimensions.as_ref().and_then(|sizes| {
-            sizes
-                .iter()
-                .try_fold(1_u64, |all, size| all.checked_mul(*size))
-        });
-        // External data, and what was too long, leave another number of numbers.
-        let is_whole = element == INT64 && elements == Some(numbers.len() as u64);
+        let elements = dimensions
+            .as_ref()
+            .and_then(|sizes| product(sizes.iter().copied().map(Some)));
+        // What was too long leaves another number of numbers.
+        let is_whole = element == INT64 && !elsewhere && elements == Some(numbers.len() as u64);
         let constant = Self {
             dimensions,
             numbers: is_whole.then_some(numbers),
         };
         Ok((name, constant))
     }
+}
+
+/// The rows of the first input, where all others are constants.
+pub(super) fn kept(inputs: &[Option<&Value>]) -> Option<Dimensions> {
+    let (first, others) = inputs.split_first()?;
+    let dimensions = (*first)?.as_rows()?;
+    let are_constant = others.iter().flatten().all(|value| value.is_constant());
+    are_constant.then(|| dimensions.to_vec())
+}
+
+/// The dimension that an axis means, which counts from the end where it is negative.
+pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
+    let from = if axis < 0 {
+        i64::try_from(rank).ok()?
+    } else {
+        0
+    };
+    let axis = usize::try_from(axis.checked_add(from)?).ok()?;
+    (axis < rank).then_some(axis)
+}
+
+/// The same among the dimensions of rows after the first; none where it means the first.
+pub(super) fn inner(along: i64, dimensions: &[Option<u64>]) -> Option<usize> {
+    axis(along, dimensions.len() + 1)?.checked_sub(1)
+}
+
+/// The product of sizes; none where one is not known, or it overflows.
+pub(super) fn product(sizes: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    sizes
+        .into_iter()
+        .try_fold(1_u64, |product, size| product.checked_mul(size?))
+}
+
+/// One output that is rows, and no other.
+pub(super) fn one(dimensions: Option<Dimensions>) -> Option<Vec<Dimensions>> {
+    dimensions.map(|dimensions| vec![dimensions])
 }
 
 /// Adds the integers of a field, packed or one by one, up to one more than `limit`.
