@@ -76,14 +76,16 @@ pub(crate) fn outlets(model: &[u8]) -> Result<Outlets, OnnxError> {
     Ok(Outlets { inputs, outputs })
 }
 
+/// The text of a field: the last, where there are several.
 fn name_of(message: &[u8], number: u64) -> Result<Option<&str>, OnnxError> {
+    let mut name = None;
     for field in Fields::of(message) {
         match field? {
-            (found, text @ Field::Bytes(_)) if found == number => return Ok(Some(text.text()?)),
+            (found, text @ Field::Bytes(_)) if found == number => name = Some(text.text()?),
             _ => {}
         }
     }
-    Ok(None)
+    Ok(name)
 }
 
 /// Reads a `ValueInfoProto`.

@@ -20,6 +20,8 @@ use value::{Constant, Value};
 
 /// Graphs of more values are not looked through: what is remembered of each takes more than it does in the file.
 const MAX_VALUES: usize = 1 << 17;
+/// Versions of the operators are numbers of 31 bits.
+const LAST_OPSET: u64 = i32::MAX as u64;
 /// From this version of the operators on, dimensions are broadcast from the last one on.
 const BROADCASTS_FROM: u64 = 7;
 
@@ -36,8 +38,8 @@ fn look(model: &[u8]) -> Result<bool, OnnxError> {
             (7, Field::Bytes(bytes)) => graph = bytes,
             (8, Field::Bytes(import)) => match (version_of_onnx(import)?, opset) {
                 (0, _) => {}
-                (version, 0) => opset = version,
-                // Which of two holds is not said.
+                (version @ ..=LAST_OPSET, 0) => opset = version,
+                // Which of two holds is not said, nor how a number is cut.
                 _ => return Ok(false),
             },
             // A function of the model may have any name.

@@ -32,6 +32,7 @@ struct Attribute<'a> {
     /// Writers leave a 0 out: an attribute that is there without a number has this one, and not its default.
     integer: i64,
     integers: Vec<i64>,
+    text: &'a [u8],
     tensor: Option<&'a [u8]>,
     has_graphs: bool,
 }
@@ -85,6 +86,12 @@ impl<'a> Node<'a> {
         Some(&self.attribute(name)?.integers)
     }
 
+    /// Whether an attribute has this text.
+    pub(super) fn says(&self, name: &str, text: &str) -> bool {
+        self.attribute(name)
+            .is_some_and(|attribute| attribute.text == text.as_bytes())
+    }
+
     /// The tensor that a node is, which has nothing else.
     pub(super) fn value(&self) -> Option<Constant> {
         match &*self.attributes {
@@ -115,6 +122,7 @@ impl<'a> Attribute<'a> {
             match field? {
                 (1, name @ Field::Bytes(_)) => read.name = name.text()?,
                 (3, Field::Varint(number)) => read.integer = number.cast_signed(),
+                (4, Field::Bytes(text)) => read.text = text,
                 // Two would be merged.
                 (5, _) if read.tensor.is_some() => {
                     let message = "an attribute has two tensors".to_owned();

@@ -96,6 +96,8 @@ fn of_onnx_ml(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Vec<Dimensio
         | "SVMRegressor"
         | "TreeEnsemble"
         | "TreeEnsembleRegressor" => Some(vec![vec![None]]),
+        // ONNX Runtime writes these scores to the wrong rows where there are two classes and one score.
+        _ if node.says("post_transform", "PROBIT") => None,
         // A label, and a score for each class.
         "LinearClassifier" | "SVMClassifier" | "TreeEnsembleClassifier" => {
             Some(vec![Vec::new(), vec![None]])

@@ -180,12 +180,15 @@ fn gathered(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Dimensions> {
 /// What folds some dimensions into one number, or into a dimension of 1.
 fn folded(node: &Node<'_>, inputs: &[Option<&Value>], axes: &[i64]) -> Option<Dimensions> {
     let mut dimensions = kept(inputs)?;
-    if node.integer("keepdims").unwrap_or(1) == 0 {
-        return without(dimensions, axes);
+    match node.integer("keepdims").unwrap_or(1) {
+        0 => without(dimensions, axes),
+        1 => {
+            for along in axes {
+                let along = inner(*along, &dimensions)?;
+                dimensions[along] = Some(1);
+            }
+            Some(dimensions)
+        }
+        _ => None,
     }
-    for along in axes {
-        let along = inner(*along, &dimensions)?;
-        dimensions[along] = Some(1);
-    }
-    Some(dimensions)
 }

@@ -168,6 +168,7 @@ fn rules_for_tables() {
             ("ReduceMean", "x", &[("axes", &[0])], false),
             ("ReduceMean", "x", &[], false),
             ("ReduceSum", "x last", &[], true),
+            ("ReduceSum", "x last", &[("keepdims", &[2])], false),
             ("ReduceSum", "x first", &[("keepdims", &[0])], false),
             ("ArgMax", "x", &[("axis", &[1])], true),
             ("ArgMax", "x", &[], false),
@@ -194,6 +195,7 @@ fn rules_for_tables() {
             ("ai.onnx::Relu", "x", &[], true),
             ("ai.onnx.ml::Scaler", "x", &[], true),
             ("ai.onnx.ml::TreeEnsembleRegressor", "x", &[], true),
+            ("ai.onnx.ml::LinearClassifier", "x", &[], true),
             ("ai.onnx.ml::ZipMap", "x", &[], false),
         ],
     );
@@ -380,9 +382,52 @@ fn what_could_be_read_in_two_ways_is_not_apart() {
     let as_list = value().varint(20, 7).message(5, &shape(&[-1, 4]));
     assert!(!constant(&[as_list]), "its kind is another");
 
+    let far = Graph::of(&[Some(4)]).node("Relu", "x", "y");
+    assert!(!far.opset((1 << 32) + 7).is_apart());
     let relu = Graph::of(&[Some(4)]).node("Relu", "x", "y").bytes();
     let older = Message::new().bytes(1, "ai.onnx").varint(2, 6);
     assert!(!are_apart(&relu.message(8, &older).into_bytes()));
+}
+
+#[test]
+fn the_last_name_of_an_output_is_its_name() {
+    let is_apart = |names: [&str; 2]| {
+        let value = |names: &[&str]| {
+            let named = names
+                .iter()
+                .fold(Message::new(), |value, name| value.bytes(1, name));
+            let batch = Message::new().bytes(2, "batch");
+            let shape = Message::new().messages(1, &[batch, Message::new().varint(1, 4)]);
+            let tensor = Message::new().varint(1, FLOAT).message(2, &shape);
+            named.message(2, &Message::new().message(1, &tensor))
+        };
+        let nodes = Graph::of(&[])
+            .node("Relu", "x", "z")
+            .node("CumSum", "x x", "y")
+            .nodes;
+        let graph = Message::new().messages(1, &nodes);
+        let graph = graph
+            .message(11, &value(&["x"]))
+            .message(12, &value(&names));
+        let opset = Message::new().varint(2, 17);
+        let model = Message::new().varint(1, 8).message(7, &graph);
+        are_apart(&model.message(8, &opset).into_bytes())
+    };
+    assert!(is_apart(["y", "z"]));
+    assert!(!is_apart(["z", "y"]));
+}
+
+#[test]
+fn scores_that_are_written_to_other_rows_are_not_apart() {
+    let text = Message::new().bytes(1, "post_transform").bytes(4, "PROBIT");
+    let node = Message::new()
+        .bytes(4, "LinearClassifier")
+        .bytes(7, "ai.onnx.ml");
+    let mut graph = Graph::of(&[Some(4)]);
+    graph
+        .nodes
+        .push(node.bytes(1, "x").bytes(2, "y").message(5, &text));
+    assert!(!graph.is_apart());
 }
 
 #[test]
