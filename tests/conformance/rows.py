@@ -33,11 +33,6 @@ class Case:
         self.name = f"{case.name}.{'all' if takes_all else 'first'}"
         self.values = dict(zip([value.name for value in self.model.graph.input], case.data_sets[0][0]))
 
-    @classmethod
-    def as_rows(cls, case):
-        """The form whose first input is rows."""
-        return cls(case, takes_all=False)
-
     def rows(self):
         """The inputs that are rows, by name."""
         names = list(self.values) if self.takes_all else list(self.values)[:1]
@@ -177,9 +172,9 @@ def check(url):
         if problem:
             wrong += 1
             print(f"{case.name}: {problem}")
-    alone = [case.name for case in map(Case.as_rows, tables()) if case.name not in joined]
+    alone = {Case(table, takes_all=False).name for table in tables()}.difference(joined)
     print(f"{len(served)} models, {len(joined)} of them joined by rows, {wrong} wrong")
-    for name in alone:
+    for name in sorted(alone):
         print(f"{name} is not joined")
     return wrong == 0 and not alone and len(joined) >= JOINED_AT_LEAST
 

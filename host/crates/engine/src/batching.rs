@@ -22,7 +22,6 @@ mod watchdog;
 mod worker;
 
 pub(crate) use compute::{Gates, Share};
-pub(crate) use join::is_joinable;
 pub(crate) use pace::Ran;
 pub(crate) use scheduler::{Limits, Scheduler, deadline_passed};
 pub(crate) use watchdog::{Sweep, Watchdog};

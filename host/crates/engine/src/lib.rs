@@ -17,6 +17,10 @@ mod metrics;
 mod model;
 mod onnx;
 mod ort;
+#[cfg(test)]
+#[path = "../tests/onnxruntime/support/onnx.rs"]
+#[expect(dead_code, reason = "only some of the models are needed here")]
+mod sample;
 mod sequences;
 mod settings;
 mod site;

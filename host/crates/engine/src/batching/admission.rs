@@ -50,8 +50,6 @@ pub(super) struct Backlog {
 
 /// What a refusal depends on.
 pub(super) struct Admission<'a> {
-    /// The rows of a run, at most.
-    pub(super) max_rows: u64,
     pub(super) backlog: &'a Backlog,
     pub(super) limits: &'a Limits,
     pub(super) pace: &'a Pace,
@@ -200,7 +198,7 @@ impl<'a> Admission<'a> {
 
     /// How long a request of this level is likely to wait.
     fn wait(&self, level: usize, idle: usize) -> Duration {
-        let run = self.max_rows;
+        let run = self.limits.rows(self.pace);
         let units = self
             .backlog
             .units_before(level)
@@ -222,7 +220,10 @@ impl<'a> Admission<'a> {
 
     /// The units that may wait in an overload.
     pub(super) fn short_backlog(&self) -> u64 {
-        let parallel = self.max_rows.saturating_mul(self.instances as u64);
+        let parallel = self
+            .limits
+            .rows(self.pace)
+            .saturating_mul(self.instances as u64);
         let latency = self.pace.usual().as_nanos().max(1);
         let runs = self.short_wait().as_nanos() / latency;
         parallel.saturating_mul(u64::try_from(runs).unwrap_or(u64::MAX))

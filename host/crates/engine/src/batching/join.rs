@@ -1,7 +1,7 @@
 //! Joins the inputs of several requests by rows, and splits the outputs.
 
 use bytes::Bytes;
-use wharf_core::{AlignedBytes, Datatype, Shape, Tensor, TensorSpec};
+use wharf_core::{AlignedBytes, Datatype, Shape, Tensor};
 
 /// The rows of a request whose inputs may be joined with others'; none where they have different numbers of rows.
 pub(super) fn rows(inputs: &[Tensor]) -> Option<u64> {
@@ -10,12 +10,6 @@ pub(super) fn rows(inputs: &[Tensor]) -> Option<u64> {
         .iter()
         .all(|tensor| tensor.shape().first() == Some(&rows))
         .then_some(rows)
-}
-
-/// Says whether all inputs and outputs of a model have a free first dimension, the batch.
-pub(crate) fn is_joinable<'a>(specs: impl IntoIterator<Item = &'a TensorSpec>) -> bool {
-    let mut specs = specs.into_iter().peekable();
-    specs.peek().is_some() && specs.all(|spec| spec.shape.first() == Some(&None))
 }
 
 /// Says whether two requests that have rows differ in these alone. Names and datatypes are the model's.

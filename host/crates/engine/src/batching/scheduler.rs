@@ -50,10 +50,19 @@ pub(crate) struct Limits {
     pub(crate) inline_below: Duration,
 }
 
-/// The default bounds.
 impl Limits {
+    /// The default bounds.
     pub(crate) const CAPACITY: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
     pub(crate) const INLINE_BELOW: Duration = Duration::from_micros(200);
+
+    /// The most rows of a batch at this pace.
+    pub(super) fn rows(&self, pace: &Pace) -> u64 {
+        if self.unasked {
+            self.max_rows.min(pace.rows_of_a_short_run())
+        } else {
+            self.max_rows
+        }
+    }
 }
 
 /// The queue of one version of a model, its instances, and what is known of their pace.
@@ -174,12 +183,7 @@ impl Scheduler {
 
     /// The most rows of a batch now.
     pub(super) fn max_rows(&self) -> u64 {
-        let most = self.limits.max_rows;
-        if self.limits.unasked {
-            most.min(self.pace.rows_of_a_short_run())
-        } else {
-            most
-        }
+        self.limits.rows(&self.pace)
     }
 
     pub(super) fn forming(&self) -> Forming<'_> {
@@ -192,7 +196,6 @@ impl Scheduler {
 
     pub(super) fn admission(&self) -> Admission<'_> {
         Admission {
-            max_rows: self.max_rows(),
             backlog: &self.backlog,
             limits: &self.limits,
             pace: &self.pace,

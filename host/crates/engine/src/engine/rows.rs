@@ -2,7 +2,6 @@
 
 use wharf_core::TensorSpec;
 
-use crate::batching::is_joinable;
 use crate::onnx;
 use crate::site::Source;
 
@@ -26,7 +25,10 @@ pub(super) struct Rows {
 pub(super) fn rows(source: &Source, inputs: &[TensorSpec], outputs: &[TensorSpec]) -> Option<Rows> {
     // What a request may leave out is not joined.
     let required: Vec<&TensorSpec> = inputs.iter().filter(|spec| !spec.optional).collect();
-    let can_join = is_joinable(required.iter().copied()) && is_joinable(outputs);
+    let mut all = required.iter().copied().chain(outputs);
+    let can_join = !required.is_empty()
+        && !outputs.is_empty()
+        && all.all(|spec| spec.shape.first() == Some(&None));
     let asked = source
         .settings
         .batching
@@ -73,31 +75,9 @@ fn row_bytes(spec: &TensorSpec) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use wharf_core::Datatype;
-    use wharf_protobuf::Message;
 
     use super::*;
-
-    /// A model of one operator.
-    fn model(operator: &str) -> Vec<u8> {
-        let value = |name: &str| {
-            let batch = Message::new().bytes(2, "batch");
-            let shape = Message::new().messages(1, &[batch, Message::new().varint(1, 4)]);
-            let tensor = Message::new().varint(1, 1).message(2, &shape);
-            let kind = Message::new().message(1, &tensor);
-            Message::new().bytes(1, name).message(2, &kind)
-        };
-        let node = Message::new()
-            .bytes(1, "x")
-            .bytes(2, "y")
-            .bytes(4, operator);
-        let graph = Message::new()
-            .message(1, &node)
-            .message(11, &value("x"))
-            .message(12, &value("y"));
-        let opset = Message::new().varint(2, 17);
-        let model = Message::new().varint(1, 8).message(7, &graph);
-        model.message(8, &opset).into_bytes()
-    }
+    use crate::sample::{FLOAT, identity, slow};
 
     #[test]
     fn small_rows_are_joined_where_the_graph_keeps_them_apart() {
@@ -108,17 +88,21 @@ mod tests {
         let of = |dimensions: &[Option<u64>], model: &[u8]| {
             by_default(model, &[&spec(dimensions)], &[spec(&[Some(1)])])
         };
-        let relu = model("Relu");
-        assert_eq!(of(&[Some(4)], &relu), 64);
-        assert_eq!(of(&[], &relu), 64);
-        assert_eq!(of(&[Some(4096)], &relu), 16);
-        assert_eq!(of(&[Some(3), Some(224), Some(224)], &relu), 1);
-        assert_eq!(of(&[None], &relu), 1, "requests have rows of other lengths");
-        assert_eq!(of(&[Some(4)], &model("Det")), 1, "nothing is known of it");
+        let apart = identity(FLOAT, &[-1, 4]);
+        assert_eq!(of(&[Some(4)], &apart), 64);
+        assert_eq!(of(&[], &apart), 64);
+        assert_eq!(of(&[Some(4096)], &apart), 16);
+        assert_eq!(of(&[Some(3), Some(224), Some(224)], &apart), 1);
+        assert_eq!(
+            of(&[None], &apart),
+            1,
+            "requests have rows of other lengths"
+        );
+        assert_eq!(of(&[Some(4)], &slow()), 1, "nothing is known of a loop");
         for size in [u64::MAX, 1 << 61] {
-            assert_eq!(of(&[Some(size)], &relu), 1);
+            assert_eq!(of(&[Some(size)], &apart), 1);
         }
-        let of = |output: &[Option<u64>]| by_default(&relu, &[&spec(&[])], &[spec(output)]);
+        let of = |output: &[Option<u64>]| by_default(&apart, &[&spec(&[])], &[spec(output)]);
         assert_eq!(of(&[Some(1024), Some(1024)]), 1, "its outputs are large");
         assert_eq!(of(&[None]), 64);
     }

@@ -65,7 +65,6 @@ impl Model {
 
     fn admission(&self) -> Admission<'_> {
         Admission {
-            max_rows: self.limits.max_rows,
             backlog: &self.backlog,
             limits: &self.limits,
             pace: &self.pace,

@@ -25,11 +25,9 @@ pub(super) fn apply(node: &Node<'_>, inputs: &[Option<&Value>], opset: u64) -> V
     // What graphs of its own read of this one is not among the inputs, and what other domains draw is not known.
     if all_constant && is_onnx(node.domain) && !node.has_graphs && !DRAWING.contains(&node.operator)
     {
-        let value = match (node.operator, node.value()) {
-            ("Constant", Some(constant)) => Value::Constant(constant),
-            _ => Value::CONSTANT,
-        };
-        return vec![value; node.outputs.len()];
+        let known = (node.operator == "Constant").then(|| node.value());
+        let constant = known.flatten().unwrap_or_default();
+        return vec![Value::Constant(constant); node.outputs.len()];
     }
     let made = match node.domain {
         domain if is_onnx(domain) => of_onnx(node, inputs, opset),
@@ -56,15 +54,16 @@ fn of_onnx(node: &Node<'_>, inputs: &[Option<&Value>], opset: u64) -> Option<Vec
         "Dropout" | "Clip" => one(kept(inputs)),
         "Softmax" | "LogSoftmax" | "Hardmax" => {
             let default = if opset < SOFTMAX_BY_AXIS_FROM { 1 } else { -1 };
-            one(kept_beside(inputs, node.integer("axis").unwrap_or(default)))
+            one(scaled_beside(
+                inputs,
+                node.integer("axis").unwrap_or(default),
+            ))
         }
         "LpNormalization" | "LayerNormalization" => {
-            scaled(inputs)?;
-            one(kept_beside(inputs, node.integer("axis").unwrap_or(-1)))
+            one(scaled_beside(inputs, node.integer("axis").unwrap_or(-1)))
         }
         "QuantizeLinear" | "DequantizeLinear" => {
-            scaled(inputs)?;
-            one(kept_beside(inputs, node.integer("axis").unwrap_or(1)))
+            one(scaled_beside(inputs, node.integer("axis").unwrap_or(1)))
         }
         "LRN" | "InstanceNormalization" | "GroupNormalization" => {
             one(scaled(inputs).filter(|dimensions| dimensions.len() >= 2))
@@ -106,14 +105,7 @@ fn of_onnx_ml(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Vec<Dimensio
     }
 }
 
-/// The rows of the first input, for what goes along an axis, or over all from it on: it must not be that of the rows.
-fn kept_beside(inputs: &[Option<&Value>], along: i64) -> Option<Dimensions> {
-    let dimensions = kept(inputs)?;
-    inner(along, &dimensions)?;
-    Some(dimensions)
-}
-
-/// The same for what has scales and the like: one, or one for each slice along an axis.
+/// The rows of the first input, beside scales and the like: one of each, or one for each slice along an axis.
 fn scaled(inputs: &[Option<&Value>]) -> Option<Dimensions> {
     let mut constants = inputs
         .iter()
@@ -126,6 +118,11 @@ fn scaled(inputs: &[Option<&Value>]) -> Option<Dimensions> {
             .is_some_and(|sizes| sizes.len() <= 1)
     };
     constants.all(is_list).then(|| kept(inputs))?
+}
+
+/// The same for what goes along an axis, or over all from it on: it must not be that of the rows.
+fn scaled_beside(inputs: &[Option<&Value>], along: i64) -> Option<Dimensions> {
+    scaled(inputs).filter(|dimensions| inner(along, dimensions).is_some())
 }
 
 /// Element by element, where shapes are brought together from the last dimension on: rows must meet rows.

@@ -1,15 +1,14 @@
 //! The rules of operators that lay out, pick and fold: they keep rows apart where they leave the first dimension alone.
 
 use super::node::Node;
-use super::value::{Dimensions, Value, axis, inner, kept, one, product};
+use super::value::{Dimensions, Value, inner, kept, one, product};
 
 /// The outputs that are rows, from the first on; none where nothing is known.
 pub(super) fn of_onnx(node: &Node<'_>, inputs: &[Option<&Value>]) -> Option<Vec<Dimensions>> {
     match node.operator {
         "Flatten" => {
             let dimensions = kept(inputs)?;
-            let is_second =
-                axis(node.integer("axis").unwrap_or(1), dimensions.len() + 1) == Some(1);
+            let is_second = inner(node.integer("axis").unwrap_or(1), &dimensions) == Some(0);
             one(is_second.then(|| vec![product(dimensions)]))
         }
         "Reshape" => one(reshaped(node, inputs)),

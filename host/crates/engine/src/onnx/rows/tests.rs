@@ -1,9 +1,5 @@
-use wharf_protobuf::Message;
-
 use super::are_apart;
-
-const FLOAT: u64 = 1;
-const INT64: u64 = 7;
+use crate::sample::{FLOAT, INT64, Message, graph, node, tensor, value};
 
 /// A graph: `x` is its input, of rows with these further dimensions; `y` its output.
 struct Graph {
@@ -37,38 +33,38 @@ impl Graph {
         attributes: Attributes<'_>,
     ) -> Self {
         let (domain, operator) = operator.split_once("::").unwrap_or(("", operator));
-        let mut node = Message::new().bytes(4, operator).bytes(7, domain);
-        for name in inputs.split(' ') {
-            node = node.bytes(1, name.trim_matches('-'));
-        }
-        for name in outputs.split(' ') {
-            node = node.bytes(2, name);
-        }
-        for (name, numbers) in attributes {
+        let inputs: Vec<&str> = inputs
+            .split(' ')
+            .map(|name| name.trim_matches('-'))
+            .collect();
+        let outputs: Vec<&str> = outputs.split(' ').collect();
+        let attribute = |(name, numbers): &(&str, &[i64])| {
             let attribute = Message::new().bytes(1, name);
-            let attribute = match numbers {
+            match numbers {
                 [number] if !LISTS.contains(name) => attribute.int(3, *number),
                 numbers => attribute.packed(8, numbers),
-            };
-            node = node.message(5, &attribute);
-        }
-        self.nodes.push(node);
+            }
+        };
+        let attributes: Vec<Message> = attributes.iter().map(attribute).collect();
+        self.nodes
+            .push(node(operator, &inputs, &outputs, &attributes).bytes(7, domain));
         self
     }
 
-    /// Adds a constant of floats.
-    fn floats(mut self, name: &str, shape: &[i64]) -> Self {
-        let tensor = Message::new().packed(1, shape).varint(2, FLOAT);
-        self.constants.push(tensor.bytes(8, name));
+    /// Adds a constant of floats, whose data are not looked at.
+    fn floats(mut self, name: &str, shape: &[u64]) -> Self {
+        self.constants.push(tensor(name, FLOAT, shape, &[]));
         self
     }
 
     /// Adds a constant list.
     fn numbers(mut self, name: &str, numbers: &[i64]) -> Self {
-        let length = i64::try_from(numbers.len()).unwrap();
-        let tensor = Message::new().packed(1, &[length]).varint(2, INT64);
-        self.constants
-            .push(tensor.packed(7, numbers).bytes(8, name));
+        let data: Vec<u8> = numbers
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        let shape = [numbers.len() as u64];
+        self.constants.push(tensor(name, INT64, &shape, &data));
         self
     }
 
@@ -77,31 +73,25 @@ impl Graph {
         self
     }
 
-    fn bytes(&self) -> Message {
-        let value = |name: &str, dimensions: &[Option<u64>]| {
-            let mut shape = Message::new().message(1, &Message::new().bytes(2, "batch"));
-            for size in dimensions {
-                let size = size.map_or_else(Message::new, |size| Message::new().varint(1, size));
-                shape = shape.message(1, &size);
-            }
-            let tensor = Message::new().varint(1, FLOAT).message(2, &shape);
-            let kind = Message::new().message(1, &tensor);
-            Message::new().bytes(1, name).message(2, &kind)
-        };
-        let graph = Message::new()
-            .messages(1, &self.nodes)
-            .messages(5, &self.constants)
-            .message(11, &value("x", &self.input))
-            .message(12, &value("y", &[]));
+    fn model(&self) -> Message {
+        let size = |size: &Option<u64>| size.map_or(-1, |size| i64::try_from(size).unwrap());
+        let shape: Vec<i64> = std::iter::once(-1)
+            .chain(self.input.iter().map(size))
+            .collect();
+        let inputs = [value("x", FLOAT, &shape)];
+        self.model_of(&inputs, &[value("y", FLOAT, &[-1])])
+    }
+
+    /// The model with other inputs and outputs.
+    fn model_of(&self, inputs: &[Message], outputs: &[Message]) -> Message {
+        let graph = graph(&self.nodes, inputs, outputs, &self.constants);
         let opset = Message::new().varint(2, self.opset);
-        Message::new()
-            .varint(1, 8)
-            .message(7, &graph)
-            .message(8, &opset)
+        let model = Message::new().varint(1, 8).message(7, &graph);
+        model.message(8, &opset)
     }
 
     fn is_apart(&self) -> bool {
-        are_apart(&self.bytes().into_bytes())
+        are_apart(&self.model().into_bytes())
     }
 }
 
@@ -293,7 +283,7 @@ fn what_is_not_understood_is_not_apart() {
     // A function could have the name of any operator.
     let function = Message::new().bytes(1, "Relu");
     assert!(!are_apart(
-        &relu().bytes().message(25, &function).into_bytes()
+        &relu().model().message(25, &function).into_bytes()
     ));
     // A graph of its own reads `x` by name.
     let inner = Message::new().bytes(1, "body").message(6, &Message::new());
@@ -357,10 +347,10 @@ fn what_could_be_read_in_two_ways_is_not_apart() {
     let graph = Graph::of(&[Some(4)]).with("ReduceMean", "x", "mean", &[("axes", &all)]);
     assert!(!graph.node("Sub", "x mean", "y").is_apart(), "a long list");
 
-    let shape = |numbers: &[i64]| {
-        let length = i64::try_from(numbers.len()).unwrap();
-        let tensor = Message::new().packed(1, &[length]).varint(2, INT64);
-        tensor.packed(7, numbers)
+    // The other form of a list: not as bytes.
+    let list = |numbers: &[i64]| {
+        let tensor = Message::new().varint(1, numbers.len() as u64);
+        tensor.varint(2, INT64).packed(7, numbers)
     };
     let constant = |attributes: &[Message]| {
         let mut graph = Graph::of(&[Some(4)]);
@@ -369,52 +359,38 @@ fn what_could_be_read_in_two_ways_is_not_apart() {
         graph.node("Reshape", "x shape", "y").is_apart()
     };
     let value = || Message::new().bytes(1, "value").varint(20, 4);
-    let tensor = value().message(5, &shape(&[-1, 4]));
+    let tensor = value().message(5, &list(&[-1, 4]));
     assert!(constant(std::slice::from_ref(&tensor)));
-    let list = Message::new()
+    let numbers = Message::new()
         .bytes(1, "value_ints")
         .varint(20, 7)
         .packed(8, &[1, -1]);
-    assert!(!constant(&[list, tensor.clone()]));
+    assert!(!constant(&[numbers, tensor.clone()]));
     assert!(!constant(&[tensor.clone(), tensor.clone()]));
-    let twice = tensor.message(5, &shape(&[1, -1]));
+    let twice = tensor.message(5, &list(&[1, -1]));
     assert!(!constant(&[twice]), "two tensors are merged");
-    let as_list = value().varint(20, 7).message(5, &shape(&[-1, 4]));
+    let as_list = value().varint(20, 7).message(5, &list(&[-1, 4]));
     assert!(!constant(&[as_list]), "its kind is another");
 
     let far = Graph::of(&[Some(4)]).node("Relu", "x", "y");
     assert!(!far.opset((1 << 32) + 7).is_apart());
-    let relu = Graph::of(&[Some(4)]).node("Relu", "x", "y").bytes();
+    let relu = Graph::of(&[Some(4)]).node("Relu", "x", "y").model();
     let older = Message::new().bytes(1, "ai.onnx").varint(2, 6);
     assert!(!are_apart(&relu.message(8, &older).into_bytes()));
 }
 
 #[test]
 fn the_last_name_of_an_output_is_its_name() {
-    let is_apart = |names: [&str; 2]| {
-        let value = |names: &[&str]| {
-            let named = names
-                .iter()
-                .fold(Message::new(), |value, name| value.bytes(1, name));
-            let batch = Message::new().bytes(2, "batch");
-            let shape = Message::new().messages(1, &[batch, Message::new().varint(1, 4)]);
-            let tensor = Message::new().varint(1, FLOAT).message(2, &shape);
-            named.message(2, &Message::new().message(1, &tensor))
-        };
+    let is_apart = |first: &str, last: &str| {
         let nodes = Graph::of(&[])
             .node("Relu", "x", "z")
-            .node("CumSum", "x x", "y")
-            .nodes;
-        let graph = Message::new().messages(1, &nodes);
-        let graph = graph
-            .message(11, &value(&["x"]))
-            .message(12, &value(&names));
-        let opset = Message::new().varint(2, 17);
-        let model = Message::new().varint(1, 8).message(7, &graph);
-        are_apart(&model.message(8, &opset).into_bytes())
+            .node("CumSum", "x x", "y");
+        let output = value(first, FLOAT, &[-1, 4]).bytes(1, last);
+        let model = nodes.model_of(&[value("x", FLOAT, &[-1, 4])], &[output]);
+        are_apart(&model.into_bytes())
     };
-    assert!(is_apart(["y", "z"]));
-    assert!(!is_apart(["z", "y"]));
+    assert!(is_apart("y", "z"));
+    assert!(!is_apart("z", "y"));
 }
 
 #[test]
@@ -438,25 +414,12 @@ fn what_is_drawn_is_no_constant() {
 
 #[test]
 fn an_input_that_may_be_left_out_is_a_constant() {
-    let value = |name: &str, first: Message| {
-        let shape = Message::new().messages(1, &[first]);
-        let tensor = Message::new().varint(1, FLOAT).message(2, &shape);
-        let kind = Message::new().message(1, &tensor);
-        Message::new().bytes(1, name).message(2, &kind)
+    let is_apart = |graph: Graph| {
+        let inputs = [value("x", FLOAT, &[-1]), value("step", FLOAT, &[1])];
+        let graph = graph.node("Add", "x step", "y");
+        let model = graph.model_of(&inputs, &[value("y", FLOAT, &[-1])]);
+        are_apart(&model.into_bytes())
     };
-    let is_apart = |constants: &[Message]| {
-        let node = Message::new().bytes(1, "x").bytes(1, "step").bytes(2, "y");
-        let graph = Message::new()
-            .message(1, &node.bytes(4, "Add"))
-            .messages(5, constants)
-            .message(11, &value("x", Message::new()))
-            .message(11, &value("step", Message::new().varint(1, 1)))
-            .message(12, &value("y", Message::new()));
-        let opset = Message::new().varint(2, 17);
-        let model = Message::new().varint(1, 8).message(7, &graph);
-        are_apart(&model.message(8, &opset).into_bytes())
-    };
-    let step = Message::new().packed(1, &[]).varint(2, FLOAT);
-    assert!(is_apart(&[step.bytes(8, "step")]));
-    assert!(!is_apart(&[]), "one of a fixed size is no row");
+    assert!(is_apart(Graph::of(&[]).floats("step", &[])));
+    assert!(!is_apart(Graph::of(&[])), "one of a fixed size is no row");
 }

@@ -34,12 +34,6 @@ pub(super) struct Constant {
 }
 
 impl Value {
-    /// A constant of which no more is known.
-    pub(super) const CONSTANT: Self = Self::Constant(Constant {
-        dimensions: None,
-        numbers: None,
-    });
-
     /// Rows of these further dimensions.
     pub(super) fn rows(dimensions: Dimensions) -> Self {
         if dimensions.len() < MAX_RANK {
@@ -133,20 +127,14 @@ pub(super) fn kept(inputs: &[Option<&Value>]) -> Option<Dimensions> {
     are_constant.then(|| dimensions.to_vec())
 }
 
-/// The dimension that an axis means, which counts from the end where it is negative.
-pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
-    let from = if axis < 0 {
-        i64::try_from(rank).ok()?
-    } else {
-        0
-    };
-    let axis = usize::try_from(axis.checked_add(from)?).ok()?;
-    (axis < rank).then_some(axis)
-}
-
-/// The same among the dimensions of rows after the first; none where it means the first.
-pub(super) fn inner(along: i64, dimensions: &[Option<u64>]) -> Option<usize> {
-    axis(along, dimensions.len() + 1)?.checked_sub(1)
+/// The place that an axis means among the dimensions of rows after the first; none where it means the first. It counts from the
+/// end where it is negative.
+pub(super) fn inner(axis: i64, dimensions: &[Option<u64>]) -> Option<usize> {
+    let rank = i64::try_from(dimensions.len() + 1).ok()?;
+    let axis = if axis < 0 { axis + rank } else { axis };
+    // Below 0 is the first, or none at all.
+    let place = usize::try_from(axis - 1).ok()?;
+    (place < dimensions.len()).then_some(place)
 }
 
 /// The product of sizes; none where one is not known, or it overflows.

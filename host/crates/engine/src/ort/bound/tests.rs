@@ -5,10 +5,7 @@ use wharf_core::{Datatype, Tensor, TensorSpec};
 
 use super::*;
 use crate::ort::{environment, find};
-
-#[path = "../../../tests/onnxruntime/support/onnx.rs"]
-#[expect(dead_code, reason = "only some of the models are needed here")]
-mod onnx;
+use crate::sample as onnx;
 
 fn bound(model: &[u8]) -> Bound {
     let library = find(None).expect("the variable names a library");
