@@ -5,6 +5,7 @@
 
 mod cli;
 mod config;
+mod memory;
 mod mock;
 mod shutdown;
 mod telemetry;
@@ -13,11 +14,6 @@ mod wire;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-/// The host allocates and frees large buffers for every request; mimalloc keeps their pages, where the system's
-/// allocator returns them and faults them in again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[expect(
     unsafe_code,

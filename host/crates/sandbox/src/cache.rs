@@ -17,13 +17,12 @@ use wharf_core::Digest;
 
 use crate::metrics::Compilation;
 use crate::{Config, SandboxError};
-use artifact::Verified;
 use folder::Folder;
 
 /// Compiles components, and remembers them where it has a folder.
 pub(crate) struct CompileCache {
     engine: Engine,
-    /// What compiles drafts; none where everything is compiled optimised.
+    /// The engine of drafts; none where everything is compiled optimised.
     drafting: Option<Engine>,
     folder: Option<Folder>,
     /// One component that somebody waits for is compiled at a time: each takes all cores and much memory.
@@ -33,9 +32,9 @@ pub(crate) struct CompileCache {
 /// How much work was put into machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
-    /// As little as possible: it serves soon, and runs slower. It is never kept in the cache.
+    /// One pass of Winch, wasmtime's baseline compiler: it serves soon, and runs slower. It is never kept in the cache.
     Draft,
-    /// All that the compiler can do.
+    /// All that Cranelift can do.
     Optimised,
 }
 
@@ -92,14 +91,14 @@ impl CompileCache {
         }
     }
 
-    /// Compiles drafts in this engine where they are asked for.
+    /// Compiles drafts where they are asked for, and there is an engine for them.
     #[must_use]
-    pub(crate) fn with_drafts(mut self, drafting: Engine) -> Self {
-        self.drafting = Some(drafting);
+    pub(crate) fn with_drafts(mut self, drafting: Option<Engine>) -> Self {
+        self.drafting = drafting;
         self
     }
 
-    /// Compiles a component, or finds it compiled: then it is optimised, whatever is asked for.
+    /// Compiles a component, or finds it compiled: then it is optimised, whatever is asked for. It is of the engine of its tier.
     ///
     /// # Errors
     /// What the compiler says of a component that is not valid.
@@ -120,11 +119,9 @@ impl CompileCache {
         }
         let _compiling = self.compiling.lock();
         if let (Tier::Draft, Some(drafting)) = (tier, &self.drafting) {
-            let draft =
-                Verified::compile(drafting, bytes).and_then(|draft| draft.load(&self.engine));
-            match draft {
+            match Component::from_binary(drafting, bytes) {
                 Ok(draft) => return Ok(compiled(draft, Tier::Draft)),
-                // Of a component that is not valid the compiler says below what is wrong.
+                // Winch does not know every proposal that Cranelift does. Of a component that is not valid the latter says what is wrong.
                 Err(error) => tracing::debug!(%digest, ?error, "cannot compile a draft"),
             }
         }

@@ -7,11 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::{
-    Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    RegallocAlgorithm, WasmBacktraceDetails,
+    Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails,
 };
 
 use crate::Config;
+use crate::cache::Tier;
 
 /// How often guests are interrupted to see whether they may go on.
 const TICK: Duration = Duration::from_millis(1);
@@ -53,24 +54,17 @@ pub enum SandboxError {
     Thread(#[source] std::io::Error),
 }
 
-/// Makes the engine that plugins run in.
-pub(crate) fn engine(config: &Config) -> Result<Engine, SandboxError> {
-    let mut wasm = settings();
-    wasm.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
-    Engine::new(&wasm).map_err(SandboxError::Engine)
-}
+/// Whether wasmtime has a compiler of drafts for this processor.
+pub(crate) const HAS_DRAFTS: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
-/// Makes the engine that compiles drafts. Nothing runs in it: what it compiles is loaded by the other one, from which it differs only
-/// in settings of the compiler that do not show in what the code does.
-pub(crate) fn drafting_engine() -> Result<Engine, SandboxError> {
-    let mut wasm = settings();
-    wasm.cranelift_opt_level(OptLevel::None)
-        .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
-    Engine::new(&wasm).map_err(SandboxError::Engine)
-}
-
-fn settings() -> wasmtime::Config {
+/// Makes the engine that code of a tier is compiled for and runs in: Winch's calls within a component are not Cranelift's, so that one
+/// engine cannot run both.
+pub(crate) fn engine(config: &Config, tier: Tier) -> Result<Engine, SandboxError> {
     let mut wasm = wasmtime::Config::new();
+    wasm.strategy(match tier {
+        Tier::Draft => Strategy::Winch,
+        Tier::Optimised => Strategy::Cranelift,
+    });
     wasm.epoch_interruption(true)
         // Calls are cheaper without the bookkeeping of component-model async, which the contract does not use.
         .concurrency_support(false)
@@ -80,8 +74,9 @@ fn settings() -> wasmtime::Config {
         .native_unwind_info(false)
         // Python's interpreter recurses deeply, and the frames of a draft are some times as large as others.
         .max_wasm_stack(4 << 20)
-        .async_stack_size(5 << 20);
-    wasm
+        .async_stack_size(5 << 20)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+    Engine::new(&wasm).map_err(SandboxError::Engine)
 }
 
 fn pool(config: &Config) -> PoolingAllocationConfig {
@@ -105,23 +100,23 @@ fn pool(config: &Config) -> PoolingAllocationConfig {
     pool
 }
 
-/// Advances the engine's epoch, on a thread of its own, so that no guest keeps it from running.
+/// Advances the engines' epochs, on a thread of its own, so that no guest keeps it from running.
 pub(crate) struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: &Engine) -> Result<Self, SandboxError> {
+    pub(crate) fn start(engines: Vec<Engine>) -> Result<Self, SandboxError> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name("wharf-epoch".to_owned())
             .spawn({
-                let (engine, stop) = (engine.clone(), Arc::clone(&stop));
+                let stop = Arc::clone(&stop);
                 move || {
                     while !stop.load(Ordering::Relaxed) {
                         std::thread::park_timeout(TICK);
-                        engine.increment_epoch();
+                        engines.iter().for_each(Engine::increment_epoch);
                     }
                 }
             })

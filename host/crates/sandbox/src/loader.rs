@@ -5,10 +5,12 @@ mod refused;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::iter;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use opentelemetry::metrics::Meter;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
@@ -20,7 +22,7 @@ use wharf_core::{
 use crate::abilities::{Abilities, Offered};
 use crate::bindings::v1;
 use crate::cache::{CompileCache, Tier};
-use crate::engine::{Ticker, drafting_engine, engine};
+use crate::engine::{HAS_DRAFTS, Ticker, engine};
 use crate::guest::{GuestState, PluginFacts};
 use crate::inspect::inspect;
 use crate::instance::InstanceFactory;
@@ -38,18 +40,24 @@ const WORTH_A_DRAFT: usize = 64 << 10;
 /// The largest `plugins/NAME.toml`, in bytes.
 const SETTINGS_BYTES: u64 = 1 << 20;
 
-/// Loads plugins, and owns what they share: the compiler, its cache, the linker and the thread that interrupts them.
+/// Loads plugins, and owns what they share: the compilers, their cache, the linkers and the thread that interrupts them.
 pub struct Sandbox {
     config: Config,
     linker: Linker<GuestState>,
     cache: Arc<CompileCache>,
     /// None where everything is compiled optimised at once.
-    optimiser: Option<Optimiser>,
+    drafts: Option<Drafts>,
     metrics: Shared,
     offered: Offered,
     /// None where calls are not recorded, whatever plugins ask for.
     recordings: Option<Recordings>,
     _ticker: Ticker,
+}
+
+/// What is there for drafts alone.
+struct Drafts {
+    linker: Linker<GuestState>,
+    optimiser: Optimiser,
 }
 
 /// A plugin of which nothing has run yet.
@@ -58,12 +66,10 @@ pub(crate) struct Prepared {
     /// The version of the contract that it was built against.
     contract: String,
     isolation: Isolation,
-    /// The digest of the component alone.
-    content: Digest,
 }
 
 impl Sandbox {
-    /// Makes the engine, opens the cache and starts the thread.
+    /// Makes the engines, opens the cache and starts the threads.
     ///
     /// # Errors
     /// Where a setting is out of bounds, the cache folder that is set cannot be used, or the machine lacks address space.
@@ -78,22 +84,23 @@ impl Sandbox {
         open_cache: impl FnOnce(&Engine, &Config) -> Result<CompileCache, SandboxError>,
     ) -> Result<Self, SandboxError> {
         config.check()?;
-        let engine = engine(&config)?;
-        let mut linker = Linker::new(&engine);
-        v1::link(&mut linker).map_err(SandboxError::Link)?;
-        wasi::link(&mut linker).map_err(SandboxError::Link)?;
-        let mut cache = open_cache(&engine, &config)?;
-        if config.compile_in_tiers {
-            cache = cache.with_drafts(drafting_engine()?);
-        }
-        let cache = Arc::new(cache);
-        let optimiser = (config.compile_in_tiers)
-            .then(|| Optimiser::start(Arc::clone(&cache), linker.clone()))
+        let optimised = engine(&config, Tier::Optimised)?;
+        let draft = (config.compile_in_tiers && HAS_DRAFTS)
+            .then(|| engine(&config, Tier::Draft))
             .transpose()?;
+        let linker = linked(&optimised)?;
+        let cache = Arc::new(open_cache(&optimised, &config)?.with_drafts(draft.clone()));
+        let drafts = match &draft {
+            Some(engine) => Some(Drafts {
+                linker: linked(engine)?,
+                optimiser: Optimiser::start(Arc::clone(&cache), linker.clone())?,
+            }),
+            None => None,
+        };
         Ok(Self {
             cache,
-            optimiser,
-            _ticker: Ticker::start(&engine)?,
+            drafts,
+            _ticker: Ticker::start(iter::once(optimised).chain(draft).collect())?,
             metrics: Arc::new(SandboxMetrics::new(meter)),
             offered: Offered::new(&config, meter).map_err(SandboxError::Thread)?,
             recordings: None,
@@ -123,14 +130,15 @@ impl Sandbox {
     pub fn release(
         &self,
         file: &PluginFile,
-        component: Arc<[u8]>,
+        component: Bytes,
         settings: Arc<str>,
     ) -> Result<PluginRelease, LoadError> {
         let manifest = Manifest::parse(&file.name, &settings, &self.config.limits)?;
         let files = site_file::read_all(&file.site, manifest.grants.files());
+        let content = Digest::new(Sha256::digest(&component).into());
         let mut digest = Sha256::new();
-        digest.update((component.len() as u64).to_le_bytes());
-        digest.update(&component);
+        digest.update(content.as_bytes());
+        digest.update((settings.len() as u64).to_le_bytes());
         digest.update(settings.as_bytes());
         for file in &files {
             digest.update(file.digest.map_or([0; 32], |digest| *digest.as_bytes()));
@@ -140,6 +148,7 @@ impl Sandbox {
             name: file.name.clone(),
             digest: Digest::new(digest.finalize().into()),
             component,
+            content,
             settings,
             files: files.into(),
             owner: None,
@@ -156,7 +165,7 @@ impl Sandbox {
         let refused = |message: String| LoadError::new(&file, message);
         let manifest = Manifest::parse(&release.name, &release.settings, &self.config.limits)?;
         let component = &release.component;
-        let content = Digest::new(Sha256::digest(component).into());
+        let content = release.content;
         if let Some(pin) = manifest.pin.filter(|pin| *pin != content) {
             let message = format!(
                 "pins the SHA-256 {pin}, but {file} has {content}: put the pinned component there, or change the pin"
@@ -179,15 +188,17 @@ impl Sandbox {
         })?;
         self.metrics.compiled(compiled.compilation);
         let component = compiled.component;
-        let contract =
-            contract::check(&self.linker, &component, &manifest.grants).map_err(refused)?;
+        let linker = match (&self.drafts, compiled.tier) {
+            (Some(drafts), Tier::Draft) => &drafts.linker,
+            _ => &self.linker,
+        };
+        let contract = contract::check(linker, &component, &manifest.grants).map_err(refused)?;
         let abilities = Abilities::open(manifest.grants, &self.offered, release)?;
         let record = match (&self.recordings, manifest.record) {
             (Some(recordings), Some(policy)) => Some(recordings.open(policy, release)?),
             _ => None,
         };
-        let component = self
-            .linker
+        let component = linker
             .instantiate_pre(&component)
             .map_err(|error| refused(format!("the component does not fit: {error:#}")))?;
         let plugin = Arc::new(PluginFacts {
@@ -213,9 +224,16 @@ impl Sandbox {
             factory,
             contract,
             isolation: manifest.isolation,
-            content,
         })
     }
+}
+
+/// Links the contract for components of an engine.
+fn linked(engine: &Engine) -> Result<Linker<GuestState>, SandboxError> {
+    let mut linker = Linker::new(engine);
+    v1::link(&mut linker).map_err(SandboxError::Link)?;
+    wasi::link(&mut linker).map_err(SandboxError::Link)?;
+    Ok(linker)
 }
 
 impl PluginHost for Sandbox {
@@ -297,8 +315,13 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
 
 /// Reads a regular file of at most so many bytes.
 pub(crate) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = open_file(path)?;
+    read_open(open_file(path)?, most)
+}
+
+/// Reads a file of at most so many bytes, which was opened.
+pub(crate) fn read_open(file: File, most: u64) -> io::Result<Vec<u8>> {
+    // With room for all of it at once: growing step by step costs more than reading does.
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(most) as usize);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::ErrorKind::FileTooLarge.into());

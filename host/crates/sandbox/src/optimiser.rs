@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use wasmtime::component::Linker;
 use wharf_core::{Digest, Name};
@@ -44,7 +45,7 @@ pub(crate) struct Draft {
     pub(crate) metrics: DraftMetrics,
     /// The digest of the component alone.
     pub(crate) content: Digest,
-    pub(crate) component: Arc<[u8]>,
+    pub(crate) component: Bytes,
 }
 
 struct Workshop {

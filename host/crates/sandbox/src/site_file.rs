@@ -2,7 +2,7 @@
 //! alone; an absolute one is the operator's word.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use sha2::{Digest as _, Sha256};
 use wharf_core::{Digest, SiteFile};
 
-use crate::loader::open_file;
+use crate::loader::{open_file, read_open};
 
 /// The largest file. The tokenizers of large models have some 30 MB.
 const MOST_BYTES: u64 = 64 << 20;
@@ -64,22 +64,15 @@ fn read_all_of(file: File) -> Result<Vec<u8>, String> {
     if !metadata.is_file() {
         return Err("is no regular file; put a file there".to_owned());
     }
-    let mut content = Vec::with_capacity(metadata.len().min(MOST_BYTES) as usize);
-    file.take(MOST_BYTES + 1)
-        .read_to_end(&mut content)
-        .map_err(|error| explain(&error))?;
-    if content.len() as u64 > MOST_BYTES {
-        return Err(format!(
-            "has more than {} MiB, the most that is read",
-            MOST_BYTES >> 20
-        ));
-    }
-    Ok(content)
+    read_open(file, MOST_BYTES).map_err(|error| explain(&error))
 }
 
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "is not there; put it into the site".to_owned(),
+        io::ErrorKind::FileTooLarge => {
+            format!("has more than {} MiB, the most that is read", MOST_BYTES >> 20)
+        }
         // How cap-std tells of a path that leads out.
         io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
             "leads out of the site by a symbolic link; copy the file instead".to_owned()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use wharf_core::{
     Body, Digest, Headers, Payload, Plugin, PluginHost, PluginRelease, RequestContext,
 };
@@ -49,7 +50,7 @@ async fn a_thousand_reloads_leave_no_memory_behind() {
     drop(serving);
 }
 
-async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn Plugin> {
+async fn reload(sandbox: &Sandbox, component: &Bytes, round: u32) -> Arc<dyn Plugin> {
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&round.to_le_bytes());
     let plugin = sandbox
@@ -57,7 +58,8 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
             site: PathBuf::from("."),
             name: "echo".parse().unwrap(),
             digest: Digest::new(digest),
-            component: Arc::clone(component),
+            component: component.clone(),
+            content: Digest::new(Sha256::digest(component).into()),
             settings: "".into(),
             files: Arc::from([]),
             owner: None,
@@ -81,7 +83,7 @@ async fn reload(sandbox: &Sandbox, component: &Arc<[u8]>, round: u32) -> Arc<dyn
     plugin
 }
 
-fn echo() -> Arc<[u8]> {
+fn echo() -> Bytes {
     let guests = std::env::var_os("WHARF_TEST_GUESTS").map_or_else(
         || {
             let program = std::env::current_exe().unwrap();

@@ -124,6 +124,7 @@ impl PluginHost for FakePluginHost {
             site: file.site.clone(),
             name: file.name.clone(),
             digest: digest(&[&component, settings.as_bytes(), content.unwrap_or_default()]),
+            content: digest(&[&component]),
             component: component.into(),
             settings: settings.into(),
             files: files.into(),

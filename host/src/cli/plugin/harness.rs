@@ -23,7 +23,6 @@ pub(super) struct Harness {
     runtime: Runtime,
     log: Captured,
     answers: Arc<Answers>,
-    component: Arc<[u8]>,
 }
 
 /// A case that was run.
@@ -55,7 +54,6 @@ impl Harness {
         sandbox.connect(Arc::downgrade(&models));
         Ok(Self {
             answers,
-            component: subject.component.as_slice().into(),
             subject,
             sandbox,
             runtime,
@@ -73,9 +71,8 @@ impl Harness {
             site: self.subject.site.clone(),
             name: self.subject.name.clone(),
         };
-        let release = self
-            .sandbox
-            .release(&file, Arc::clone(&self.component), settings.into())?;
+        let component = self.subject.component.clone();
+        let release = self.sandbox.release(&file, component, settings.into())?;
         Ok(self.sandbox.load(&release)?)
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use clap::Args;
 use wharf_core::Name;
 
@@ -31,7 +32,7 @@ pub(super) struct Subject {
     pub(super) folder: PathBuf,
     /// The folder that other files which the settings name, such as tokenizers, lie in: the site, or else the same one.
     pub(super) site: PathBuf,
-    pub(super) component: Vec<u8>,
+    pub(super) component: Bytes,
     /// The text of its settings; empty where it has none.
     pub(super) settings: String,
     /// The host's settings of plugins.
@@ -97,7 +98,7 @@ impl Subject {
             name,
             folder: folder.to_owned(),
             site: folder.to_owned(),
-            component,
+            component: component.into(),
             settings,
             config,
         })

@@ -77,7 +77,9 @@ pub struct PluginRelease {
     /// The digest of component, settings and files together. An equal digest is no reason to reload.
     pub digest: Digest,
     /// The component.
-    pub component: Arc<[u8]>,
+    pub component: Bytes,
+    /// The digest of the component alone.
+    pub content: Digest,
     /// The text of `plugins/NAME.toml`; empty where there is none.
     pub settings: Arc<str>,
     /// The other files that the settings name, each once.

@@ -1,9 +1,8 @@
 //! The one place where machine code is loaded that did not come from wasmtime's compiler in the same step.
 //!
 //! wasmtime cannot check that an artifact is what its compiler made: a forged one would be arbitrary code in the host's
-//! process. Therefore a [`Verified`] is only made of bytes whose MAC the cache has checked in memory, and of what was compiled
-//! just now; they are loaded from that memory, not read again. wasmtime itself refuses artifacts of another version or other
-//! settings.
+//! process. Therefore a [`Verified`] is only made of bytes whose MAC the cache has checked in memory; they are loaded from that
+//! memory, not read again. wasmtime itself refuses artifacts of another version or other settings.
 #![expect(
     unsafe_code,
     reason = "loading machine code cannot be made safe by types; see the safety comment"
@@ -21,20 +20,12 @@ impl Verified {
         Self(artifact)
     }
 
-    /// Compiles a component with the settings of an engine in which it need not run.
-    ///
-    /// # Errors
-    /// What the compiler says of a component that is not valid.
-    pub(super) fn compile(engine: &Engine, component: &[u8]) -> wasmtime::Result<Self> {
-        engine.precompile_component(component).map(Self)
-    }
-
     /// Loads the machine code.
     ///
     /// # Errors
     /// Where it was made by another version of wasmtime, or for other settings.
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: this host's compiler made these bytes, just now or as their MAC proves.
+        // SAFETY: this host's compiler made these bytes, as their MAC proves.
         unsafe { Component::deserialize(engine, &self.0) }
     }
 }

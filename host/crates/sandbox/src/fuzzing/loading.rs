@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use wharf_core::{Name, PluginFile, PluginHost};
 
 use super::SANDBOX;
@@ -83,7 +84,7 @@ pub fn plugin_component(bytes: &[u8]) {
         site: PathBuf::new(),
         name: NAME.clone(),
     };
-    let release = SANDBOX.release(&file, bytes.into(), "".into());
+    let release = SANDBOX.release(&file, Bytes::copy_from_slice(bytes), "".into());
     let release = release.expect("there are no settings to refuse");
     if let Err(error) = SANDBOX.load(&release) {
         // The sandbox makes a refusal of a panic, so that the host lives on.

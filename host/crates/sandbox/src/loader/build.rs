@@ -38,7 +38,6 @@ impl Sandbox {
             factory,
             contract,
             isolation,
-            content,
         } = prepared;
         let (plugin, tier) = (Arc::clone(&factory.plugin), factory.tier);
         let stages = factory.exports.list();
@@ -54,15 +53,15 @@ impl Sandbox {
             Failure::Refused(error)
         })?;
         if tier == Tier::Draft
-            && let Some(optimiser) = &self.optimiser
+            && let Some(drafts) = &self.drafts
         {
-            optimiser.improve(Draft {
+            drafts.optimiser.improve(Draft {
                 instances: Arc::downgrade(pool.instances()),
                 plugin: Arc::downgrade(&plugin),
                 name: release.name.clone(),
                 metrics: self.metrics.drafts(&release.name),
-                content,
-                component: Arc::clone(&release.component),
+                content: release.content,
+                component: release.component.clone(),
             });
         }
         let instruments = stages

@@ -42,12 +42,10 @@ async fn a_pool_goes_over_only_to_what_works() {
         .unwrap();
     let provider = SdkMeterProvider::builder().with_reader(exporter).build();
     let metrics = SandboxMetrics::new(&provider.meter("test"));
-    let engine = engine(&Config {
+    let config = Config {
         max_instances: 10,
         ..Config::default()
-    })
-    .unwrap();
-    let linker = Linker::<GuestState>::new(&engine);
+    };
     let name: wharf_core::Name = "plugin".parse().unwrap();
     let plugin = Arc::new(PluginFacts {
         name: name.clone(),
@@ -61,7 +59,9 @@ async fn a_pool_goes_over_only_to_what_works() {
         record: None,
     });
     let factory = |text: &str, tier| {
+        let engine = engine(&config, tier).unwrap();
         let component = Component::from_binary(&engine, &wat::parse_str(text).unwrap()).unwrap();
+        let linker = Linker::<GuestState>::new(&engine);
         let component = linker.instantiate_pre(&component).unwrap();
         InstanceFactory::new(component, tier, Arc::clone(&plugin))
     };

@@ -11,8 +11,8 @@ use crate::watcher::Whole;
 const MAX_DEPTH: usize = 6;
 const MAX_ENTRIES: usize = 20_000;
 
-/// Two writes within this time may leave the same modification time, by the coarsest clocks of file systems (FAT: 2 s).
-const CLOCK_GRAIN: Duration = Duration::from_millis(2_500);
+/// Two writes within this time may leave the same times, by the coarsest clocks of file systems (FAT: 2 s).
+const COARSE_GRAIN: Duration = Duration::from_millis(2_500);
 
 /// Paths with what identifies their present content.
 pub(crate) struct Fingerprint {
@@ -50,9 +50,12 @@ impl Fingerprint {
         if self.entries.len() >= MAX_ENTRIES {
             return;
         }
-        self.newest = self.newest.max(metadata.modified().ok());
-        self.entries
-            .push((path.to_owned(), Identity::of(&metadata)));
+        let identity = Identity::of(&metadata);
+        // A copy may bring its time along; the time of the change is its own.
+        self.newest = (self.newest)
+            .max(identity.modified)
+            .max(identity.changed_at());
+        self.entries.push((path.to_owned(), identity));
         if !metadata.is_dir() || depth == 0 {
             return;
         }
@@ -72,10 +75,16 @@ impl Fingerprint {
     /// Whether another, later look proves that the content is the same. Equal times prove nothing where the first look
     /// came within the grain of the clock after the last write.
     pub(crate) fn proves_same(&self, later: &Self) -> bool {
+        let has_fine_times = |(_, identity): &(PathBuf, Identity)| identity.has_fine_times();
+        let grain = if self.entries.iter().all(has_fine_times) {
+            tick()
+        } else {
+            COARSE_GRAIN
+        };
         let quiet = self.newest.is_none_or(|newest| {
             self.taken
                 .duration_since(newest)
-                .is_ok_and(|age| age > CLOCK_GRAIN)
+                .is_ok_and(|age| age > grain)
         });
         quiet && self.entries == later.entries
     }
@@ -117,7 +126,26 @@ impl Fingerprint {
     }
 }
 
+/// The step of the clock from which Linux takes the times of files, where their file system keeps all of its digits.
+#[cfg(target_os = "linux")]
+fn tick() -> Duration {
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse);
+    tick.try_into().unwrap_or(COARSE_GRAIN)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tick() -> Duration {
+    COARSE_GRAIN
+}
+
 impl Identity {
+    /// Whether the time of the last change, which nobody can set, has digits below the milliseconds: the coarse clocks of file
+    /// systems count in hundredths of a second and more.
+    fn has_fine_times(&self) -> bool {
+        let (_, nanos) = self.changed;
+        nanos % 1_000_000 != 0
+    }
+
     fn changed_at(&self) -> Option<SystemTime> {
         let (seconds, nanos) = self.changed;
         let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
