@@ -17,10 +17,11 @@ pub struct Config {
     pub cache_folder: Option<PathBuf>,
     /// The most compiled plugins that the cache folder keeps; the oldest give way.
     pub cache_files: u32,
-    /// Whether a component that the cache does not have serves from a draft, code that is compiled quickly and runs slower, until it is
-    /// compiled optimised beside its calls.
+    /// Whether a component that the cache does not have serves from a draft, code that wasmtime's baseline compiler makes quickly and
+    /// that runs slower, until it is compiled optimised beside its calls.
     pub compile_in_tiers: bool,
-    /// The most live instances of all plugins together. Address space, not memory, is set aside for them: 4 GiB each.
+    /// The most live instances of all plugins together, and as many of drafts. Address space, not memory, is set aside for them: 4 GiB
+    /// each.
     pub max_instances: u32,
     /// The largest component, in MiB.
     pub component_mb: u32,

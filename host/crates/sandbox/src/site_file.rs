@@ -71,7 +71,10 @@ fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "is not there; put it into the site".to_owned(),
         io::ErrorKind::FileTooLarge => {
-            format!("has more than {} MiB, the most that is read", MOST_BYTES >> 20)
+            format!(
+                "has more than {} MiB, the most that is read",
+                MOST_BYTES >> 20
+            )
         }
         // How cap-std tells of a path that leads out.
         io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {

@@ -83,7 +83,7 @@ pub(crate) struct Absence {
 
 /// Something to load.
 pub(crate) enum Load {
-    Plugin(PluginLoad),
+    Plugin(Box<PluginLoad>),
     Model(ModelVersion),
     Release(Box<ReleaseLoad>),
     Upstream(UpstreamRelease),

@@ -90,7 +90,7 @@ impl SiteTask {
         loop {
             let config = self.in_force.config.load_full();
             let debounce = config.debounce();
-            let mut asked = None;
+            let (mut asked, mut ahead) = (None, None);
             let mut due = true;
             let mut look = Look::AfterChange(debounce);
             tokio::select! {
@@ -101,10 +101,14 @@ impl SiteTask {
                     None => return,
                 },
                 () = sleep_until(next_rescan), if self.watch => look = Look::Rescan(debounce),
-                () = self.changes.changed() => asked = self.quiet(debounce).await,
+                () = self.changes.changed() => (asked, ahead) = self.quiet(debounce).await,
                 () = sleep(debounce), if self.unsettled => {}
             }
-            let waiting = self.answer(asked).await;
+            // What was seen ahead would not be true any more after what is asked for: that comes next.
+            let waiting = match ahead {
+                Some(_) => Vec::new(),
+                None => self.answer(asked).await,
+            };
             if !waiting.is_empty() {
                 look = Look::Thorough;
             } else if !due {
@@ -117,7 +121,10 @@ impl SiteTask {
             if look != Look::AfterChange(debounce) {
                 next_rescan = Instant::now() + config.rescan();
             }
-            let (report, again) = self.pass(look).await;
+            let (report, again) = match ahead {
+                Some(scan) => self.put_in_force(look, scan).await,
+                None => self.pass(look).await,
+            };
             self.unsettled = again && self.watch;
             for answer in waiting {
                 // Whoever asked may have left.
@@ -126,29 +133,46 @@ impl SiteTask {
         }
     }
 
-    /// Waits until nothing has changed for a while, a short one where all that changed is whole, or somebody asks for a reload.
-    async fn quiet(&mut self, debounce: Duration) -> Option<Ask> {
+    /// Waits until nothing has changed for a while, or somebody asks for something. Where all that changed is whole, the while is
+    /// short, and the site is looked at meanwhile: gives what was seen, where nothing has changed since.
+    async fn quiet(&mut self, debounce: Duration) -> (Option<Ask>, Option<Scan>) {
         let latest = Instant::now() + debounce * MOST_DEBOUNCES;
         loop {
             let patience = self.changes.patience(debounce);
+            let until = latest.min(Instant::now() + patience);
+            let ahead = if patience < debounce {
+                self.see(Look::AfterChange(debounce)).await
+            } else {
+                None
+            };
             tokio::select! {
-                () = self.stop.cancelled() => return None,
-                ask = self.asks.recv() => return ask,
-                () = sleep_until(latest.min(Instant::now() + patience)) => return None,
+                biased;
+                () = self.stop.cancelled() => return (None, None),
+                ask = self.asks.recv() => return (ask, None),
                 () = self.changes.changed() => {}
+                () = sleep_until(until) => return (None, ahead),
             }
             if Instant::now() >= latest {
-                return None;
+                return (None, None);
             }
         }
     }
 
     /// Looks once, and puts what is there in force. Says also whether something is being written and wants another look.
     async fn pass(&mut self, look: Look) -> (ReloadReport, bool) {
+        match self.see(look).await {
+            Some(scan) => self.put_in_force(look, scan).await,
+            None => (ReloadReport::default(), false),
+        }
+    }
+
+    /// Looks at the site. None where the runtime ends, or the look panicked.
+    async fn see(&mut self, look: Look) -> Option<Scan> {
         let in_force = Arc::clone(&self.in_force);
-        let Some(scan) = self.with_eyes(move |eyes| eyes.look(&in_force, look)).await else {
-            return (ReloadReport::default(), false);
-        };
+        self.with_eyes(move |eyes| eyes.look(&in_force, look)).await
+    }
+
+    async fn put_in_force(&self, look: Look, scan: Scan) -> (ReloadReport, bool) {
         let unsettled = scan.unsettled;
         if let Some(text) = scan.site_config.clone() {
             self.site_config.send_if_modified(|known| {

@@ -1,44 +1,56 @@
 //! What a guest may not take: the client learns nothing of it, the log names the limit.
 
-use wharf_core::ErrorKind;
+use wharf_core::{ErrorKind, Plugin};
+use wharf_sandbox::Config;
 
 use crate::site::{Log, Site, body, guest, request, request_with};
 
 const SAFE: &str =
     "a plugin of this route failed; the server's log has the details under the request id";
 
+const LIMITS: &str =
+    "[limits]\nmemory_mb = 32\ncall_ms = 2000\nhandles = 1000\nhost_call_mb = 16\noutput_mb = 4";
+
+/// What the guest `hostile` does, how much of it, and the limit that it breaks.
+const EXCESSES: [(&str, &str, &str); 7] = [
+    ("hog", "0", "limits.memory_mb = 32"),
+    ("hold-tensors", "1000", "limits.memory_mb = 32"),
+    ("handles", "100000", "limits.handles = 1000"),
+    ("many-tensors", "100000", "limits.handles = 1000"),
+    ("huge-list", "1000000", "limits.host_call_mb = 16"),
+    ("big-output", "8388608", "limits.output_mb = 4"),
+    ("spin", "0", "limits.call_ms = 2000"),
+];
+
+/// Sees that a behaviour of `hostile` is a fault of which the log has this text and the client nothing, and that the next request is
+/// served as if nothing had been.
+async fn expect_fault(hostile: &dyn Plugin, behaviour: &str, count: &str, logged: &str) {
+    let log = Log::default();
+    let kept = log.keep();
+    let asked = request_with(&[
+        ("x-behaviour", behaviour),
+        ("x-count", count),
+        ("x-message", "a dire message"),
+    ]);
+    let error = hostile.preprocess(&asked, body("x")).await.unwrap_err();
+    drop(kept);
+    assert_eq!(error.kind(), ErrorKind::PluginFault, "{behaviour}");
+    assert_eq!(error.message(), SAFE, "{behaviour}");
+    let text = log.text();
+    assert!(text.contains(logged), "{behaviour}: {text}");
+    assert!(
+        text.contains("request-1") && text.contains("hostile"),
+        "{behaviour}: {text}"
+    );
+    hostile.preprocess(&request(), body("x")).await.unwrap();
+}
+
 #[tokio::test]
 async fn every_excess_is_a_fault_that_names_its_limit() {
     let site = Site::new();
-    let settings = "[limits]\nmemory_mb = 32\ncall_ms = 2000\nhandles = 1000\nhost_call_mb = 16\noutput_mb = 4";
-    let hostile = site.load("hostile", &guest("hostile"), settings).unwrap();
-    for (behaviour, count, named) in [
-        ("hog", "0", "limits.memory_mb = 32"),
-        ("hold-tensors", "1000", "limits.memory_mb = 32"),
-        ("handles", "100000", "limits.handles = 1000"),
-        ("many-tensors", "100000", "limits.handles = 1000"),
-        ("huge-list", "1000000", "limits.host_call_mb = 16"),
-        ("big-output", "8388608", "limits.output_mb = 4"),
-        ("spin", "0", "limits.call_ms = 2000"),
-    ] {
-        let log = Log::default();
-        let kept = log.keep();
-        let request = request_with(&[("x-behaviour", behaviour), ("x-count", count)]);
-        let error = hostile.preprocess(&request, body("x")).await.unwrap_err();
-        drop(kept);
-        assert_eq!(error.kind(), ErrorKind::PluginFault, "{behaviour}");
-        assert_eq!(error.message(), SAFE, "{behaviour}");
-        let text = log.text();
-        assert!(text.contains(named), "{behaviour}: {text}");
-        assert!(
-            text.contains("request-1") && text.contains("hostile"),
-            "{behaviour}: {text}"
-        );
-        // The next request is served as if nothing had been.
-        hostile
-            .preprocess(&crate::site::request(), body("x"))
-            .await
-            .unwrap();
+    let hostile = site.load("hostile", &guest("hostile"), LIMITS).unwrap();
+    for (behaviour, count, named) in EXCESSES {
+        expect_fault(&*hostile, behaviour, count, named).await;
     }
     assert_eq!(hostile.health().faults, 7);
     assert_eq!(hostile.health().consecutive_faults, 0);
@@ -49,24 +61,33 @@ async fn every_excess_is_a_fault_that_names_its_limit() {
     assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
 }
 
+/// What the guest `hostile` does, and what the log has of it before a backtrace.
+const TRAPS: [(&str, &str); 3] = [
+    ("trap", "unreachable"),
+    ("panic", "a dire message"),
+    ("recurse", "wasm trap"),
+];
+
 #[tokio::test]
 async fn a_traps_text_reaches_the_log_alone() {
     let site = Site::new();
     let hostile = site.load("hostile", &guest("hostile"), "").unwrap();
-    for (behaviour, logged) in [
-        ("trap", "unreachable"),
-        ("panic", "a dire message"),
-        ("recurse", "wasm trap"),
-    ] {
-        let log = Log::default();
-        let kept = log.keep();
-        let request = request_with(&[("x-behaviour", behaviour), ("x-message", "a dire message")]);
-        let error = hostile.preprocess(&request, body("x")).await.unwrap_err();
-        drop(kept);
-        assert_eq!(error.message(), SAFE);
-        let text = log.text();
-        assert!(text.contains(logged), "{behaviour}: {text}");
-        assert!(text.contains("wasm backtrace"), "{behaviour}: {text}");
+    for (behaviour, logged) in TRAPS {
+        expect_fault(&*hostile, behaviour, "0", logged).await;
+        expect_fault(&*hostile, behaviour, "0", "wasm backtrace").await;
+    }
+}
+
+#[tokio::test]
+async fn a_draft_is_held_to_all_that_optimised_code_is() {
+    let traps = TRAPS.map(|(behaviour, _)| (behaviour, "0", "wasm backtrace"));
+    let logged = TRAPS.map(|(behaviour, logged)| (behaviour, "0", logged));
+    for (behaviour, count, logged) in EXCESSES.into_iter().chain(traps).chain(logged) {
+        // One that has just been loaded has not gone over yet.
+        let site = Site::in_tiers(Config::default());
+        let hostile = site.load("hostile", &guest("hostile"), LIMITS).unwrap();
+        assert_eq!(site.metric("plugin_draft_total", &[]), 0.0);
+        expect_fault(&*hostile, behaviour, count, logged).await;
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wharf_core::{Payload, Plugin, RequestContext, Token, Verdict};
+use wharf_core::{ErrorKind, Payload, Plugin, RequestContext, Token, Verdict};
 use wharf_sandbox::Config;
 
-use crate::site::{Site, body, guest, request, request_with, text};
+use crate::site::{Log, Site, body, guest, request, request_with, text};
 use crate::wat;
 
 fn drafts(site: &Site, outcome: &str) -> f64 {
@@ -235,30 +235,92 @@ async fn what_is_small_is_optimised_at_once() {
     echo.preprocess(&request(), body("x")).await.unwrap();
 }
 
-/// A draft keeps on the stack what optimised code has in registers.
-#[tokio::test]
-async fn a_draft_that_fails_is_not_held_against_the_plugin() {
+/// A function that takes a number, and code enough that a draft of it is worth making: it counts down to 0 by calls like this one.
+fn counts_down(locals: &str, call: &str) -> String {
     let step = "(local.set $x (if (result i32) (i32.and (local.get $x) (i32.const 1))
         (then (i32.add (local.get $x) (i32.const 7)))
         (else (i32.mul (local.get $x) (i32.const 3)))))";
-    let deep = format!(
-        "(func $deep (param $n i32) (result i32) (local $x i32)
+    format!(
+        "(func $down (param $n i32) (result i32) (local $x i32) {locals}
             (if (i32.eqz (local.get $n)) (then (return (i32.const 0))))
             (local.set $x (local.get $n))
             {}
-            (i32.xor (local.get $x) (call $deep (i32.sub (local.get $n) (i32.const 1)))))
-        (func $begin (drop (call $deep (i32.const 2000))))
+            {call})
+        (func $begin (drop (call $down (i32.const 2000))))
         (start $begin)",
         step.repeat(4000)
-    );
+    )
+}
+
+/// Loads it before a plugin that echoes, which then serves optimised. Gives how many compilations that took.
+async fn compilations(counting: &str) -> f64 {
     let site = Site::in_tiers(Config::default());
-    let component = wat::preprocess(&format!("{deep}{}", wat::ECHO));
-    let deep = site.load("deep", &component, "").unwrap();
-    assert_eq!(
-        site.metric("plugin_compile_total", &[("cache", "miss")]),
-        2.0
-    );
+    let component = wat::preprocess(&format!("{counting}{}", wat::ECHO));
+    let plugin = site.load("counting", &component, "").unwrap();
     assert_eq!(files(&site.folder.path().join("cache"), "aot"), 1);
-    let answer = deep.preprocess(&request(), body("x")).await.unwrap();
+    let answer = plugin.preprocess(&request(), body("x")).await.unwrap();
     assert_eq!(text(&answer), "x");
+    assert_eq!(drafts(&site, "replaced"), 0.0);
+    site.metric("plugin_compile_total", &[("cache", "miss")])
+}
+
+/// A draft has room on the stack for each local, which optimised code has only for those that are used.
+#[tokio::test]
+async fn a_draft_that_fails_is_not_held_against_the_plugin() {
+    let call = "(i32.xor (local.get $x) (call $down (i32.sub (local.get $n) (i32.const 1))))";
+    let locals = format!("(local {})", "i64 ".repeat(400));
+    assert_eq!(compilations(&counts_down(&locals, call)).await, 2.0);
+}
+
+#[tokio::test]
+async fn what_no_draft_can_be_made_of_is_optimised_at_once() {
+    let tail_call = "(return_call $down (i32.sub (local.get $n) (i32.const 1)))";
+    assert_eq!(compilations(&counts_down("", tail_call)).await, 1.0);
+}
+
+/// Addresses and indices that no code may reach, by each kind of instruction that takes one.
+#[tokio::test]
+async fn a_draft_reaches_nothing_beyond_its_memory_and_tables() {
+    let padding = counts_down("", "(local.get $x)");
+    for beyond in [
+        "(drop (i32.load8_u (i32.const 131072)))",
+        "(drop (i32.load (i32.const 131069)))",
+        "(drop (i64.load (i32.const -8)))",
+        "(drop (i64.load offset=4294967295 (i32.const -1)))",
+        "(drop (v128.load (i32.const 131057)))",
+        "(i32.store8 (i32.const -1) (i32.const 1))",
+        "(i64.store offset=131065 (i32.const 0) (i64.const 1))",
+        "(f64.store (i32.const -4) (f64.const 1))",
+        "(memory.fill (i32.const 131066) (i32.const 1) (i32.const 8))",
+        "(memory.copy (i32.const 0) (i32.const 131066) (i32.const 8))",
+        "(memory.copy (i32.const 131066) (i32.const 0) (i32.const 8))",
+        "(memory.init $bytes (i32.const 0) (i32.const 1) (i32.const 2))",
+        "(call_indirect (type $none) (i32.const 4))",
+        "(call_indirect (type $none) (i32.const -1))",
+        "(table.set (i32.const 4) (ref.null func))",
+    ] {
+        let process = format!(
+            "(type $none (func))
+            (table 4 4 funcref)
+            (data $bytes \"xy\")
+            {padding}
+            (func (export \"process\") (param i32 i32 i32 i32) (result i32)
+                (call $drop-request (local.get 0))
+                {beyond}
+                (i32.const 0))"
+        );
+        let site = Site::in_tiers(Config::default());
+        let plugin = site.load("beyond", &wat::preprocess(&process), "").unwrap();
+        assert_eq!(site.metric("plugin_draft_total", &[]), 0.0);
+        let log = Log::default();
+        let kept = log.keep();
+        let error = plugin.preprocess(&request(), body("x")).await.unwrap_err();
+        drop(kept);
+        assert_eq!(error.kind(), ErrorKind::PluginFault, "{beyond}");
+        let text = log.text();
+        assert!(
+            text.contains("out of bounds") || text.contains("undefined element"),
+            "{beyond}: {text}"
+        );
+    }
 }

@@ -57,12 +57,12 @@ impl Plugins {
             let Found::Is(found) = found else { continue };
             let slot = self.slots.get(name).unwrap_or(&empty);
             if slot.needs(found.digest, now) {
-                loads.push(Load::Plugin(PluginLoad {
+                loads.push(Load::Plugin(Box::new(PluginLoad {
                     file: found.file.clone(),
                     digest: found.digest,
                     release: found.release.take(),
                     owner: None,
-                }));
+                })));
             }
         }
     }
