@@ -141,7 +141,8 @@ impl SiteTask {
             let patience = self.changes.patience(debounce);
             let until = latest.min(Instant::now() + patience);
             let ahead = if patience < debounce {
-                self.see(Look::AfterChange(debounce)).await
+                self.see(Look::AfterChange(debounce), Changes::look_ahead)
+                    .await
             } else {
                 None
             };
@@ -150,7 +151,10 @@ impl SiteTask {
                 () = self.stop.cancelled() => return (None, None),
                 ask = self.asks.recv() => return (ask, None),
                 () = self.changes.changed() => {}
-                () = sleep_until(until) => return (None, ahead),
+                () = sleep_until(until) => match ahead {
+                    Some(_) if !self.changes.has_stayed() => {}
+                    ahead => return (None, ahead),
+                },
             }
             if Instant::now() >= latest {
                 return (None, None);
@@ -160,16 +164,17 @@ impl SiteTask {
 
     /// Looks once, and puts what is there in force. Says also whether something is being written and wants another look.
     async fn pass(&mut self, look: Look) -> (ReloadReport, bool) {
-        match self.see(look).await {
+        match self.see(look, Changes::take).await {
             Some(scan) => self.put_in_force(look, scan).await,
             None => (ReloadReport::default(), false),
         }
     }
 
-    /// Looks at the site. None where the runtime ends, or the look panicked.
-    async fn see(&mut self, look: Look) -> Option<Scan> {
+    /// Looks at the site. `begin` says of the changes until now what is whole. None where the runtime ends, or the look panicked.
+    async fn see(&mut self, look: Look, begin: fn(&Changes, Duration) -> Whole) -> Option<Scan> {
         let in_force = Arc::clone(&self.in_force);
-        self.with_eyes(move |eyes| eyes.look(&in_force, look)).await
+        self.with_eyes(move |eyes| eyes.look(&in_force, look, begin))
+            .await
     }
 
     async fn put_in_force(&self, look: Look, scan: Scan) -> (ReloadReport, bool) {
@@ -232,7 +237,12 @@ impl Eyes {
     }
 
     /// Looks at the site. The watch is set before, so that what changes during the look is noticed.
-    fn look(&mut self, in_force: &InForce, look: Look) -> Scan {
+    fn look(
+        &mut self,
+        in_force: &InForce,
+        look: Look,
+        begin: fn(&Changes, Duration) -> Whole,
+    ) -> Scan {
         if self.watch
             && let Err(error) = self.attend()
         {
@@ -249,7 +259,7 @@ impl Eyes {
             Look::AfterChange(quiet) => quiet,
             Look::Rescan(_) | Look::Thorough => Duration::ZERO,
         };
-        let whole = self.changes.take(quiet);
+        let whole = begin(&self.changes, quiet);
         self.scanner.focus = in_force.read(|state| state.bundles.focus());
         self.scanner.scan(in_force.ports(), look, &whole)
     }

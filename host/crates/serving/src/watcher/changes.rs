@@ -38,6 +38,8 @@ struct Since {
     begun: HashSet<PathBuf>,
     /// Files that are whole, since when.
     whole: HashMap<PathBuf, Instant>,
+    /// Whether anything changed since the last look, be it ahead of the others or not.
+    any: bool,
     /// Whether a file came whole since the last look.
     arrived: bool,
     /// Whether anything changed that is not one file.
@@ -58,23 +60,30 @@ impl Changes {
         if !matters(event, &self.site) {
             return;
         }
+        let mut since = self.since.lock();
+        since.any = true;
         match event {
             Ok(event) if !event.need_rescan() && !event.paths.is_empty() => {
-                let mut since = self.since.lock();
                 // A rename within a folder names both ends, the new one last.
                 for (index, path) in event.paths.iter().enumerate() {
                     let is_last = index + 1 == event.paths.len();
                     since.note(event.kind, path, is_last, self.is_one_file(path));
                 }
             }
-            _ => self.since.lock().others = true,
+            _ => since.others = true,
         }
+        drop(since);
         self.changed.notify_one();
     }
 
-    /// Waits for a change. One that came before is not missed.
+    /// Waits for a change since the last look, be it ahead. One that came before this is not missed.
     pub(super) async fn changed(&self) {
-        self.changed.notified().await;
+        loop {
+            self.changed.notified().await;
+            if self.since.lock().any {
+                return;
+            }
+        }
     }
 
     /// How long nothing more may change before the next look, of at most `debounce`.
@@ -90,9 +99,24 @@ impl Changes {
     /// Begins a look: gives what is whole of what was written within so long. What changes from now on is for the next.
     pub(super) fn take(&self, debounce: Duration) -> Whole {
         let mut since = self.since.lock();
-        (since.arrived, since.others) = (false, false);
-        since.whole.retain(|_, at| at.elapsed() <= debounce);
-        since.whole.keys().cloned().collect()
+        (since.any, since.arrived, since.others) = (false, false, false);
+        since.young(debounce)
+    }
+
+    /// Begins a look as well, which counts only where [`Self::has_stayed`] says so after it.
+    pub(super) fn look_ahead(&self, debounce: Duration) -> Whole {
+        let mut since = self.since.lock();
+        since.any = false;
+        since.young(debounce)
+    }
+
+    /// Whether nothing changed since the look that began last.
+    pub(super) fn has_stayed(&self) -> bool {
+        let mut since = self.since.lock();
+        if !since.any {
+            (since.arrived, since.others) = (false, false);
+        }
+        !since.any
     }
 
     fn is_one_file(&self, path: &Path) -> bool {
@@ -103,6 +127,12 @@ impl Changes {
 }
 
 impl Since {
+    /// Forgets what came whole longer ago, and gives the rest.
+    fn young(&mut self, debounce: Duration) -> Whole {
+        self.whole.retain(|_, at| at.elapsed() <= debounce);
+        self.whole.keys().cloned().collect()
+    }
+
     fn note(&mut self, kind: EventKind, path: &Path, is_last: bool, is_one_file: bool) {
         let begins = matches!(
             kind,

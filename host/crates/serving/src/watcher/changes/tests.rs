@@ -126,3 +126,39 @@ fn a_look_takes_what_is_new_and_forgets_what_is_old() {
     assert!(changes.take(Duration::ZERO).is_empty());
     assert!(changes.take(DEBOUNCE).is_empty());
 }
+
+#[test]
+fn a_look_ahead_counts_where_nothing_changed_since() {
+    let changes = Changes::new(Path::new(SITE));
+    let note = |kind, path| changes.note(&event(kind, &[path]));
+    note(CLOSED, "plugins/a.wasm");
+    assert_eq!(changes.look_ahead(DEBOUNCE).len(), 1);
+    // Its settings came meanwhile: the next look is as near as if there had been none, and has both.
+    note(CLOSED, "plugins/a.toml");
+    assert!(!changes.has_stayed());
+    assert_eq!(changes.patience(DEBOUNCE), TOGETHER);
+    assert_eq!(changes.look_ahead(DEBOUNCE).len(), 2);
+    // A change of its mode is one, and nothing that quiet is waited for.
+    note(
+        EventKind::Modify(ModifyKind::Metadata(notify::event::MetadataKind::Any)),
+        "plugins/a.wasm",
+    );
+    assert!(!changes.has_stayed());
+    assert_eq!(changes.patience(DEBOUNCE), TOGETHER);
+    assert_eq!(changes.look_ahead(DEBOUNCE).len(), 2);
+    assert!(changes.has_stayed());
+    assert_eq!(changes.patience(DEBOUNCE), DEBOUNCE);
+}
+
+#[tokio::test]
+async fn a_change_that_a_look_has_seen_is_none_any_more() {
+    let changes = Changes::new(Path::new(SITE));
+    let notice = || tokio::time::timeout(Duration::from_millis(10), changes.changed());
+    changes.note(&event(CLOSED, &["plugins/a.wasm"]));
+    notice().await.unwrap();
+    changes.note(&event(CLOSED, &["plugins/a.toml"]));
+    changes.take(DEBOUNCE);
+    assert!(notice().await.is_err());
+    changes.note(&event(CLOSED, &["plugins/a.toml"]));
+    notice().await.unwrap();
+}
