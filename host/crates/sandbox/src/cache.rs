@@ -8,6 +8,7 @@ mod artifact;
 mod folder;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parking_lot::Mutex;
@@ -119,10 +120,14 @@ impl CompileCache {
         }
         let _compiling = self.compiling.lock();
         if let (Tier::Draft, Some(drafting)) = (tier, &self.drafting) {
-            match Component::from_binary(drafting, bytes) {
-                Ok(draft) => return Ok(compiled(draft, Tier::Draft)),
-                // Winch does not know every proposal that Cranelift does. Of a component that is not valid the latter says what is wrong.
-                Err(error) => tracing::debug!(%digest, ?error, "cannot compile a draft"),
+            // Winch does not know every proposal that Cranelift does, and panics at what nobody expects it to be given. Of a component
+            // that is not valid Cranelift says what is wrong.
+            match catch_unwind(AssertUnwindSafe(|| Component::from_binary(drafting, bytes))) {
+                Ok(Ok(draft)) => return Ok(compiled(draft, Tier::Draft)),
+                Ok(Err(error)) => tracing::debug!(%digest, ?error, "cannot compile a draft"),
+                Err(_) => {
+                    tracing::warn!(%digest, "the compiler of drafts panicked; compiling the plugin optimised");
+                }
             }
         }
         Ok(compiled(self.compile(digest, bytes)?, Tier::Optimised))

@@ -54,8 +54,8 @@ pub enum SandboxError {
     Thread(#[source] std::io::Error),
 }
 
-/// Whether wasmtime has a compiler of drafts for this processor.
-pub(crate) const HAS_DRAFTS: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+/// Whether wasmtime's compiler of drafts is of its first tier for this processor.
+pub(crate) const HAS_DRAFTS: bool = cfg!(target_arch = "x86_64");
 
 /// Makes the engine that code of a tier is compiled for and runs in: Winch's calls within a component are not Cranelift's, so that one
 /// engine cannot run both.
@@ -75,11 +75,11 @@ pub(crate) fn engine(config: &Config, tier: Tier) -> Result<Engine, SandboxError
         // Python's interpreter recurses deeply, and the frames of a draft are some times as large as others.
         .max_wasm_stack(4 << 20)
         .async_stack_size(5 << 20)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, tier)));
     Engine::new(&wasm).map_err(SandboxError::Engine)
 }
 
-fn pool(config: &Config) -> PoolingAllocationConfig {
+fn pool(config: &Config, tier: Tier) -> PoolingAllocationConfig {
     let scan = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(config.max_instances)
@@ -93,9 +93,12 @@ fn pool(config: &Config) -> PoolingAllocationConfig {
         .max_tables_per_component(1000)
         .max_core_instances_per_component(1000)
         // With the kernel's help only pages that a guest wrote are reset, in place: 11 us instead of 20 us for a new
-        // instance. Without it every resident page is, so fewer of them are kept.
+        // instance. Without it every resident page is, so fewer of them are kept; so they are of drafts, which are soon gone.
         .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No })
-        .linear_memory_keep_resident(if scan { 2 << 20 } else { 64 << 10 })
+        .linear_memory_keep_resident(match tier {
+            Tier::Optimised if scan => 2 << 20,
+            _ => 64 << 10,
+        })
         .table_keep_resident(64 << 10);
     pool
 }

@@ -87,7 +87,12 @@ impl Sandbox {
         let optimised = engine(&config, Tier::Optimised)?;
         let draft = (config.compile_in_tiers && HAS_DRAFTS)
             .then(|| engine(&config, Tier::Draft))
-            .transpose()?;
+            .transpose()
+            .unwrap_or_else(|error| {
+                // It has a pool of its own, as large as the other.
+                tracing::warn!(?error, "new plugins wait for optimised code; lower plugins.max_instances, or set plugins.compile_in_tiers = false");
+                None
+            });
         let linker = linked(&optimised)?;
         let cache = Arc::new(open_cache(&optimised, &config)?.with_drafts(draft.clone()));
         let drafts = match &draft {

@@ -137,10 +137,12 @@ impl SiteTask {
     /// short, and the site is looked at meanwhile: gives what was seen, where nothing has changed since.
     async fn quiet(&mut self, debounce: Duration) -> (Option<Ask>, Option<Scan>) {
         let latest = Instant::now() + debounce * MOST_DEBOUNCES;
+        // Once: where more comes each time, the look that counts is the one after it.
+        let mut may_look = true;
         loop {
             let patience = self.changes.patience(debounce);
             let until = latest.min(Instant::now() + patience);
-            let ahead = if patience < debounce {
+            let ahead = if patience < debounce && std::mem::take(&mut may_look) {
                 self.see(Look::AfterChange(debounce), Changes::look_ahead)
                     .await
             } else {

@@ -77,7 +77,7 @@ impl Fingerprint {
     pub(crate) fn proves_same(&self, later: &Self) -> bool {
         let has_fine_times = |(_, identity): &(PathBuf, Identity)| identity.has_fine_times();
         let grain = if self.entries.iter().all(has_fine_times) {
-            tick()
+            fine_grain()
         } else {
             COARSE_GRAIN
         };
@@ -126,15 +126,17 @@ impl Fingerprint {
     }
 }
 
-/// The step of the clock from which Linux takes the times of files, where their file system keeps all of its digits.
+/// How far the time of a file may be behind, where its file system keeps all digits: some steps of the clock from which Linux takes it,
+/// which a busy virtual machine is late to take, and the time that a write needs after it.
 #[cfg(target_os = "linux")]
-fn tick() -> Duration {
-    let tick = rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse);
-    tick.try_into().unwrap_or(COARSE_GRAIN)
+fn fine_grain() -> Duration {
+    let step = rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse);
+    let step = step.try_into().unwrap_or(COARSE_GRAIN);
+    (step * 10).clamp(Duration::from_millis(100), COARSE_GRAIN)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tick() -> Duration {
+fn fine_grain() -> Duration {
     COARSE_GRAIN
 }
 

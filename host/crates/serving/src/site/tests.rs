@@ -34,9 +34,9 @@ fn backdate(site: &Site, file: &str, seconds: u64) {
         .unwrap();
 }
 
-/// The clock from which files have their times takes at least a step.
+/// The grain of the times of files passes, which is a tenth of a second at least.
 fn a_step_of_the_clock() {
-    std::thread::park_timeout(Duration::from_millis(50));
+    std::thread::park_timeout(Duration::from_millis(300));
 }
 
 #[test]
