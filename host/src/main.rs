@@ -5,7 +5,6 @@
 
 mod cli;
 mod config;
-mod memory;
 mod mock;
 mod shutdown;
 mod telemetry;
@@ -14,6 +13,9 @@ mod wire;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: wharf_memory::Allocator = wharf_memory::Allocator;
 
 #[expect(
     unsafe_code,

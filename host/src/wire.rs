@@ -16,7 +16,6 @@ use wharf_serving::{Runtimes, Serving};
 use wharf_upstream::Peers;
 
 use crate::config::{self, Config, Overrides};
-use crate::memory;
 use crate::mock::MockPeers;
 use crate::shutdown;
 use crate::telemetry::Telemetry;
@@ -115,7 +114,7 @@ pub(crate) async fn serve(
 ) -> Result<()> {
     let telemetry = Telemetry::install(&config.telemetry)?;
     let stop = shutdown::on_signal().context("signals cannot be watched")?;
-    memory::start_giving_back().context("the thread for freed memory cannot be started")?;
+    wharf_memory::start_giving_back().context("the thread for freed memory cannot be started")?;
     let meter = telemetry.meter();
     let runtimes = {
         let (config, meter) = (config.clone(), meter.clone());

@@ -38,7 +38,9 @@ pub(crate) struct Record<'a> {
     pub(crate) began: Instant,
     /// What of the time the guest waited for the host to do something.
     pub(crate) waited: Duration,
-    pub(crate) outcome: Outcome,
+    outcome: Outcome,
+    /// None until it is said how it ended.
+    ended: Option<Instant>,
     metrics: &'a StageMetrics,
     health: &'a Health,
 }
@@ -47,13 +49,13 @@ pub(crate) struct Record<'a> {
 pub(crate) struct Judged {
     pub(crate) outcome: Outcome,
     pub(crate) answer: Result<Answer>,
-    /// What kept the guest from an end of its own, during what, and the last that it wrote.
-    fault: Option<(&'static str, Fault, String)>,
+    /// What kept the guest from an end of its own, during what, and the last that it wrote. In a box, since most calls have none.
+    fault: Option<Box<(&'static str, Fault, String)>>,
 }
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
-        self.metrics.ended(self.outcome, self.began.elapsed());
+        self.metrics.ended(self.outcome, self.time());
         match self.outcome {
             Outcome::Ok | Outcome::Refused => {
                 self.health.calls.fetch_add(1, Ordering::Relaxed);
@@ -75,9 +77,20 @@ impl Drop for Record<'_> {
 }
 
 impl Record<'_> {
+    /// Says how the call ended. Gives the time at which it did.
+    pub(crate) fn end(&mut self, outcome: Outcome) -> Instant {
+        self.outcome = outcome;
+        *self.ended.insert(Instant::now())
+    }
+
+    /// How long the call took, or takes so far.
+    fn time(&self) -> Duration {
+        self.ended.unwrap_or_else(Instant::now) - self.began
+    }
+
     /// Whether the call has had the time that it can be expected to end in.
     fn had_time(&self) -> bool {
-        self.began.elapsed() >= FAIR_TIME + self.waited
+        self.time() >= FAIR_TIME + self.waited
     }
 }
 
@@ -88,6 +101,16 @@ impl Judged {
             answer,
             fault: None,
         }
+    }
+
+    /// What a stage of this kind gives.
+    pub(crate) fn given<T>(self, stage: Stage, given: fn(Answer) -> Option<T>) -> Result<T> {
+        given(self.answer?).ok_or_else(|| {
+            Error::internal(format!(
+                "a plugin's {} gave what another stage gives",
+                stage.name()
+            ))
+        })
     }
 }
 
@@ -131,6 +154,7 @@ impl Calls {
             began: Instant::now(),
             waited: Duration::ZERO,
             outcome: Outcome::Cancelled,
+            ended: None,
             health: &self.health,
             metrics,
         })
@@ -172,7 +196,7 @@ impl Calls {
                 Fault::Limit(..) | Fault::Trap(_) => Outcome::Fault,
             },
             answer: Err(fault.for_client()),
-            fault: Some((during, fault, output)),
+            fault: Some(Box::new((during, fault, output))),
         }
     }
 
@@ -214,9 +238,9 @@ impl Calls {
         job: &Job<'_>,
         request: &Arc<RequestContext>,
         now: Instant,
-    ) -> Option<Tape> {
+    ) -> Option<Box<Tape>> {
         self.facts.record.as_ref()?;
-        Some(Tape::begin(job, request, now))
+        Some(Box::new(Tape::begin(job, request, now)))
     }
 
     /// Whether calls are recorded that end well.
@@ -225,7 +249,7 @@ impl Calls {
     }
 
     /// Keeps what one more call of a filter is given, or gives the recording up where that becomes too much.
-    pub(crate) fn follow(&self, tape: &mut Option<Tape>, piece: &Piece) {
+    pub(crate) fn follow(&self, tape: &mut Option<Box<Tape>>, piece: &Piece) {
         if let (Some(recorder), Some(kept)) = (&self.facts.record, &mut *tape)
             && !kept.push(piece, recorder.most_bytes())
         {
@@ -237,7 +261,7 @@ impl Calls {
     /// Leaves a call that has ended for whoever writes recordings, where it is one to record.
     pub(crate) fn keep(
         &self,
-        tape: Tape,
+        tape: Box<Tape>,
         judged: &mut Judged,
         record: &Record<'_>,
         journal: Journal,
@@ -254,7 +278,8 @@ impl Calls {
             return;
         }
         let end = match (judged.fault.take(), &judged.answer) {
-            (Some((during, fault, output)), Err(error)) => {
+            (Some(fault), Err(error)) => {
+                let (during, fault, output) = *fault;
                 Some(End::fault(during, (fault, output), error))
             }
             (_, answer) => End::of(answer),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,9 @@ use crate::limits::LimitBroken;
 pub(crate) struct CallClock {
     /// When the guest's own time is over, if it never waits for the host.
     limit_at: Instant,
-    limit: LimitBroken,
-    /// None where no request is worked for.
+    /// How long that was from the start on, in milliseconds.
+    limit_ms: u32,
+    /// None where no request is worked for: the instance starts.
     deadline: Option<Instant>,
     work: HostWork,
 }
@@ -42,11 +43,7 @@ impl CallClock {
     pub(crate) fn new(init_ms: u32) -> Self {
         Self {
             limit_at: Instant::now() + Duration::from_millis(init_ms.into()),
-            limit: LimitBroken {
-                what: "the plugin took too long to start",
-                setting: "init_ms",
-                value: init_ms,
-            },
+            limit_ms: init_ms,
             deadline: None,
             work: HostWork::default(),
         }
@@ -63,15 +60,23 @@ impl CallClock {
     }
 
     /// Begins anew, for a stage call.
-    pub(crate) fn arm_call(&mut self, call_ms: u32, now: Instant, deadline: Instant) {
+    ///
+    /// # Errors
+    /// Where the deadline has passed: a guest could still work until the next tick.
+    pub(crate) fn arm_call(
+        &mut self,
+        call_ms: u32,
+        now: Instant,
+        deadline: Instant,
+    ) -> wasmtime::Result<()> {
+        if now >= deadline {
+            return Err(DeadlinePassed.into());
+        }
         self.work.reset();
         self.limit_at = now + Duration::from_millis(call_ms.into());
-        self.limit = LimitBroken {
-            what: "the call took too long",
-            setting: "call_ms",
-            value: call_ms,
-        };
+        self.limit_ms = call_ms;
         self.deadline = Some(deadline);
+        Ok(())
     }
 
     /// Where the guest leaves what it waits for.
@@ -81,12 +86,7 @@ impl CallClock {
 
     /// Fails once the time is up. Asked at each tick of the epoch.
     pub(crate) fn check(&self) -> wasmtime::Result<()> {
-        self.check_at(Instant::now())
-    }
-
-    /// Fails where the time was up at `now`.
-    pub(crate) fn check_at(&self, now: Instant) -> wasmtime::Result<()> {
-        if now < self.stop_at() {
+        if Instant::now() < self.stop_at() {
             Ok(())
         } else {
             Err(self.expired())
@@ -103,30 +103,34 @@ impl CallClock {
     }
 
     fn expired(&self) -> wasmtime::Error {
-        let stop_at = self.stop_at();
-        if self.deadline.is_some_and(|deadline| deadline <= stop_at) {
-            DeadlinePassed.into()
-        } else {
-            self.limit.clone().into()
+        let (what, setting) = match self.deadline {
+            Some(deadline) if deadline <= self.stop_at() => return DeadlinePassed.into(),
+            Some(_) => ("the call took too long", "call_ms"),
+            None => ("the plugin took too long to start", "init_ms"),
+        };
+        LimitBroken {
+            what,
+            setting,
+            value: self.limit_ms,
         }
+        .into()
     }
 
     /// Waits for a call, and runs what its guest leaves for the host. Epochs end a guest that computes; this ends one that waits
     /// in a host call, such as a WASI sleep, and work of the host that outlasts the request.
     pub(crate) async fn bound<T>(
         &self,
-        call: impl Future<Output = wasmtime::Result<T>>,
+        mut call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
-        let mut call = pin!(call);
         // Most calls are done at the first poll, and pay for no timer.
-        let mut timer = pin!(None);
+        let mut timer = None;
         let mut running: Option<Running<'_>> = None;
         poll_fn(|context| {
             loop {
                 if let Some(work) = &mut running {
                     let latest = self.deadline.unwrap_or(self.limit_at);
                     if work.poll(context).is_pending() {
-                        ready!(wait_until(timer.as_mut(), latest, context));
+                        ready!(wait_until(&mut timer, latest, context));
                         running = None;
                         return Poll::Ready(Err(self.expired()));
                     }
@@ -141,7 +145,7 @@ impl CallClock {
                 }
                 running = self.work.take();
                 if running.is_none() {
-                    ready!(wait_until(timer.as_mut(), self.stop_at(), context));
+                    ready!(wait_until(&mut timer, self.stop_at(), context));
                     return Poll::Ready(Err(self.expired()));
                 }
             }
@@ -151,17 +155,14 @@ impl CallClock {
 }
 
 fn wait_until(
-    mut timer: Pin<&mut Option<Sleep>>,
+    timer: &mut Option<Pin<Box<Sleep>>>,
     at: Instant,
     context: &mut Context<'_>,
 ) -> Poll<()> {
     let at = at.into();
-    match timer.as_mut().as_pin_mut() {
-        None => timer.set(Some(sleep_until(at))),
-        Some(set) if set.deadline() != at => set.reset(at),
-        Some(_) => {}
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+    if timer.deadline() != at {
+        timer.as_mut().reset(at);
     }
-    timer
-        .as_pin_mut()
-        .map_or(Poll::Pending, |set| set.poll(context))
+    timer.as_mut().poll(context)
 }

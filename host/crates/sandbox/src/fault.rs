@@ -105,11 +105,7 @@ fn limit_of(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBroken> {
         })
     };
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
-        return of_wasmtime(
-            "the guest holds too many handles",
-            "handles",
-            limits.handles,
-        );
+        return Some(LimitBroken::handles(limits.handles));
     }
     let text = format!("{error:#}");
     // wasmtime has no types for its own limits.
@@ -134,11 +130,7 @@ fn limit_of(error: &wasmtime::Error, limits: &Limits) -> Option<LimitBroken> {
     } else if text.contains("resource limit exceeded: table count too high") {
         of_wasmtime("the component has too many tables", "tables", limits.tables)
     } else if text.contains("store handle limit exceeded") {
-        of_wasmtime(
-            "the guest holds too many handles",
-            "handles",
-            limits.handles,
-        )
+        Some(LimitBroken::handles(limits.handles))
     } else {
         None
     }

@@ -33,7 +33,7 @@ pub(crate) struct GuestFilter {
     open: Option<Open>,
     flow: Flow,
     /// What was given so far, where calls are recorded.
-    tape: Option<Tape>,
+    tape: Option<Box<Tape>>,
 }
 
 struct Open {
@@ -67,7 +67,7 @@ impl GuestFilter {
             Ok(lease) => lease,
             Err(error) => {
                 let mut judged = calls.without_instance(error, request);
-                record.outcome = judged.outcome;
+                record.end(judged.outcome);
                 if let Some(tape) = tape {
                     calls.keep(tape, &mut judged, &record, Journal::default());
                 }
@@ -81,7 +81,7 @@ impl GuestFilter {
         let answer = instance.call(request, job, record.began).await;
         let mut judged = calls.judge(answer, stage, request, instance);
         record.waited = instance.waited();
-        record.outcome = judged.outcome;
+        let now = record.end(judged.outcome);
         if judged.answer.is_err()
             && let Some(tape) = tape.take()
         {
@@ -99,7 +99,7 @@ impl GuestFilter {
             Ok(_) => Err(no_filter()),
             Err(error) => {
                 if judged.outcome.is_sound() {
-                    lease.ended();
+                    lease.ended(now);
                 }
                 Err(error)
             }
@@ -123,7 +123,7 @@ impl GuestFilter {
             .calls
             .judge(answer, self.stage, &self.request, instance);
         record.waited = instance.waited();
-        record.outcome = judged.outcome;
+        let now = record.end(judged.outcome);
         if let (Some(tape), Ok(Answer::Verdict(verdict))) = (&mut self.tape, &judged.answer)
             && self.calls.records_sound()
         {
@@ -138,7 +138,7 @@ impl GuestFilter {
             self.open = Some(open);
         } else if judged.outcome.is_sound() {
             // The guest's filter was dropped with the end.
-            open.lease.ended();
+            open.lease.ended(now);
         }
         judged.answer
     }

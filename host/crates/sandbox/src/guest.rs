@@ -1,6 +1,5 @@
 //! The host's side of an instance: what a store holds, and what bounds its growth.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use wharf_core::{Body, Name, RequestContext, Tensor};
 use crate::Limits;
 use crate::abilities::Abilities;
 use crate::clock::CallClock;
+use crate::handles::{Handles, Kind};
 use crate::held::HeldBytes;
 use crate::limits::LimitBroken;
 use crate::logging::{Line, LogBudget};
@@ -39,7 +39,7 @@ pub(crate) struct PluginFacts {
 /// The data of a store. It works for one request at a time.
 pub(crate) struct GuestState {
     plugin: Arc<PluginFacts>,
-    table: ResourceTable,
+    handles: Handles,
     request: Option<Arc<RequestContext>>,
     /// The notes of a call that may be recorded.
     journal: Option<Box<Journal>>,
@@ -47,6 +47,8 @@ pub(crate) struct GuestState {
     pub(crate) growth: Growth,
     /// Made when the guest first calls WASI: most guests never do.
     wasi: Option<Box<WasiState>>,
+    /// The handles of WASI.
+    table: ResourceTable,
 }
 
 impl GuestState {
@@ -54,12 +56,13 @@ impl GuestState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(plugin.limits.handles as usize);
         Self {
-            table,
+            handles: Handles::new(plugin.limits.handles),
             request: None,
             journal: None,
             clock: CallClock::new(plugin.limits.init_ms),
             growth: Growth::new(&plugin.limits),
             wasi: None,
+            table,
             plugin,
         }
     }
@@ -103,37 +106,44 @@ impl GuestState {
     }
 
     pub(crate) fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<&Tensor> {
-        Ok(self.table.get(handle)?)
+        self.handles.get(handle)
     }
 
     pub(crate) fn body(&self, handle: &Resource<Body>) -> wasmtime::Result<&Body> {
-        Ok(self.table.get(handle)?)
+        self.handles.get(handle)
     }
 
     /// Whether the guest has no handles, and how many bytes of data that it made are still kept.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn kept(&self) -> (bool, u64) {
-        (self.table.is_empty(), self.growth.held.get())
+        (
+            self.handles.count() == 0 && self.table.is_empty(),
+            self.growth.held.get(),
+        )
     }
 
     /// What a handle stands for.
-    pub(crate) fn get<T: Any>(&self, handle: &Resource<T>) -> wasmtime::Result<&T> {
-        Ok(self.table.get(handle)?)
+    pub(crate) fn get<T: Kind>(&self, handle: &Resource<T>) -> wasmtime::Result<&T> {
+        self.handles.get(handle)
     }
 
     /// Gives the guest a handle.
-    pub(crate) fn keep<T: Any + Send>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
-        Ok(self.table.push(value)?)
+    pub(crate) fn keep<T: Kind>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
+        Ok(self.handles.keep(value)?)
     }
 
     /// Takes a value back together with its handle.
-    pub(crate) fn take<T: Any>(&mut self, handle: Resource<T>) -> wasmtime::Result<T> {
-        Ok(self.table.delete(handle)?)
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the handle is gone afterwards"
+    )]
+    pub(crate) fn take<T: Kind>(&mut self, handle: Resource<T>) -> wasmtime::Result<T> {
+        self.handles.take(&handle)
     }
 
     /// The guest dropped its handle.
-    pub(crate) fn forget<T: Any>(&mut self, rep: u32) -> wasmtime::Result<()> {
-        self.table.delete(Resource::<T>::new_own(rep))?;
+    pub(crate) fn forget<T: Kind>(&mut self, rep: u32) -> wasmtime::Result<()> {
+        self.handles.take(&Resource::<T>::new_own(rep))?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! One instance of a plugin: a store, and the stages in it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,10 @@ impl InstanceFactory {
         store.set_epoch_deadline(TICKS_BEFORE_YIELD);
         let clock = store.data().clock.clone();
         let stages = clock
-            .bound(async {
+            .bound(pin!(async {
                 let instance = self.component.instantiate_async(&mut store).await?;
                 self.exports.of_instance(&mut store, &instance)
-            })
+            }))
             .await;
         match stages {
             // In a box, since it goes through many hands: its moves would cost more than a call.
@@ -105,7 +106,9 @@ impl GuestInstance {
     /// Asks the plugin what it is. None where it has no lifecycle.
     pub(crate) async fn describe(&mut self) -> Result<Option<Description>, StartError> {
         let clock = self.arm_init();
-        let described = clock.bound(self.stages.describe(&mut self.store)).await;
+        let described = clock
+            .bound(pin!(self.stages.describe(&mut self.store)))
+            .await;
         described.map_err(|error| StartError::Fault(error, self.take_output()))
     }
 
@@ -113,14 +116,16 @@ impl GuestInstance {
         let clock = self.arm_init();
         let settings = Arc::clone(&self.store.data().plugin().settings);
         let done = clock
-            .bound(self.stages.init(&mut self.store, &settings))
+            .bound(pin!(self.stages.init(&mut self.store, &settings)))
             .await;
         self.started(done)
     }
 
     pub(crate) async fn self_test(&mut self) -> Result<(), StartError> {
         let clock = self.arm_init();
-        let done = clock.bound(self.stages.self_test(&mut self.store)).await;
+        let done = clock
+            .bound(pin!(self.stages.self_test(&mut self.store)))
+            .await;
         self.started(done)
     }
 
@@ -133,13 +138,13 @@ impl GuestInstance {
     ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
         let state = self.store.data_mut();
         let call_ms = state.plugin().limits.call_ms;
-        state.clock.arm_call(call_ms, now, request.deadline);
-        // A guest whose time is up before it begins could still work until the next tick.
-        state.clock.check_at(now)?;
+        state.clock.arm_call(call_ms, now, request.deadline)?;
         let clock = state.clock.clone();
         state.set_request(Some(Arc::clone(request)));
         self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
-        let answer = clock.bound(self.stages.call(&mut self.store, job)).await?;
+        let answer = clock
+            .bound(pin!(self.stages.call(&mut self.store, job)))
+            .await?;
         let state = self.store.data_mut();
         let output = state.take_output();
         if !output.is_empty() {

@@ -19,6 +19,7 @@ mod filter;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guest;
+mod handles;
 mod held;
 mod host_work;
 mod inspect;

@@ -83,7 +83,7 @@ limits! {
     memories = 16 in 1..=100;
     /// The most core modules that an instance is made of.
     core_instances = 256 in 1..=1000;
-    /// The most handles of tensors, bodies and WASI resources that an instance holds at one time.
+    /// The most handles of tensors, bodies and tokenizers that an instance holds at one time, and the most of WASI resources.
     handles = 10_000 in 16..=1_000_000;
     /// The most data that one host call takes from the guest, in MiB.
     host_call_mb = 64 in 1..=4096;
@@ -118,6 +118,17 @@ pub(crate) struct LimitBroken {
     pub(crate) setting: &'static str,
     /// The value of the setting.
     pub(crate) value: u32,
+}
+
+impl LimitBroken {
+    /// There were more than so many handles.
+    pub(crate) fn handles(most: u32) -> Self {
+        Self {
+            what: "the guest holds too many handles",
+            setting: "handles",
+            value: most,
+        }
+    }
 }
 
 impl fmt::Display for LimitBroken {

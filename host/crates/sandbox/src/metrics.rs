@@ -7,23 +7,20 @@ mod recording;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{
-    AsyncInstrument, BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter,
-};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter};
 use parking_lot::Mutex;
 use wharf_core::{Name, Stage};
 
 use crate::bindings::v1::exports::lifecycle::{Metric, MetricKind};
+use crate::pool::Instances;
 
 pub(crate) use codec::{CodecInstruments, CodecMetrics};
 pub(crate) use http::{HttpInstruments, HttpMetrics, HttpOutcome};
-use pool::PoolGauges;
+use pool::Pools;
 pub(crate) use pool::{DraftEnd, DraftMetrics, PoolMetrics};
 pub(crate) use recording::{RecordingMetrics, RecordingOutcome};
 pub(crate) use state::{StateMetrics, StateSize};
@@ -63,7 +60,7 @@ pub(crate) struct SandboxMetrics {
     calls: Counter<u64>,
     traps: Counter<u64>,
     duration: Histogram<f64>,
-    pools: Arc<DashMap<Name, Arc<PoolGauges>>>,
+    pools: Pools,
     misses: Counter<u64>,
     compilations: Counter<u64>,
     drafts: Counter<u64>,
@@ -87,32 +84,6 @@ pub(crate) enum Compilation {
 
 impl SandboxMetrics {
     pub(crate) fn new(meter: &Meter) -> Self {
-        let pools = Arc::<DashMap<Name, Arc<PoolGauges>>>::default();
-        let gauge = |name, description, value: fn(&PoolGauges) -> &AtomicI64| {
-            let pools = Arc::clone(&pools);
-            let observe = move |observer: &dyn AsyncInstrument<i64>| {
-                for pool in pools.iter() {
-                    let plugin = KeyValue::new("plugin", pool.key().shared());
-                    observer.observe(value(pool.value()).load(Ordering::Relaxed), &[plugin]);
-                }
-            };
-            // The meter keeps the callback; the instrument itself is only a name for it.
-            let _ = meter
-                .i64_observable_gauge(name)
-                .with_description(description)
-                .with_callback(observe)
-                .build();
-        };
-        gauge(
-            "plugin_instances_in_use",
-            "Plugin instances that work for a request",
-            |pool| &pool.in_use,
-        );
-        gauge(
-            "plugin_instances_ready",
-            "Plugin instances that stand ready",
-            |pool| &pool.ready,
-        );
         Self {
             calls: meter
                 .u64_counter("plugin_call")
@@ -127,7 +98,7 @@ impl SandboxMetrics {
                 .with_description("The time of a plugin call, by plugin and stage")
                 .with_boundaries(DURATION_BOUNDARIES.to_vec())
                 .build(),
-            pools,
+            pools: Pools::new(meter),
             misses: meter
                 .u64_counter("plugin_instance_miss")
                 .with_description("Plugin calls that found no instance ready and made one")
@@ -169,8 +140,12 @@ impl SandboxMetrics {
     /// The instruments of one plugin's pool.
     pub(crate) fn pool(&self, plugin: &Name) -> PoolMetrics {
         let attributes = [KeyValue::new("plugin", plugin.shared())];
-        let gauges = Arc::clone(&self.pools.entry(plugin.clone()).or_default());
-        PoolMetrics::new(gauges, self.misses.bind(&attributes), self.drafts(plugin))
+        PoolMetrics::new(self.misses.bind(&attributes), self.drafts(plugin))
+    }
+
+    /// Counts the instances of one plugin's pool, for as long as it is there.
+    pub(crate) fn count(&self, plugin: &Name, pool: &Arc<Instances>) {
+        self.pools.add(plugin, pool);
     }
 
     /// The instrument of one plugin's drafts.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wharf_core::{
-    BoxFuture, Candidate, Error, Filter, Payload, Plugin, PluginHealth, PluginInfo, RequestContext,
+    BoxFuture, Candidate, Filter, Payload, Plugin, PluginHealth, PluginInfo, RequestContext,
     Result, Stage, Token,
 };
 
@@ -38,7 +38,13 @@ impl LoadedPlugin {
         }
     }
 
-    async fn call(&self, request: &Arc<RequestContext>, job: Job<'_>) -> Result<Answer> {
+    /// Calls a stage; `given` is what such a stage gives.
+    async fn call<T>(
+        &self,
+        request: &Arc<RequestContext>,
+        job: Job<'_>,
+        given: fn(Answer) -> Option<T>,
+    ) -> Result<T> {
         let stage = job.stage();
         let mut record = self.calls.begin(stage)?;
         let tape = self.calls.tape(&job, request, record.began);
@@ -46,11 +52,11 @@ impl LoadedPlugin {
             Ok(lease) => lease,
             Err(error) => {
                 let mut judged = self.calls.without_instance(error, request);
-                record.outcome = judged.outcome;
+                record.end(judged.outcome);
                 if let Some(tape) = tape {
                     (self.calls).keep(tape, &mut judged, &record, Journal::default());
                 }
-                return judged.answer;
+                return judged.given(stage, given);
             }
         };
         let instance = lease.instance();
@@ -60,40 +66,15 @@ impl LoadedPlugin {
         let answer = instance.call(request, job, record.began).await;
         let mut judged = self.calls.judge(answer, stage, request, instance);
         record.waited = instance.waited();
+        let now = record.end(judged.outcome);
         if let Some(tape) = tape {
             let journal = instance.end_journal();
             self.calls.keep(tape, &mut judged, &record, journal);
         }
         if judged.outcome.is_sound() {
-            lease.ended();
+            lease.ended(now);
         }
-        // The instance goes back before the time is taken: what that costs is the request's too.
-        drop(lease);
-        record.outcome = judged.outcome;
-        judged.answer
-    }
-
-    /// What preprocess and postprocess give.
-    async fn transform(&self, request: &Arc<RequestContext>, job: Job<'_>) -> Result<Payload> {
-        match self.call(request, job).await? {
-            Answer::Payload(payload) => Ok(payload),
-            _ => Err(Error::internal(
-                "a stage gave something else than a payload",
-            )),
-        }
-    }
-
-    async fn choose(
-        &self,
-        request: &Arc<RequestContext>,
-        candidates: &[Candidate],
-    ) -> Result<usize> {
-        match self.call(request, Job::Route(candidates)).await? {
-            Answer::Index(index) => Ok(index),
-            _ => Err(Error::internal(
-                "a router gave something else than an index",
-            )),
-        }
+        judged.given(stage, given)
     }
 }
 
@@ -107,7 +88,7 @@ impl Plugin for LoadedPlugin {
         request: &'a Arc<RequestContext>,
         input: Payload,
     ) -> BoxFuture<'a, Result<Payload>> {
-        Box::pin(self.transform(request, Job::Preprocess(input)))
+        Box::pin(self.call(request, Job::Preprocess(input), Answer::payload))
     }
 
     fn postprocess<'a>(
@@ -115,7 +96,7 @@ impl Plugin for LoadedPlugin {
         request: &'a Arc<RequestContext>,
         output: Payload,
     ) -> BoxFuture<'a, Result<Payload>> {
-        Box::pin(self.transform(request, Job::Postprocess(output)))
+        Box::pin(self.call(request, Job::Postprocess(output), Answer::payload))
     }
 
     fn route<'a>(
@@ -123,7 +104,7 @@ impl Plugin for LoadedPlugin {
         request: &'a Arc<RequestContext>,
         candidates: &'a [Candidate],
     ) -> BoxFuture<'a, Result<usize>> {
-        Box::pin(self.choose(request, candidates))
+        Box::pin(self.call(request, Job::Route(candidates), Answer::index))
     }
 
     fn filter_tokens<'a>(

@@ -13,6 +13,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
@@ -75,8 +76,8 @@ impl Pool {
         let limits = &factory.plugin.limits;
         let shelf = match isolation {
             Isolation::Request => Shelf::Fresh(Box::new(FreshShelf::new(limits, memory_bytes))),
-            Isolation::Tenant => Shelf::Kept(KeptShelf::by_tenant(limits)),
-            Isolation::Shared => Shelf::Kept(KeptShelf::shared(limits)),
+            Isolation::Tenant => Shelf::Kept(KeptShelf::by_tenant(limits, factory.tier)),
+            Isolation::Shared => Shelf::Kept(KeptShelf::shared(limits, factory.tier)),
         };
         let instances = Arc::new(Instances {
             plugin: Arc::clone(&factory.plugin),
@@ -147,7 +148,8 @@ pub(crate) struct Lease<P: Deref<Target = Instances>> {
     pool: P,
     instance: Option<Box<GuestInstance>>,
     tenant: Tenant,
-    healthy: bool,
+    /// When the work came to an end of its own.
+    ended: Option<Instant>,
 }
 
 /// An instance on loan for a text.
@@ -173,14 +175,14 @@ impl<P: Deref<Target = Instances>> Lease<P> {
                 found
             }
         };
-        let pool = &*lease.pool;
-        pool.metrics.ready(-i64::from(found.is_some()));
         let instance = match found {
             Some(instance) => instance,
             None => {
                 pool.metrics.missed();
                 let factory = pool.factory.load_full();
-                factory.start().await.map_err(TakeError::Start)?
+                // In a box, so that a call which finds an instance does not carry the room for this along.
+                let started = Box::pin(factory.start()).await;
+                started.map_err(TakeError::Start)?
             }
         };
         lease.instance = Some(instance);
@@ -190,12 +192,11 @@ impl<P: Deref<Target = Instances>> Lease<P> {
     fn count(pool: P) -> Result<Self, TakeError> {
         let limit = pool.plugin.limits.instances;
         let before = pool.in_use.fetch_add(1, Ordering::AcqRel);
-        pool.metrics.taken();
         let lease = Self {
             pool,
             instance: None,
             tenant: None,
-            healthy: false,
+            ended: None,
         };
         // Refusing drops the lease, which counts the use out again.
         if before >= limit {
@@ -213,8 +214,8 @@ impl<P: Deref<Target = Instances>> Lease<P> {
     }
 
     /// The work came to an end of its own, so the instance may serve again where its isolation allows.
-    pub(crate) fn ended(&mut self) {
-        self.healthy = true;
+    pub(crate) fn ended(&mut self, now: Instant) {
+        self.ended = Some(now);
     }
 }
 
@@ -223,11 +224,9 @@ impl<P: Deref<Target = Instances>> Drop for Lease<P> {
         let pool = &*self.pool;
         if let Some(instance) = self.instance.take() {
             // Where the queue is full an instance is dropped here.
-            match &pool.shelf {
-                Shelf::Kept(shelf) if self.healthy && pool.is_current(&instance) => {
-                    let dropped = shelf.put(self.tenant.take(), instance);
-                    pool.metrics.ready(1 - dropped.len() as i64);
-                    for instance in dropped {
+            match (&pool.shelf, self.ended) {
+                (Shelf::Kept(shelf), Some(now)) => {
+                    for instance in shelf.put(self.tenant.take(), instance, now) {
                         let _ = pool.used.push(instance);
                     }
                 }
@@ -238,18 +237,6 @@ impl<P: Deref<Target = Instances>> Drop for Lease<P> {
             }
         }
         pool.in_use.fetch_sub(1, Ordering::AcqRel);
-        pool.metrics.given_back();
-    }
-}
-
-/// The last that is left of a pool: a text may have put its instance back after the pool was given up.
-impl Drop for Instances {
-    fn drop(&mut self) {
-        let left = match &self.shelf {
-            Shelf::Fresh(shelf) => shelf.len(),
-            Shelf::Kept(shelf) => shelf.len(),
-        };
-        self.metrics.ready(-(left as i64));
     }
 }
 
@@ -260,9 +247,18 @@ impl Instances {
         self.wake();
     }
 
-    /// Whether an instance runs the code that new ones are made of.
-    fn is_current(&self, instance: &GuestInstance) -> bool {
-        instance.tier() == self.factory.load().tier
+    /// How many instances work.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.in_use.load(Ordering::Relaxed).into()
+    }
+
+    /// How many instances stand ready.
+    pub(crate) fn ready(&self) -> u64 {
+        let count = match &self.shelf {
+            Shelf::Fresh(shelf) => shelf.len(),
+            Shelf::Kept(shelf) => shelf.len(),
+        };
+        count as u64
     }
 
     fn wake(&self) {

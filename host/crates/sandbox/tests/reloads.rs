@@ -11,6 +11,7 @@ use wharf_core::{
     Body, Digest, Headers, Payload, Plugin, PluginHost, PluginRelease, RequestContext,
 };
 use wharf_sandbox::{Config, Sandbox};
+use wharf_testkit::resident_mb;
 
 const ROUNDS: u32 = 1000;
 const ALLOWED_MB: f64 = 100.0;
@@ -104,11 +105,4 @@ fn echo() -> Bytes {
             )
         })
         .into()
-}
-
-/// The resident memory of this process.
-fn resident_mb() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: f64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-    pages * 4096.0 / f64::from(1 << 20)
 }

@@ -38,6 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wharf-upstream", &["wharf-core", "wharf-protobuf"]),
     ("wharf-artifacts", &["wharf-core"]),
     ("wharf-serving", &["wharf-core"]),
+    ("wharf-memory", &[]),
     ("wharf-toolchain", &[]),
     (
         "wharf-server",
@@ -46,6 +47,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 const TESTKIT: &str = "wharf-testkit";
+
+/// The program's allocator: what measures a part of the program takes it as well.
+const MEMORY: &str = "wharf-memory";
 
 /// The packages that may report errors with `anyhow` outside their tests.
 const ANYHOW: &[&str] = &["wharf", "xtask", "wharf-e2e"];
@@ -77,6 +81,9 @@ fn breach(dependency: &Dependency) -> Option<String> {
     }
     if to == TESTKIT {
         return (!dev).then(|| "wharf-testkit is for tests: make it a dev-dependency".to_owned());
+    }
+    if to == MEMORY && *dev {
+        return None;
     }
     let (_, allowed) = IMPORTS.iter().find(|(name, _)| name == from)?;
     let internal = to == "wharf" || to.starts_with("wharf-");
@@ -131,6 +138,8 @@ mod tests {
             dependency("wharf", "anyhow"),
             test_dependency("wharf-engine", "anyhow"),
             test_dependency("wharf-engine", "wharf-testkit"),
+            dependency("wharf", "wharf-memory"),
+            test_dependency("wharf-sandbox", "wharf-memory"),
             dependency("image-to-tensor", "wharf-plugin-sdk"),
             dependency("wharf-core", "bytes"),
         ];
@@ -150,6 +159,7 @@ mod tests {
             dependency("wharf-plugin-sdk", "wharf-core"),
             dependency("wharf-engine", "anyhow"),
             dependency("wharf-serving", "wharf-testkit"),
+            dependency("wharf-sandbox", "wharf-memory"),
         ];
         let findings = check(&forbidden);
         assert_eq!(findings.len(), forbidden.len(), "{findings:?}");

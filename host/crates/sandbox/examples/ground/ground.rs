@@ -12,7 +12,7 @@ use wharf_sandbox::{Config, Sandbox};
 
 /// The program's allocator, for the buffers of both sides.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: wharf_memory::Allocator = wharf_memory::Allocator;
 
 /// A runtime of one worker.
 pub(crate) fn runtime() -> Runtime {

@@ -1,18 +1,67 @@
 //! How many instances a plugin's pool has.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
+use dashmap::DashMap;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundCounter, Counter};
+use opentelemetry::metrics::{BoundCounter, Counter, Meter};
 use wharf_core::Name;
 
-/// What the gauges of a plugin's pools show. Every release of a plugin counts in the same ones, and the meter reads them when
-/// it is scraped: a request pays for an addition.
-#[derive(Default)]
-pub(super) struct PoolGauges {
-    pub(super) in_use: AtomicI64,
-    pub(super) ready: AtomicI64,
+use crate::pool::Instances;
+
+/// The pools of each plugin, one for every release of it that is still there. Their instances are counted when the metrics are
+/// read, so that a request pays nothing for it.
+#[derive(Clone, Default)]
+pub(super) struct Pools(Arc<DashMap<Name, Vec<Weak<Instances>>>>);
+
+impl Pools {
+    /// Makes the gauges of the pools.
+    pub(super) fn new(meter: &Meter) -> Self {
+        let pools = Self::default();
+        pools.gauge(
+            meter,
+            "plugin_instances_in_use",
+            "Plugin instances that work for a request",
+            Instances::in_use,
+        );
+        pools.gauge(
+            meter,
+            "plugin_instances_ready",
+            "Plugin instances that stand ready",
+            Instances::ready,
+        );
+        pools
+    }
+
+    fn gauge(
+        &self,
+        meter: &Meter,
+        name: &'static str,
+        description: &'static str,
+        count: fn(&Instances) -> u64,
+    ) {
+        let Self(pools) = self.clone();
+        // The meter keeps the callback; the instrument itself is only a name for it.
+        let _ = meter
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for plugin in pools.iter() {
+                    let there = plugin.value().iter().filter_map(Weak::upgrade);
+                    let count = there.map(|pool| count(&pool)).sum();
+                    let plugin = KeyValue::new("plugin", plugin.key().shared());
+                    observer.observe(count, &[plugin]);
+                }
+            })
+            .build();
+    }
+
+    /// Counts the instances of one more pool of a plugin, for as long as it is there.
+    pub(super) fn add(&self, plugin: &Name, pool: &Arc<Instances>) {
+        let mut pools = self.0.entry(plugin.clone()).or_default();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
 }
 
 /// What became of a draft that served.
@@ -52,34 +101,13 @@ impl DraftMetrics {
 
 /// The instruments of a pool.
 pub(crate) struct PoolMetrics {
-    gauges: Arc<PoolGauges>,
     misses: BoundCounter<u64>,
     pub(crate) drafts: DraftMetrics,
 }
 
 impl PoolMetrics {
-    pub(super) fn new(
-        gauges: Arc<PoolGauges>,
-        misses: BoundCounter<u64>,
-        drafts: DraftMetrics,
-    ) -> Self {
-        Self {
-            gauges,
-            misses,
-            drafts,
-        }
-    }
-
-    pub(crate) fn taken(&self) {
-        self.gauges.in_use.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn given_back(&self) {
-        self.gauges.in_use.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn ready(&self, change: i64) {
-        self.gauges.ready.fetch_add(change, Ordering::Relaxed);
+    pub(super) fn new(misses: BoundCounter<u64>, drafts: DraftMetrics) -> Self {
+        Self { misses, drafts }
     }
 
     pub(crate) fn missed(&self) {

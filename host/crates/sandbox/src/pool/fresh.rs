@@ -63,34 +63,30 @@ impl FreshShelf {
         self.ready.push(instance).is_ok()
     }
 
-    /// Puts an instance in the place of the oldest, which goes. Gives whether there was one.
-    pub(super) fn exchange(&self, new: Option<Box<GuestInstance>>) -> bool {
+    /// Puts an instance in the place of the oldest, which goes.
+    pub(super) fn exchange(&self, new: Option<Box<GuestInstance>>) {
         let old = self.ready.pop();
         if let Some(new) = new {
             // There is room for it: nobody else puts instances here.
             let _ = self.ready.push(new);
         }
-        old.is_some()
+        drop(old);
     }
 
-    /// Gives up half of the instances after a while without requests. Gives how many.
-    pub(super) fn shrink_when_idle(&self) -> usize {
+    /// Gives up half of the instances after a while without requests.
+    pub(super) fn shrink_when_idle(&self) {
         if self.taken.swap(0, Ordering::Relaxed) > 0 {
             self.idle_rounds.store(0, Ordering::Relaxed);
-            return 0;
+            return;
         }
         let rounds = self.idle_rounds.fetch_add(1, Ordering::Relaxed) + 1;
         let fewest = FEWEST.min(self.ready.capacity());
         if !rounds.is_multiple_of(IDLE_ROUNDS) {
-            return 0;
+            return;
         }
         let target = (self.target.load(Ordering::Relaxed) / 2).max(fewest);
         self.target.store(target, Ordering::Relaxed);
-        let mut given_up = 0;
-        while self.ready.len() > target && self.ready.pop().is_some() {
-            given_up += 1;
-        }
-        given_up
+        while self.ready.len() > target && self.ready.pop().is_some() {}
     }
 
     pub(super) fn len(&self) -> usize {

@@ -23,18 +23,13 @@ impl Instances {
         while !self.is_over() {
             self.drop_used();
             self.go_over(runtime);
-            let given_up = match &self.shelf {
+            match &self.shelf {
                 // One at a time: used instances hold the memory that the next ones need, and requests that take them as fast as they
                 // are made are not to keep better code waiting.
                 Shelf::Fresh(shelf) if self.add_fresh(shelf, runtime) => continue,
                 Shelf::Fresh(shelf) => shelf.shrink_when_idle(),
-                Shelf::Kept(shelf) => {
-                    // One may have been given back while the pool went over.
-                    self.renew_kept(shelf, runtime);
-                    shelf.expire()
-                }
-            };
-            self.metrics.ready(-(given_up as i64));
+                Shelf::Kept(shelf) => shelf.expire(),
+            }
             std::thread::park_timeout(ROUND);
         }
     }
@@ -51,9 +46,7 @@ impl Instances {
 
     /// Makes an instance ahead of time, where more are to stand ready. Gives whether it did.
     fn add_fresh(&self, shelf: &FreshShelf, runtime: &Runtime) -> bool {
-        let added = shelf.wants_more() && self.make(runtime).is_some_and(|new| shelf.put(new));
-        self.metrics.ready(i64::from(added));
-        added
+        shelf.wants_more() && self.make(runtime).is_some_and(|new| shelf.put(new))
     }
 
     fn make(&self, runtime: &Runtime) -> Option<Box<GuestInstance>> {
@@ -113,22 +106,20 @@ impl Instances {
                 self.make(runtime)
             };
             // One that goes without another is made up for when the shelf is filled next.
-            let change = i64::from(new.is_some()) - i64::from(shelf.exchange(new));
-            self.metrics.ready(change);
+            shelf.exchange(new);
         }
     }
 
     /// Replaces kept instances of the draft that are idle.
     fn renew_kept(&self, shelf: &KeptShelf, runtime: &Runtime) {
-        let tier = self.factory.load().tier;
-        while let Some(tenant) = shelf.outdated(tier) {
+        shelf.go_over(self.factory.load().tier);
+        while let Some(tenant) = shelf.outdated() {
             let new = if self.is_over() {
                 None
             } else {
                 self.make(runtime)
             };
-            let change = shelf.exchange(&tenant, tier, new);
-            self.metrics.ready(change);
+            shelf.exchange(&tenant, new);
         }
     }
 

@@ -5,8 +5,8 @@
 )]
 
 use std::collections::HashMap;
+use std::iter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -25,9 +25,17 @@ pub(super) struct KeptShelf {
     tenants: usize,
     instances: usize,
     idle: Duration,
-    /// Counted beside the map, so that it is known without its lock.
-    kept: AtomicUsize,
-    places: Mutex<HashMap<Tenant, Place>>,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    /// Apart from those of tenants, so that nothing is looked up where everybody shares.
+    everybody: Place,
+    tenants: HashMap<Arc<str>, Place>,
+    /// How many instances stand in all places together.
+    count: usize,
+    /// The code that those which are kept run.
+    tier: Tier,
 }
 
 struct Place {
@@ -37,21 +45,25 @@ struct Place {
 }
 
 impl KeptShelf {
-    pub(super) fn by_tenant(limits: &Limits) -> Self {
+    pub(super) fn by_tenant(limits: &Limits, tier: Tier) -> Self {
         Self {
             by_tenant: true,
             tenants: limits.tenants as usize,
             instances: limits.instances as usize,
             idle: Duration::from_secs(limits.idle_s.into()),
-            kept: AtomicUsize::new(0),
-            places: Mutex::default(),
+            kept: Mutex::new(Kept {
+                everybody: Place::new(Instant::now()),
+                tenants: HashMap::new(),
+                count: 0,
+                tier,
+            }),
         }
     }
 
-    pub(super) fn shared(limits: &Limits) -> Self {
+    pub(super) fn shared(limits: &Limits, tier: Tier) -> Self {
         Self {
             by_tenant: false,
-            ..Self::by_tenant(limits)
+            ..Self::by_tenant(limits, tier)
         }
     }
 
@@ -70,121 +82,158 @@ impl KeptShelf {
     }
 
     pub(super) fn take(&self, tenant: &Tenant) -> Option<Box<GuestInstance>> {
-        let instance = self.places.lock().get_mut(tenant)?.instances.pop()?;
-        self.kept.fetch_sub(1, Ordering::AcqRel);
+        let mut kept = self.kept.lock();
+        let instance = kept.place(tenant)?.instances.pop()?;
+        kept.count -= 1;
         Some(instance)
     }
 
-    /// Keeps an instance. Gives those that have to go for it.
+    /// Keeps an instance that worked until `now`. Gives those that have to go for it, or itself where it may not be kept.
     pub(super) fn put(
         &self,
         tenant: Tenant,
         instance: Box<GuestInstance>,
+        now: Instant,
     ) -> Vec<Box<GuestInstance>> {
         if self.is_unshared(&tenant) {
             return vec![instance];
         }
-        let now = Instant::now();
-        let mut places = self.places.lock();
-        let mut dropped = Vec::new();
-        if let Some(place) = places.get_mut(&tenant) {
-            place.last_used = now;
-            place.instances.push(instance);
-        } else {
-            if places.len() >= self.tenants {
-                let idlest = places
-                    .iter()
-                    .min_by_key(|(_, place)| place.last_used)
-                    .map(|(tenant, _)| tenant.clone());
-                if let Some(place) = idlest.and_then(|idlest| places.remove(&idlest)) {
-                    dropped = place.instances;
-                }
-            }
-            places.insert(
-                tenant,
-                Place {
-                    instances: vec![instance],
-                    last_used: now,
-                },
-            );
+        let mut kept = self.kept.lock();
+        // It worked while the pool went over to other code.
+        if instance.tier() != kept.tier {
+            return vec![instance];
         }
-        drop(places);
-        self.kept.fetch_add(1, Ordering::AcqRel);
-        self.kept.fetch_sub(dropped.len(), Ordering::AcqRel);
+        let mut dropped = Vec::new();
+        if let Some(place) = kept.place(&tenant) {
+            place.put(instance, now);
+        } else if let Some(tenant) = tenant {
+            if kept.tenants.len() >= self.tenants {
+                dropped = kept.remove_idlest();
+            }
+            let mut place = Place::new(now);
+            place.put(instance, now);
+            kept.tenants.insert(tenant, place);
+        }
+        kept.count += 1;
         // Every tenant may keep some, but all together not more than may work at one time.
-        if self.len() > self.instances {
-            dropped.extend(self.take_idlest());
+        if kept.count > self.instances {
+            dropped.extend(kept.take_idlest());
         }
         dropped
     }
 
-    fn take_idlest(&self) -> Option<Box<GuestInstance>> {
-        let mut places = self.places.lock();
-        let (_, place) = places
-            .iter_mut()
-            .filter(|(_, place)| !place.instances.is_empty())
-            .min_by_key(|(_, place)| place.last_used)?;
-        let instance = place.instances.pop()?;
-        drop(places);
-        self.kept.fetch_sub(1, Ordering::AcqRel);
-        Some(instance)
+    /// Keeps only instances that run the code of this tier from now on. Those that stand here stay until they are exchanged.
+    pub(super) fn go_over(&self, tier: Tier) {
+        self.kept.lock().tier = tier;
     }
 
-    /// Whose idle instances have one that runs other code than that of this tier.
-    pub(super) fn outdated(&self, tier: Tier) -> Option<Tenant> {
-        let places = self.places.lock();
-        let (tenant, _) = places.iter().find(|(_, place)| {
-            let mut instances = place.instances.iter();
-            instances.any(|instance| instance.tier() != tier)
-        })?;
-        Some(tenant.clone())
-    }
-
-    /// Puts an instance in the place of a tenant's outdated one, which goes, also where there is no other for it. Gives how many more
-    /// are kept then.
-    pub(super) fn exchange(
-        &self,
-        tenant: &Tenant,
-        tier: Tier,
-        new: Option<Box<GuestInstance>>,
-    ) -> i64 {
-        let mut places = self.places.lock();
-        let Some(place) = places.get_mut(tenant) else {
-            return 0;
-        };
-        let mut instances = place.instances.iter_mut();
-        // A request may have taken it meanwhile. It gives it back to be dropped.
-        let Some(at) = instances.position(|instance| instance.tier() != tier) else {
-            return 0;
-        };
-        let (old, change) = match new {
-            Some(new) => (std::mem::replace(&mut place.instances[at], new), 0),
-            None => (place.instances.remove(at), -1),
-        };
-        drop(places);
-        drop(old);
-        if change < 0 {
-            self.kept.fetch_sub(1, Ordering::AcqRel);
+    /// Whose idle instances have one that runs other code.
+    pub(super) fn outdated(&self) -> Option<Tenant> {
+        let kept = self.kept.lock();
+        let outdated = |place: &Place| place.outdated(kept.tier).is_some();
+        if outdated(&kept.everybody) {
+            return Some(None);
         }
-        change
+        let (tenant, _) = kept.tenants.iter().find(|(_, place)| outdated(place))?;
+        Some(Some(Arc::clone(tenant)))
     }
 
-    /// Drops the instances of tenants that were idle for long. Gives how many.
-    pub(super) fn expire(&self) -> usize {
+    /// Puts an instance in the place of a tenant's outdated one, which goes, also where there is no other for it.
+    pub(super) fn exchange(&self, tenant: &Tenant, new: Option<Box<GuestInstance>>) {
+        let mut kept = self.kept.lock();
+        let tier = kept.tier;
+        let Some(place) = kept.place(tenant) else {
+            return;
+        };
+        // A request may have taken it meanwhile. It gives it back to be dropped.
+        let Some(at) = place.outdated(tier) else {
+            return;
+        };
+        let old = if let Some(new) = new {
+            std::mem::replace(&mut place.instances[at], new)
+        } else {
+            let old = place.instances.remove(at);
+            kept.count -= 1;
+            old
+        };
+        // Not while others wait for the shelf.
+        drop(kept);
+        drop(old);
+    }
+
+    /// Drops the instances of tenants that were idle for long.
+    pub(super) fn expire(&self) {
         let now = Instant::now();
-        let expired: Vec<Place> = self
-            .places
-            .lock()
-            .extract_if(|_, place| now.saturating_duration_since(place.last_used) >= self.idle)
-            .map(|(_, place)| place)
-            .collect();
-        let count = expired.iter().map(|place| place.instances.len()).sum();
-        self.kept.fetch_sub(count, Ordering::AcqRel);
-        count
+        let mut kept = self.kept.lock();
+        let is_idle = |place: &Place| now.saturating_duration_since(place.last_used) >= self.idle;
+        let tenants = kept.tenants.extract_if(|_, place| is_idle(place));
+        let mut expired: Vec<Place> = tenants.map(|(_, place)| place).collect();
+        if is_idle(&kept.everybody) {
+            expired.push(std::mem::replace(&mut kept.everybody, Place::new(now)));
+        }
+        kept.count -= expired.iter().map(Place::len).sum::<usize>();
+        // Not while others wait for the shelf.
+        drop(kept);
+        drop(expired);
     }
 
     /// How many instances are kept.
     pub(super) fn len(&self) -> usize {
-        self.kept.load(Ordering::Acquire)
+        self.kept.lock().count
+    }
+}
+
+impl Kept {
+    fn place(&mut self, tenant: &Tenant) -> Option<&mut Place> {
+        match tenant {
+            None => Some(&mut self.everybody),
+            Some(tenant) => self.tenants.get_mut(tenant),
+        }
+    }
+
+    /// Gives up the place of the tenant that was idle the longest.
+    fn remove_idlest(&mut self) -> Vec<Box<GuestInstance>> {
+        let idlest = self.tenants.iter().min_by_key(|(_, place)| place.last_used);
+        let Some(tenant) = idlest.map(|(tenant, _)| Arc::clone(tenant)) else {
+            return Vec::new();
+        };
+        let removed = self.tenants.remove(&tenant);
+        let instances = removed.map_or_else(Vec::new, |place| place.instances);
+        self.count -= instances.len();
+        instances
+    }
+
+    /// Takes an instance from where they were idle the longest.
+    fn take_idlest(&mut self) -> Option<Box<GuestInstance>> {
+        let places = iter::once(&mut self.everybody).chain(self.tenants.values_mut());
+        let filled = places.filter(|place| place.len() > 0);
+        let idlest = filled.min_by_key(|place| place.last_used)?;
+        let instance = idlest.instances.pop()?;
+        self.count -= 1;
+        Some(instance)
+    }
+}
+
+impl Place {
+    fn new(now: Instant) -> Self {
+        Self {
+            instances: Vec::new(),
+            last_used: now,
+        }
+    }
+
+    /// Puts an instance here that worked until `now`.
+    fn put(&mut self, instance: Box<GuestInstance>, now: Instant) {
+        self.last_used = self.last_used.max(now);
+        self.instances.push(instance);
+    }
+
+    fn len(&self) -> usize {
+        self.instances.len()
+    }
+
+    /// Where there is an instance that does not run the code of this tier.
+    fn outdated(&self, tier: Tier) -> Option<usize> {
+        (self.instances.iter()).position(|instance| instance.tier() != tier)
     }
 }

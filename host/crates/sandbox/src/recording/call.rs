@@ -15,7 +15,7 @@ use crate::metrics::Outcome;
 /// A call that has ended.
 pub(crate) struct Call {
     pub(crate) plugin: Arc<PluginFacts>,
-    pub(crate) tape: Tape,
+    pub(crate) tape: Box<Tape>,
     pub(crate) journal: Journal,
     pub(crate) outcome: Outcome,
     pub(crate) end: End,

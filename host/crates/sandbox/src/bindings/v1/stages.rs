@@ -147,6 +147,24 @@ impl Job<'_> {
     }
 }
 
+impl Answer {
+    /// What preprocess and postprocess give; none where it is something else.
+    pub(crate) fn payload(self) -> Option<Payload> {
+        match self {
+            Self::Payload(payload) => Some(payload),
+            _ => None,
+        }
+    }
+
+    /// What a router gives; none where it is something else.
+    pub(crate) fn index(self) -> Option<usize> {
+        match self {
+            Self::Index(index) => Some(index),
+            _ => None,
+        }
+    }
+}
+
 impl Stages {
     /// Calls a stage. None where the plugin does not have it.
     pub(crate) async fn call(
@@ -189,9 +207,12 @@ impl Stages {
                 }
                 return Ok(Some(index.map(Answer::Index)));
             }
-            Job::Open(filtering) => return self.open(store, filtering).await,
-            Job::Push(filter, piece) => return self.push(store, filter, piece).await,
-            Job::Finish(filter, stage) => return self.finish(store, filter, stage).await,
+            // In boxes, so that the other stages do not carry the room for these along.
+            Job::Open(filtering) => return Box::pin(self.open(store, filtering)).await,
+            Job::Push(filter, piece) => return Box::pin(self.push(store, filter, piece)).await,
+            Job::Finish(filter, stage) => {
+                return Box::pin(self.finish(store, filter, stage)).await;
+            }
         };
         match given {
             Ok(payload) => Ok(Some(Ok(Answer::Payload(take(store.data_mut(), payload)?)))),
