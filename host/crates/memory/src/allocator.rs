@@ -8,7 +8,8 @@ use std::alloc::{GlobalAlloc, Layout};
 
 use libmimalloc_sys as mimalloc;
 
-/// What mimalloc aligns every block to that is as large: `MI_MAX_ALIGN_SIZE`, the alignment of C's `max_align_t`.
+/// What mimalloc aligns every block to that is as large: `MI_MAX_ALIGN_SIZE`, the alignment of C's `max_align_t`. Smaller ones are
+/// aligned to 8, which is all that a type of their size can ask for.
 const NATURAL_ALIGNMENT: usize = 16;
 
 /// mimalloc, for `#[global_allocator]`.
@@ -16,11 +17,13 @@ const NATURAL_ALIGNMENT: usize = 16;
 /// The host allocates and frees large buffers for every request; mimalloc keeps their pages, where the system's allocator
 /// returns them and faults them in again.
 ///
-/// It is asked for an alignment only where a type has an unusual one. mimalloc 3 makes an aligned block out of a larger one
-/// unless its size is a power of two, and looks for the larger one's begin when it is freed.
+/// It is asked for an alignment only where a type has an unusual one. Asked for any, mimalloc 3 looks whether the next free block
+/// has it, and makes an aligned one out of a larger one where there is none and the blocks' size is no power of two up to 4 KiB;
+/// it then looks for the larger one's begin when that is freed.
 pub struct Allocator;
 
 /// Whether a block of this layout is aligned although nobody asks for it.
+#[inline]
 fn is_natural(layout: Layout) -> bool {
     layout.align() <= NATURAL_ALIGNMENT && layout.align() <= layout.size()
 }
@@ -28,6 +31,7 @@ fn is_natural(layout: Layout) -> bool {
 // SAFETY: blocks come from mimalloc, whose functions may be called at any time on any thread, and do not unwind. They are of the
 // size asked for, and aligned: mimalloc sees to it where it is asked to, and else by `is_natural`.
 unsafe impl GlobalAlloc for Allocator {
+    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: see above.
         unsafe {
@@ -39,6 +43,7 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: see above.
         unsafe {
@@ -50,11 +55,13 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 
+    #[inline]
     unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
         // SAFETY: the caller promises that the block is from here.
         unsafe { mimalloc::mi_free(block.cast()) }
     }
 
+    #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let align = layout.align();
         // SAFETY: the caller promises that the block is from here, and that the new layout is valid.

@@ -69,10 +69,10 @@ impl CallClock {
         now: Instant,
         deadline: Instant,
     ) -> wasmtime::Result<()> {
+        self.work.reset();
         if now >= deadline {
             return Err(DeadlinePassed.into());
         }
-        self.work.reset();
         self.limit_at = now + Duration::from_millis(call_ms.into());
         self.limit_ms = call_ms;
         self.deadline = Some(deadline);

@@ -106,11 +106,11 @@ impl GuestState {
     }
 
     pub(crate) fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<&Tensor> {
-        self.handles.get(handle)
+        self.get(handle)
     }
 
     pub(crate) fn body(&self, handle: &Resource<Body>) -> wasmtime::Result<&Body> {
-        self.handles.get(handle)
+        self.get(handle)
     }
 
     /// Whether the guest has no handles, and how many bytes of data that it made are still kept.
@@ -133,18 +133,13 @@ impl GuestState {
     }
 
     /// Takes a value back together with its handle.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the handle is gone afterwards"
-    )]
     pub(crate) fn take<T: Kind>(&mut self, handle: Resource<T>) -> wasmtime::Result<T> {
-        self.handles.take(&handle)
+        self.handles.take(handle)
     }
 
     /// The guest dropped its handle.
     pub(crate) fn forget<T: Kind>(&mut self, rep: u32) -> wasmtime::Result<()> {
-        self.handles.take(&Resource::<T>::new_own(rep))?;
-        Ok(())
+        self.take(Resource::<T>::new_own(rep)).map(drop)
     }
 
     /// Begins to note what a call says and is told, or ends it: gives the notes so far.
@@ -173,7 +168,7 @@ impl GuestState {
         self.plugin.log.write(&self.plugin, request_id, line);
     }
 
-    /// The WASI state and the table that it shares with the rest.
+    /// The WASI state and the table of its handles.
     pub(crate) fn wasi(&mut self) -> (&mut WasiState, &mut ResourceTable) {
         let wasi = self.wasi.get_or_insert_with(|| {
             let bytes = self.plugin.limits.output_text_kb as usize * 1024;

@@ -96,7 +96,9 @@ impl Handles {
     ///
     /// # Errors
     /// See [`Self::get`].
-    pub(crate) fn take<T: Kind>(&mut self, handle: &Resource<T>) -> wasmtime::Result<T> {
+    #[expect(clippy::needless_pass_by_value, reason = "the handle is gone with it")]
+    pub(crate) fn take<T: Kind>(&mut self, handle: Resource<T>) -> wasmtime::Result<T> {
+        debug_assert!(handle.owned(), "what is lent is somebody else's");
         let value = self.values.try_remove(handle.rep() as usize);
         value.and_then(T::out_of).ok_or_else(unknown)
     }
@@ -124,14 +126,12 @@ mod tests {
         let second = handles.keep(body("second")).unwrap();
         assert_eq!(handles.get(&first).unwrap().data, "first");
         assert_eq!(handles.get(&second).unwrap().data, "second");
-        assert!(
-            handles
-                .get(&Resource::<Tensor>::new_own(first.rep()))
-                .is_err()
-        );
-        assert_eq!(handles.take(&first).unwrap().data, "first");
-        assert!(handles.get(&first).is_err());
-        assert!(handles.take(&first).is_err());
+        let rep = first.rep();
+        assert!(handles.get(&Resource::<Tensor>::new_own(rep)).is_err());
+        assert_eq!(handles.take(first).unwrap().data, "first");
+        let gone = Resource::<Body>::new_own(rep);
+        assert!(handles.get(&gone).is_err());
+        assert!(handles.take(gone).is_err());
         assert_eq!(handles.count(), 1);
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let first = handles.keep(body("first")).unwrap();
         let broken = handles.keep(body("second")).unwrap_err();
         assert_eq!((broken.setting, broken.value), ("handles", 1));
-        handles.take(&first).unwrap();
+        handles.take(first).unwrap();
         handles.keep(body("second")).unwrap();
     }
 }

@@ -57,8 +57,8 @@ impl InstanceFactory {
         let mut store = Store::new(self.component.engine(), state);
         store.limiter(|state| &mut state.growth);
         store.set_hostcall_fuel((limits.host_call_mb as usize) << 20);
-        // wasmtime counts a handle twice while it is lent.
-        store.set_max_component_handles(limits.handles as usize * 2 + 64);
+        // Those of the contract and those of WASI; wasmtime counts a handle twice while it is lent.
+        store.set_max_component_handles(limits.handles as usize * 4 + 64);
         store.epoch_deadline_callback(|context| {
             context.data().clock.check()?;
             Ok(UpdateDeadline::Yield(1))

@@ -7,7 +7,7 @@ mod recording;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -16,12 +16,11 @@ use parking_lot::Mutex;
 use wharf_core::{Name, Stage};
 
 use crate::bindings::v1::exports::lifecycle::{Metric, MetricKind};
-use crate::pool::Instances;
 
 pub(crate) use codec::{CodecInstruments, CodecMetrics};
 pub(crate) use http::{HttpInstruments, HttpMetrics, HttpOutcome};
 use pool::Pools;
-pub(crate) use pool::{DraftEnd, DraftMetrics, PoolMetrics};
+pub(crate) use pool::{DraftEnd, DraftMetrics, Occupied, PoolMetrics};
 pub(crate) use recording::{RecordingMetrics, RecordingOutcome};
 pub(crate) use state::{StateMetrics, StateSize};
 
@@ -95,7 +94,7 @@ impl SandboxMetrics {
                 .build(),
             duration: meter
                 .f64_histogram("plugin_call_duration_seconds")
-                .with_description("The time of a plugin call, by plugin and stage")
+                .with_description("The time of a plugin call up to the guest's answer, by plugin and stage")
                 .with_boundaries(DURATION_BOUNDARIES.to_vec())
                 .build(),
             pools: Pools::new(meter),
@@ -143,8 +142,8 @@ impl SandboxMetrics {
         PoolMetrics::new(self.misses.bind(&attributes), self.drafts(plugin))
     }
 
-    /// Counts the instances of one plugin's pool, for as long as it is there.
-    pub(crate) fn count(&self, plugin: &Name, pool: &Arc<Instances>) {
+    /// Counts the instances of one plugin's pool whenever the metrics are read, for as long as it is there.
+    pub(crate) fn watch(&self, plugin: &Name, pool: Weak<impl Occupied>) {
         self.pools.add(plugin, pool);
     }
 

@@ -23,7 +23,7 @@ use wharf_core::{Isolation, RequestContext};
 use crate::engine::SandboxError;
 use crate::guest::PluginFacts;
 use crate::instance::{GuestInstance, InstanceFactory, StartError};
-use crate::metrics::PoolMetrics;
+use crate::metrics::{Occupied, PoolMetrics};
 use fresh::FreshShelf;
 use kept::{KeptShelf, Tenant};
 
@@ -240,25 +240,25 @@ impl<P: Deref<Target = Instances>> Drop for Lease<P> {
     }
 }
 
-impl Instances {
-    /// Offers better code for the same plugin. The pool's thread tries it out, and goes over to it.
-    pub(crate) fn offer(&self, factory: InstanceFactory) {
-        *self.offered.lock() = Some(factory);
-        self.wake();
-    }
-
-    /// How many instances work.
-    pub(crate) fn in_use(&self) -> u64 {
+impl Occupied for Instances {
+    fn in_use(&self) -> u64 {
         self.in_use.load(Ordering::Relaxed).into()
     }
 
-    /// How many instances stand ready.
-    pub(crate) fn ready(&self) -> u64 {
+    fn ready(&self) -> u64 {
         let count = match &self.shelf {
             Shelf::Fresh(shelf) => shelf.len(),
             Shelf::Kept(shelf) => shelf.len(),
         };
         count as u64
+    }
+}
+
+impl Instances {
+    /// Offers better code for the same plugin. The pool's thread tries it out, and goes over to it.
+    pub(crate) fn offer(&self, factory: InstanceFactory) {
+        *self.offered.lock() = Some(factory);
+        self.wake();
     }
 
     fn wake(&self) {

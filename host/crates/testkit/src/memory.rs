@@ -1,4 +1,4 @@
-//! What a test takes.
+//! The memory of a test's process.
 
 /// The resident memory of this process, in MiB.
 ///

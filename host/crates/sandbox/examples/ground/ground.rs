@@ -86,7 +86,13 @@ pub(crate) fn request(fields: HeaderMap) -> Arc<RequestContext> {
     })
 }
 
-pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
+/// The median of times that were measured one by one, less what reading the clock adds to each: a thirtieth of the shortest.
+pub(crate) fn median(times: Vec<Duration>) -> Duration {
+    let clock = (0..1000).map(|_| Instant::now().elapsed()).collect();
+    middle(times).saturating_sub(middle(clock))
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }

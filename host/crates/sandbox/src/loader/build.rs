@@ -52,7 +52,7 @@ impl Sandbox {
             let error = refused("cannot start the plugin's thread".to_owned()).with_source(error);
             Failure::Refused(error)
         })?;
-        self.metrics.count(&release.name, pool.instances());
+        (self.metrics).watch(&release.name, Arc::downgrade(pool.instances()));
         if tier == Tier::Draft
             && let Some(drafts) = &self.drafts
         {

@@ -7,12 +7,19 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, Counter, Meter};
 use wharf_core::Name;
 
-use crate::pool::Instances;
-
 /// The pools of each plugin, one for every release of it that is still there. Their instances are counted when the metrics are
-/// read, so that a request pays nothing for it.
+/// read, so that a request pays nothing for it. A pool that is given up just then goes with the last that looked at it.
 #[derive(Clone, Default)]
-pub(super) struct Pools(Arc<DashMap<Name, Vec<Weak<Instances>>>>);
+pub(super) struct Pools(Arc<DashMap<Name, Vec<Weak<dyn Occupied>>>>);
+
+/// What has instances.
+pub(crate) trait Occupied: Send + Sync + 'static {
+    /// How many work.
+    fn in_use(&self) -> u64;
+
+    /// How many stand ready.
+    fn ready(&self) -> u64;
+}
 
 impl Pools {
     /// Makes the gauges of the pools.
@@ -22,13 +29,13 @@ impl Pools {
             meter,
             "plugin_instances_in_use",
             "Plugin instances that work for a request",
-            Instances::in_use,
+            |pool| pool.in_use(),
         );
         pools.gauge(
             meter,
             "plugin_instances_ready",
             "Plugin instances that stand ready",
-            Instances::ready,
+            |pool| pool.ready(),
         );
         pools
     }
@@ -38,7 +45,7 @@ impl Pools {
         meter: &Meter,
         name: &'static str,
         description: &'static str,
-        count: fn(&Instances) -> u64,
+        count: fn(&dyn Occupied) -> u64,
     ) {
         let Self(pools) = self.clone();
         // The meter keeps the callback; the instrument itself is only a name for it.
@@ -48,7 +55,7 @@ impl Pools {
             .with_callback(move |observer| {
                 for plugin in pools.iter() {
                     let there = plugin.value().iter().filter_map(Weak::upgrade);
-                    let count = there.map(|pool| count(&pool)).sum();
+                    let count = there.map(|pool| count(&*pool)).sum();
                     let plugin = KeyValue::new("plugin", plugin.key().shared());
                     observer.observe(count, &[plugin]);
                 }
@@ -56,11 +63,11 @@ impl Pools {
             .build();
     }
 
-    /// Counts the instances of one more pool of a plugin, for as long as it is there.
-    pub(super) fn add(&self, plugin: &Name, pool: &Arc<Instances>) {
+    /// Counts the instances of one more pool of a plugin.
+    pub(super) fn add(&self, plugin: &Name, pool: Weak<impl Occupied>) {
         let mut pools = self.0.entry(plugin.clone()).or_default();
         pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Arc::downgrade(pool));
+        pools.push(pool);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use wasmtime::PoolConcurrencyLimitError;
@@ -28,7 +28,7 @@ impl Instances {
                 // are made are not to keep better code waiting.
                 Shelf::Fresh(shelf) if self.add_fresh(shelf, runtime) => continue,
                 Shelf::Fresh(shelf) => shelf.shrink_when_idle(),
-                Shelf::Kept(shelf) => shelf.expire(),
+                Shelf::Kept(shelf) => shelf.expire(Instant::now()),
             }
             std::thread::park_timeout(ROUND);
         }
@@ -87,6 +87,10 @@ impl Instances {
                 return;
             }
         }
+        // The shelf first: what is made of the better code from here on is to find its place there.
+        if let Shelf::Kept(shelf) = &self.shelf {
+            shelf.go_over(offered.tier);
+        }
         self.factory.store(Arc::new(offered));
         match &self.shelf {
             Shelf::Fresh(shelf) => self.renew_fresh(shelf, runtime),
@@ -112,7 +116,6 @@ impl Instances {
 
     /// Replaces kept instances of the draft that are idle.
     fn renew_kept(&self, shelf: &KeptShelf, runtime: &Runtime) {
-        shelf.go_over(self.factory.load().tier);
         while let Some(tenant) = shelf.outdated() {
             let new = if self.is_over() {
                 None

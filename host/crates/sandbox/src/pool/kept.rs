@@ -99,21 +99,23 @@ impl KeptShelf {
             return vec![instance];
         }
         let mut kept = self.kept.lock();
+        let kept = &mut *kept;
         // It worked while the pool went over to other code.
         if instance.tier() != kept.tier {
             return vec![instance];
         }
         let mut dropped = Vec::new();
-        if let Some(place) = kept.place(&tenant) {
-            place.put(instance, now);
-        } else if let Some(tenant) = tenant {
-            if kept.tenants.len() >= self.tenants {
-                dropped = kept.remove_idlest();
+        let place = match tenant {
+            None => &mut kept.everybody,
+            Some(tenant) => {
+                if kept.tenants.len() >= self.tenants && !kept.tenants.contains_key(&tenant) {
+                    dropped = kept.remove_idlest();
+                }
+                (kept.tenants.entry(tenant)).or_insert_with(|| Place::new(now))
             }
-            let mut place = Place::new(now);
-            place.put(instance, now);
-            kept.tenants.insert(tenant, place);
-        }
+        };
+        place.last_used = place.last_used.max(now);
+        place.instances.push(instance);
         kept.count += 1;
         // Every tenant may keep some, but all together not more than may work at one time.
         if kept.count > self.instances {
@@ -161,9 +163,8 @@ impl KeptShelf {
         drop(old);
     }
 
-    /// Drops the instances of tenants that were idle for long.
-    pub(super) fn expire(&self) {
-        let now = Instant::now();
+    /// Drops the instances of tenants that were idle for long by `now`.
+    pub(super) fn expire(&self, now: Instant) {
         let mut kept = self.kept.lock();
         let is_idle = |place: &Place| now.saturating_duration_since(place.last_used) >= self.idle;
         let tenants = kept.tenants.extract_if(|_, place| is_idle(place));
@@ -220,12 +221,6 @@ impl Place {
             instances: Vec::new(),
             last_used: now,
         }
-    }
-
-    /// Puts an instance here that worked until `now`.
-    fn put(&mut self, instance: Box<GuestInstance>, now: Instant) {
-        self.last_used = self.last_used.max(now);
-        self.instances.push(instance);
     }
 
     fn len(&self) -> usize {

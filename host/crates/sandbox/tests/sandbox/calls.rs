@@ -37,6 +37,18 @@ async fn a_payload_passes_through_both_ways() {
     assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
 }
 
+/// What is rare in a call lies in boxes of its own: all the rest is moved for every call.
+#[tokio::test]
+async fn a_call_carries_little_along() {
+    let site = Site::new();
+    let echo = site.load("echo", &guest("echo"), "").unwrap();
+    let request = request();
+    let call = echo.preprocess(&request, body("x"));
+    let bytes = size_of_val(&*call);
+    assert!(bytes <= 1536, "{bytes} bytes");
+    assert_eq!(text(&call.await.unwrap()), "x");
+}
+
 #[tokio::test]
 async fn a_tensor_is_read_and_made_for_every_isolation() {
     let site = Site::new();

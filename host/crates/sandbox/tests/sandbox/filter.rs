@@ -198,6 +198,13 @@ async fn a_text_has_its_plugin_to_the_end_although_that_is_given_up() {
     let mut filter = open(&*hostile).await;
     assert_eq!(push(&mut filter, "hold").await.unwrap(), "");
     drop(hostile);
+    assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 1.0);
+    // The next release of the plugin is counted beside it.
+    let next = site.load("hostile", &guest("hostile"), settings).unwrap();
+    let beside = open(&*next).await;
+    assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 2.0);
+    drop((beside, next));
+    assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 1.0);
     assert_eq!(push(&mut filter, "x").await.unwrap(), "");
     assert_eq!(texts(&filter.finish().await.unwrap()), ["hold", "x"]);
     assert_eq!(site.metric("plugin_instances_in_use", &HOSTILE), 0.0);

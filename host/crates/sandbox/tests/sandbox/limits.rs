@@ -5,6 +5,7 @@ use wharf_sandbox::Config;
 
 use crate::site::{Log, Site, body, guest, request, request_with};
 use crate::tiers::{gone_over, not_gone_over};
+use crate::wat;
 
 const SAFE: &str =
     "a plugin of this route failed; the server's log has the details under the request id";
@@ -58,6 +59,41 @@ async fn every_excess_is_a_fault_that_names_its_limit() {
         7.0
     );
     assert_eq!(site.metric("plugin_instances_in_use", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn handles_of_wasi_have_a_limit_of_their_own() {
+    let subscribing = |count: u32| {
+        let start = format!(
+            "(func $begin (local $left i32)
+                (local.set $left (i32.const {count}))
+                (loop $again
+                    (drop (call $subscribe (i64.const 1)))
+                    (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                    (br_if $again (local.get $left))))"
+        );
+        let process = wat::ECHO.replacen(
+            "(call $drop-request",
+            "(call $begin) (call $drop-request",
+            1,
+        );
+        wat::with_pollables(&format!("{start} {process}"))
+    };
+    let site = Site::new();
+    let limits = "[limits]\nhandles = 20";
+    // The body that the guest holds meanwhile is none of them.
+    let within = site.load("within", &subscribing(20), limits).unwrap();
+    within.preprocess(&request(), body("x")).await.unwrap();
+    let beyond = site.load("beyond", &subscribing(21), limits).unwrap();
+    let log = Log::default();
+    let kept = log.keep();
+    let error = beyond.preprocess(&request(), body("x")).await.unwrap_err();
+    drop(kept);
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::PluginFault, SAFE)
+    );
+    assert!(log.text().contains("limits.handles = 20"), "{}", log.text());
 }
 
 /// What the guest `hostile` does, and what the log has of it before a backtrace.

@@ -134,11 +134,20 @@ async fn instances_made_ahead_of_time_are_replaced_and_share_nothing() {
 
 #[tokio::test]
 async fn kept_instances_are_replaced_for_each_tenant() {
+    kept_instances_are_replaced("tenant", &["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn a_kept_instance_of_everybody_is_replaced() {
+    kept_instances_are_replaced("shared", &["a"]).await;
+}
+
+async fn kept_instances_are_replaced(isolation: &str, tenants: &[&str]) {
     let site = Site::in_tiers(Config::default());
-    let hostile = draft_of_hostile(&site, "tenant");
-    for tenant in ["a", "b"] {
+    let hostile = draft_of_hostile(&site, isolation);
+    for tenant in tenants {
         assert_eq!(leak(&*hostile, Some(tenant), tenant).await, "");
-        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, tenant);
+        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, *tenant);
     }
     assert_eq!(
         drafts(&site, "replaced"),
@@ -147,16 +156,16 @@ async fn kept_instances_are_replaced_for_each_tenant() {
     );
     gone_over(&site, 1.0).await;
     let ready = || site.metric("plugin_instances_ready", &[("plugin", "hostile")]);
-    assert_eq!(ready(), 2.0);
-    for tenant in ["b", "a"] {
+    assert_eq!(ready(), tenants.len() as f64);
+    for tenant in tenants.iter().rev() {
         assert_eq!(
             leak(&*hostile, Some(tenant), tenant).await,
             "",
             "a new instance"
         );
-        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, tenant);
+        assert_eq!(leak(&*hostile, Some(tenant), tenant).await, *tenant);
     }
-    assert_eq!(ready(), 2.0);
+    assert_eq!(ready(), tenants.len() as f64);
 }
 
 #[tokio::test]

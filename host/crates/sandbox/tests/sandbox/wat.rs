@@ -17,6 +17,28 @@ pub(crate) fn with_wasi(fields: &str) -> Vec<u8> {
     wat::parse_str(text.replace("FIELDS", fields)).unwrap()
 }
 
+/// The same with pollables of WASI, of which the core function `$subscribe` makes one.
+pub(crate) fn with_pollables(fields: &str) -> Vec<u8> {
+    let import = r#"(component $whole
+    (import "wasi:io/poll@0.2.3" (instance $poll (export "pollable" (type (sub resource)))))
+    (alias export $poll "pollable" (type $pollable))
+    (import "wasi:clocks/monotonic-clock@0.2.3" (instance $clock
+        (alias outer $whole $pollable (type $aliased))
+        (export "pollable" (type $its (eq $aliased)))
+        (export "subscribe-duration" (func (param "when" u64) (result (own $its))))))
+    (core func $subscribe (canon lower (func $clock "subscribe-duration")))"#;
+    let export = r#"(export "drop-request" (func $drop-request))"#;
+    let text = PREPROCESS.replacen("(component", import, 1).replacen(
+        export,
+        &format!(r#"{export} (export "subscribe" (func $subscribe))"#),
+        1,
+    );
+    let fields = format!(
+        r#"(import "host" "subscribe" (func $subscribe (param i64) (result i32))) {fields}"#
+    );
+    wat::parse_str(text.replace("FIELDS", &fields)).unwrap()
+}
+
 /// Gives the payload back.
 pub(crate) const ECHO: &str = r#"
     (func (export "process") (param i32 i32 i32 i32) (result i32)
