@@ -38,6 +38,8 @@ fn drafts(registry: &Registry, outcome: &str) -> f64 {
 /// What instances are made of, with its metrics.
 struct Ground {
     registry: Registry,
+    /// What it measures goes with it.
+    _provider: SdkMeterProvider,
     metrics: SandboxMetrics,
     plugin: Arc<PluginFacts>,
 }
@@ -65,6 +67,7 @@ impl Ground {
         });
         Self {
             registry,
+            _provider: provider,
             metrics,
             plugin,
         }
