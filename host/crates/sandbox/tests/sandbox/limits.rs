@@ -81,10 +81,10 @@ async fn handles_of_wasi_have_a_limit_of_their_own() {
     };
     let site = Site::new();
     let limits = "[limits]\nhandles = 20";
-    // The body that the guest holds meanwhile is none of them.
-    let within = site.load("within", &subscribing(20), limits).unwrap();
+    // A pollable is two of them, since what it waits for is one; the body that the guest holds meanwhile is none.
+    let within = site.load("within", &subscribing(10), limits).unwrap();
     within.preprocess(&request(), body("x")).await.unwrap();
-    let beyond = site.load("beyond", &subscribing(21), limits).unwrap();
+    let beyond = site.load("beyond", &subscribing(11), limits).unwrap();
     let log = Log::default();
     let kept = log.keep();
     let error = beyond.preprocess(&request(), body("x")).await.unwrap_err();
