@@ -223,17 +223,14 @@ impl<P: Deref<Target = Instances>> Drop for Lease<P> {
     fn drop(&mut self) {
         let pool = &*self.pool;
         if let Some(instance) = self.instance.take() {
-            // Where the queue is full an instance is dropped here.
             match (&pool.shelf, self.ended) {
                 (Shelf::Kept(shelf), Some(now)) => {
-                    for instance in shelf.put(self.tenant.take(), instance, now) {
-                        let _ = pool.used.push(instance);
-                    }
+                    let dropped = shelf.put(self.tenant.take(), instance, now);
+                    dropped
+                        .into_iter()
+                        .for_each(|instance| pool.discard(instance));
                 }
-                _ => drop(pool.used.push(instance)),
-            }
-            if pool.used.len() >= USED / 2 {
-                pool.wake();
+                _ => pool.discard(instance),
             }
         }
         pool.in_use.fetch_sub(1, Ordering::AcqRel);
@@ -259,6 +256,14 @@ impl Instances {
     pub(crate) fn offer(&self, factory: InstanceFactory) {
         *self.offered.lock() = Some(factory);
         self.wake();
+    }
+
+    /// Leaves an instance to the pool's thread, which drops it. Where too many wait for that it is dropped here.
+    fn discard(&self, instance: Box<GuestInstance>) {
+        drop(self.used.push(instance));
+        if self.used.len() >= USED / 2 {
+            self.wake();
+        }
     }
 
     fn wake(&self) {
