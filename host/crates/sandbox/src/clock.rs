@@ -51,12 +51,8 @@ impl CallClock {
 
     /// Begins anew, for the next step of an instance's start.
     pub(crate) fn arm_init(&mut self, init_ms: u32) {
-        let work = self.work.clone();
-        work.reset();
-        *self = Self {
-            work,
-            ..Self::new(init_ms)
-        };
+        self.work.reset();
+        self.follow(&Self::new(init_ms));
     }
 
     /// Begins anew, for a stage call.
@@ -77,6 +73,12 @@ impl CallClock {
         self.limit_ms = call_ms;
         self.deadline = Some(deadline);
         Ok(())
+    }
+
+    /// Takes over when another clock ends. Both have the same work.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        (self.limit_at, self.limit_ms, self.deadline) =
+            (other.limit_at, other.limit_ms, other.deadline);
     }
 
     /// Where the guest leaves what it waits for.

@@ -76,6 +76,7 @@ impl InstanceFactory {
             Ok(stages) => Ok(Box::new(GuestInstance {
                 store,
                 stages,
+                clock,
                 tier: self.tier,
             })),
             Err(error) => Err(StartError::Fault(error, store.data_mut().take_output())),
@@ -99,31 +100,33 @@ impl InstanceFactory {
 pub(crate) struct GuestInstance {
     store: Store<GuestState>,
     stages: Stages,
+    /// That of the store, which is the guest's while it works.
+    clock: CallClock,
     tier: Tier,
 }
 
 impl GuestInstance {
     /// Asks the plugin what it is. None where it has no lifecycle.
     pub(crate) async fn describe(&mut self) -> Result<Option<Description>, StartError> {
-        let clock = self.arm_init();
-        let described = clock
+        self.arm_init();
+        let described = (self.clock)
             .bound(pin!(self.stages.describe(&mut self.store)))
             .await;
         described.map_err(|error| StartError::Fault(error, self.take_output()))
     }
 
     pub(crate) async fn init(&mut self) -> Result<(), StartError> {
-        let clock = self.arm_init();
+        self.arm_init();
         let settings = Arc::clone(&self.store.data().plugin().settings);
-        let done = clock
+        let done = (self.clock)
             .bound(pin!(self.stages.init(&mut self.store, &settings)))
             .await;
         self.started(done)
     }
 
     pub(crate) async fn self_test(&mut self) -> Result<(), StartError> {
-        let clock = self.arm_init();
-        let done = clock
+        self.arm_init();
+        let done = (self.clock)
             .bound(pin!(self.stages.self_test(&mut self.store)))
             .await;
         self.started(done)
@@ -138,11 +141,11 @@ impl GuestInstance {
     ) -> wasmtime::Result<Option<Result<Answer, types::Error>>> {
         let state = self.store.data_mut();
         let call_ms = state.plugin().limits.call_ms;
-        state.clock.arm_call(call_ms, now, request.deadline)?;
-        let clock = state.clock.clone();
+        self.clock.arm_call(call_ms, now, request.deadline)?;
+        state.clock.follow(&self.clock);
         state.set_request(Some(Arc::clone(request)));
         self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
-        let answer = clock
+        let answer = (self.clock)
             .bound(pin!(self.stages.call(&mut self.store, job)))
             .await?;
         let state = self.store.data_mut();
@@ -185,7 +188,7 @@ impl GuestInstance {
 
     /// How long the guest has waited for work of the host in its last call.
     pub(crate) fn waited(&self) -> Duration {
-        self.store.data().clock.work().waited()
+        self.clock.work().waited()
     }
 
     /// The code that it runs.
@@ -204,13 +207,11 @@ impl GuestInstance {
         self.store.data()
     }
 
-    fn arm_init(&mut self) -> CallClock {
+    fn arm_init(&mut self) {
         let state = self.store.data_mut();
-        let init_ms = state.plugin().limits.init_ms;
-        state.clock.arm_init(init_ms);
-        let clock = state.clock.clone();
+        self.clock.arm_init(state.plugin().limits.init_ms);
+        state.clock.follow(&self.clock);
         self.store.set_epoch_deadline(TICKS_BEFORE_YIELD);
-        clock
     }
 
     fn started(
