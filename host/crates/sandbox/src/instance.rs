@@ -100,7 +100,7 @@ impl InstanceFactory {
 pub(crate) struct GuestInstance {
     store: Store<GuestState>,
     stages: Stages,
-    /// That of the store, which is the guest's while it works.
+    /// Beside that of the store, which the guest has while it works, and which follows this one.
     clock: CallClock,
     tier: Tier,
 }
